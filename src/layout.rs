@@ -1,0 +1,124 @@
+//! Every fixed path that we touch, below one root and for one application.
+
+use std::path::{Path, PathBuf};
+
+/// The paths of one application; `root` moves all of them (tests, image builds).
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+    app: String,
+}
+
+impl Layout {
+    /// Returns the layout of an application below a root (`/` on a running machine).
+    pub fn new(root: impl Into<PathBuf>, app: impl Into<String>) -> Self {
+        Self { root: root.into(), app: app.into() }
+    }
+
+    /// Returns the name of the application.
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// Returns the root that all fixed paths lie below.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns whether the fixed paths are those of the running machine.
+    pub fn is_live(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    fn share(&self) -> PathBuf {
+        self.root.join("usr/share").join(&self.app)
+    }
+
+    fn etc(&self) -> PathBuf {
+        self.root.join("etc").join(&self.app)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join("var/lib").join(&self.app)
+    }
+
+    /// Returns the packager's half of the configuration (no conffile).
+    pub fn packager_conf(&self) -> PathBuf {
+        self.share().join("upgrade.conf")
+    }
+
+    /// Returns the one-line file with the version of the installed package.
+    pub fn version_file(&self) -> PathBuf {
+        self.share().join("version")
+    }
+
+    /// Returns the operator's half of the configuration (conffile).
+    pub fn operator_conf(&self) -> PathBuf {
+        self.etc().join("upgrade.conf")
+    }
+
+    /// Returns the directory of drop-ins, read in the order of their names.
+    pub fn drop_in_dir(&self) -> PathBuf {
+        self.etc().join("upgrade.conf.d")
+    }
+
+    /// Returns the file with connection strings, in systemd's `EnvironmentFile` syntax.
+    pub fn secrets(&self) -> PathBuf {
+        self.etc().join("secrets.env")
+    }
+
+    /// Returns the switch that allows a package downgrade once.
+    pub fn allow_downgrade(&self) -> PathBuf {
+        self.etc().join("allow-downgrade")
+    }
+
+    /// Returns the default directory of migrations.
+    pub fn migrations_dir(&self) -> PathBuf {
+        self.share().join("migrations")
+    }
+
+    /// Returns the default directory of restore points.
+    pub fn backup_dir(&self) -> PathBuf {
+        self.state().join("backups")
+    }
+
+    /// Returns the directory of pending mark, journal and history.
+    pub fn upgrade_dir(&self) -> PathBuf {
+        self.state().join("upgrade")
+    }
+
+    /// Returns the pending mark: while it exists the gate is closed.
+    pub fn pending_mark(&self) -> PathBuf {
+        self.upgrade_dir().join("pending")
+    }
+
+    /// Returns the note of the version that was installed before the package was unpacked.
+    pub fn installed_before(&self) -> PathBuf {
+        self.upgrade_dir().join("from")
+    }
+
+    /// Returns the journal of the current or last run.
+    pub fn journal(&self) -> PathBuf {
+        self.upgrade_dir().join("journal.json")
+    }
+
+    /// Returns the human text of the current or last run, followed by the waiting scriptlet.
+    pub fn run_log(&self) -> PathBuf {
+        self.upgrade_dir().join("run.log")
+    }
+
+    /// Returns the directory of finished runs, one file each.
+    pub fn history_dir(&self) -> PathBuf {
+        self.upgrade_dir().join("history")
+    }
+
+    /// Returns the lock that upgrades, restores and prunes share.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("run").join(&self.app).join("upgrade.lock")
+    }
+
+    /// Returns the unit in which upgrades run.
+    pub fn upgrade_unit(&self) -> String {
+        format!("{}-upgrade.service", self.app)
+    }
+}

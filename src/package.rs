@@ -1,0 +1,1 @@
+//! What dpkg and rpm say to their scripts, and what it means.

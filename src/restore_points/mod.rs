@@ -1,0 +1,1 @@
+//! Restore points: verified archives with a manifest, made to undo one upgrade.

@@ -1,0 +1,1 @@
+//! Units that the application runs as.

@@ -1,0 +1,288 @@
+//! Files and directories: stated modes, whole replacements, synced to disk, links not followed.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::error::{Context, Error, Result};
+
+/// Makes a directory and its parents with this mode; an existing directory is left as it is.
+pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .context(|| format!("cannot create the directory {}", path.display()))
+}
+
+/// Makes one new directory with exactly this mode; it must not exist yet.
+pub fn make_new_dir(path: &Path, mode: u32) -> Result<()> {
+    DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .context(|| format!("cannot create the directory {}", path.display()))
+}
+
+/// Opens a directory itself, not what a link at its place points to.
+pub fn open_dir(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Opens a file for reading; a symbolic link at its place is an error.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
+
+/// Creates a file that must not exist yet, with exactly this mode whatever the umask allows less.
+pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+}
+
+/// Reads a whole text file of at most `limit` bytes; what is longer or not UTF-8 is an error.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    let bytes = read_limited(path, limit)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count();
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("not UTF-8 at line {line} (byte {offset})"),
+        )
+    })
+}
+
+/// Reads a whole file of at most `limit` bytes.
+pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("larger than {limit} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Replaces a file as a whole: temporary file beside it, synced, renamed, directory synced.
+///
+/// After a crash the file holds the old or the new content, never a part.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let attempt = || -> io::Result<()> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let mut builder = tempfile::Builder::new();
+        let mut file = builder
+            .prefix(".openwatch-")
+            .permissions(fs::Permissions::from_mode(mode))
+            .tempfile_in(parent)?;
+        file.write_all(content)?;
+        // The mode at creation passes through the umask; a gate that others must see may not.
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        sync_dir(parent)
+    };
+    attempt().context(|| format!("cannot write {}", path.display()))
+}
+
+/// Renames within one file system and syncs the directory that holds the new name.
+#[expect(clippy::disallowed_methods, reason = "the one door to renaming")]
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_dir(to.parent().unwrap_or(Path::new("/")))
+}
+
+/// Removes a file and syncs its directory; a file that is not there is fine.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_dir(path.parent().unwrap_or(Path::new("/"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+    .context(|| format!("cannot remove {}", path.display()))
+}
+
+/// Removes a directory with everything in it; links inside are removed, not followed.
+#[expect(clippy::disallowed_methods, reason = "the one door to removing trees")]
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Syncs the entries of a directory to disk.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Syncs every file and directory below `path`, and `path` itself, to disk.
+///
+/// `pg_dump` 15 syncs its archives but neither the parent directory nor anything it wrote to a pipe
+/// (measured with strace), so publishing never relies on it.
+pub fn sync_tree(path: &Path) -> io::Result<()> {
+    for file in files_below(path)? {
+        open_file(&file)?.sync_all()?;
+    }
+    for dir in dirs_below(path)? {
+        sync_dir(&dir)?;
+    }
+    sync_dir(path)
+}
+
+/// Lists the regular files below `path`, sorted; anything else than files and directories fails.
+pub fn files_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    walk(path, EntryKind::File)
+}
+
+fn dirs_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    walk(path, EntryKind::Directory)
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum EntryKind {
+    File,
+    Directory,
+}
+
+fn walk(path: &Path, wanted: EntryKind) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut todo = vec![path.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                if wanted == EntryKind::Directory {
+                    found.push(entry.path());
+                }
+                todo.push(entry.path());
+            } else if kind.is_file() {
+                if wanted == EntryKind::File {
+                    found.push(entry.path());
+                }
+            } else {
+                let text = format!("{} is neither a file nor a directory", entry.path().display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns the bytes that all files below `path` hold; what vanishes meanwhile counts as nothing.
+pub fn size_below(path: &Path) -> u64 {
+    let mut sum = 0;
+    let mut todo = vec![path.to_owned()];
+    while let Some(dir) = todo.pop() {
+        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        for entry in entries.flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                todo.push(entry.path());
+            } else if let Ok(data) = entry.metadata() {
+                sum += data.len();
+            }
+        }
+    }
+    sum
+}
+
+/// Refuses a directory that is a symbolic link, reached through one that another user could have
+/// planted, or that other users may write to.
+///
+/// Links that root made (such as `/var/run`) are fine: only the last component and components whose
+/// parent somebody else may write to are refused.
+pub fn check_trusted_dir(path: &Path) -> Result<()> {
+    let mut checked = PathBuf::from("/");
+    let own = rustix::process::geteuid().as_raw();
+    for component in path.components().skip(1) {
+        let parent = fs::symlink_metadata(&checked)
+            .context(|| format!("cannot look at {}", checked.display()))?;
+        checked.push(component);
+        let data = fs::symlink_metadata(&checked)
+            .context(|| format!("cannot look at {}", checked.display()))?;
+        if data.is_symlink() && (checked == path || !owned_by_us(&parent, own)) {
+            return Err(Error::config(format!("{} is a symbolic link", checked.display()))
+                .state("nothing was changed")
+                .hint(format!("Name the directory itself instead of {}.", path.display())));
+        }
+    }
+    let data = fs::metadata(path).context(|| format!("cannot look at {}", path.display()))?;
+    if !data.is_dir() {
+        return Err(Error::config(format!("{} is not a directory", path.display()))
+            .state("nothing was changed"));
+    }
+    if !owned_by_us(&data, own) || data.mode() & 0o022 != 0 {
+        return Err(Error::config(format!("{} can be changed by other users", path.display()))
+            .detail(format!("owner {}, mode {:04o}", data.uid(), data.mode() & 0o7777))
+            .state("nothing was changed")
+            .hint(format!("Run `chown {own} {0} && chmod 0700 {0}`.", path.display())));
+    }
+    Ok(())
+}
+
+fn owned_by_us(data: &fs::Metadata, own: u32) -> bool {
+    data.uid() == 0 || data.uid() == own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_has_the_stated_mode_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pending");
+        replace(&path, b"one", 0o644).unwrap();
+        replace(&path, b"two", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_in_a_tree_is_refused_when_syncing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("toc.dat")).unwrap();
+        assert!(sync_tree(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_linked_directory_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real");
+        make_new_dir(&real, 0o700).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert!(check_trusted_dir(&real).is_ok());
+        assert!(check_trusted_dir(&link).unwrap_err().message().contains("symbolic link"));
+    }
+
+    #[test]
+    fn a_file_larger_than_the_limit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("big");
+        replace(&path, &[b'x'; 11], 0o600).unwrap();
+        assert!(read_text(&path, 10).is_err());
+        assert_eq!(read_text(&path, 11).unwrap().len(), 11);
+    }
+}

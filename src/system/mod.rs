@@ -1,0 +1,8 @@
+//! The one door each to processes, files, locks, time and signals.
+
+pub mod clock;
+pub mod fs;
+pub mod identity;
+pub mod lock;
+pub mod process;
+pub mod signals;

@@ -1,0 +1,1 @@
+//! The engine: what an upgrade is, step by step.

@@ -1,0 +1,4 @@
+//! What the integration tests share: a private PostgreSQL, a throw-away root.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod postgres;
