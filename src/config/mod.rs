@@ -1,7 +1,21 @@
 //! The settings of one application: the packager's half, the operator's half, drop-ins.
 
+mod keys;
+mod load;
+mod notes;
+mod operator;
+mod packager;
+mod probes;
+mod render;
+pub mod secrets;
+mod section;
+mod source;
+mod values;
+
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use self::keys::{Half, KEYS, Key};
 
 use crate::version::Version;
 

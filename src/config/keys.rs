@@ -1,0 +1,197 @@
+//! Every key that the configuration knows, and the nearest one to a key that it does not know.
+
+use std::fmt;
+
+/// Which of the two files a key belongs into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// `/usr/share/APP/upgrade.conf`: what the packager knows.
+    Packager,
+    /// `/etc/APP/upgrade.conf` and its drop-ins: what the operator wants.
+    Operator,
+}
+
+/// One known key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The file that it belongs into.
+    pub half: Half,
+    /// The table that holds it; empty for keys at the top of the file.
+    pub section: &'static str,
+    /// Its name within the table.
+    pub name: &'static str,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&qualified(self.section, self.name))
+    }
+}
+
+const fn packager(section: &'static str, name: &'static str) -> Key {
+    Key { half: Half::Packager, section, name }
+}
+
+const fn operator(section: &'static str, name: &'static str) -> Key {
+    Key { half: Half::Operator, section, name }
+}
+
+/// Every known key; upgrade.conf(5) documents each of them, which a test proves.
+pub const KEYS: &[Key] = &[
+    packager("app", "services"),
+    packager("app", "version"),
+    packager("app", "min_upgrade_from"),
+    packager("database", "name"),
+    packager("database", "url_env"),
+    packager("database", "service"),
+    packager("database", "user"),
+    packager("database", "migrations"),
+    packager("database.migrations", "format"),
+    packager("database.migrations", "dir"),
+    packager("health", "http"),
+    packager("health", "tcp"),
+    packager("health", "unit"),
+    packager("health", "sql"),
+    packager("health", "command"),
+    packager("health", "status"),
+    packager("health", "body"),
+    packager("health", "expect_version"),
+    packager("health", "database"),
+    packager("health", "required"),
+    packager("health", "deadline"),
+    operator("", "auto_backup"),
+    operator("", "backup_dir"),
+    operator("", "backup_retention_days"),
+    operator("", "backup_keep"),
+    operator("", "on_failure"),
+    operator("", "database_wait"),
+    operator("", "lock_timeout"),
+    operator("", "foreign_sessions"),
+    operator("", "reserve"),
+    operator("", "checks"),
+    operator("notify", "success_url"),
+    operator("notify", "failure_url"),
+];
+
+/// Tables of the two halves, with the way in which their headings are written.
+const SECTIONS: &[(Half, &str, &str)] = &[
+    (Half::Packager, "app", "[app]"),
+    (Half::Packager, "database", "[[database]]"),
+    (Half::Packager, "health", "[[health]]"),
+    (Half::Operator, "notify", "[notify]"),
+];
+
+/// Joins a table and a key as messages write them.
+pub(super) fn qualified(section: &str, name: &str) -> String {
+    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+}
+
+/// What is known about a key that this place does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guess {
+    /// The key or table belongs into the other file.
+    OtherHalf,
+    /// The key belongs into this file, at this place.
+    Elsewhere(&'static str),
+    /// The key is probably a misspelling of this one.
+    Nearest(&'static str),
+    /// Nothing resembles it.
+    Nothing,
+}
+
+/// Finds what a key may have been meant to be.
+///
+/// Shell variables of older setups (`AUTO_BACKUP`) and dashes are read as the same words.
+pub(super) fn guess(half: Half, section: &str, name: &str) -> Guess {
+    let word = name.to_lowercase().replace('-', "_");
+    let here = |key: &&Key| key.half == half && key.section == section;
+    if section.is_empty() && word == name {
+        if SECTIONS.iter().any(|(h, s, _)| *h != half && *s == word) {
+            return Guess::OtherHalf;
+        }
+        if KEYS.iter().any(|key| key.half != half && key.section.is_empty() && key.name == word) {
+            return Guess::OtherHalf;
+        }
+    }
+    let mut names: Vec<&'static str> = KEYS.iter().filter(here).map(|key| key.name).collect();
+    if section.is_empty() {
+        names.extend(SECTIONS.iter().filter(|(h, ..)| *h == half).map(|(_, name, _)| *name));
+    }
+    let near = names
+        .iter()
+        .map(|known| (distance(&word, known), *known))
+        .min()
+        .filter(|(far, known)| *far <= 1 + known.len() / 4);
+    if let Some((_, known)) = near {
+        return Guess::Nearest(known);
+    }
+    if let Some((_, _, heading)) = KEYS
+        .iter()
+        .find(|key| key.half == half && key.section != section && key.name == word)
+        .and_then(|key| SECTIONS.iter().find(|(_, name, _)| *name == key.section))
+    {
+        return Guess::Elsewhere(heading);
+    }
+    match KEYS.iter().find(|key| key.half != half && key.name == word) {
+        Some(_) => Guess::OtherHalf,
+        None => Guess::Nothing,
+    }
+}
+
+/// Returns how many letters must be added, removed, replaced or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            let mut best =
+                (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + change);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_nearest() {
+        for (name, nearest) in [
+            ("auto_bakup", "auto_backup"),
+            ("AUTO_BACKUP", "auto_backup"),
+            ("backup-dir", "backup_dir"),
+            ("backup_retention", "backup_retention_days"),
+            ("notfiy", "notify"),
+        ] {
+            assert_eq!(guess(Half::Operator, "", name), Guess::Nearest(nearest), "{name}");
+        }
+        assert_eq!(guess(Half::Packager, "health", "deadlin"), Guess::Nearest("deadline"));
+        assert_eq!(guess(Half::Operator, "", "colour"), Guess::Nothing);
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_file_is_told_where_it_belongs() {
+        assert_eq!(guess(Half::Packager, "", "auto_backup"), Guess::OtherHalf);
+        assert_eq!(guess(Half::Packager, "app", "backup_dir"), Guess::OtherHalf);
+        assert_eq!(guess(Half::Operator, "", "app"), Guess::OtherHalf);
+        assert_eq!(guess(Half::Operator, "", "services"), Guess::OtherHalf);
+        assert_eq!(guess(Half::Operator, "", "success_url"), Guess::Elsewhere("[notify]"));
+        assert_eq!(guess(Half::Packager, "", "services"), Guess::Elsewhere("[app]"));
+    }
+
+    #[test]
+    fn distances_count_single_changes() {
+        assert_eq!(distance("abc", "abc"), 0);
+        assert_eq!(distance("abc", "acb"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

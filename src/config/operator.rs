@@ -1,0 +1,146 @@
+//! The operator's half: what one file says on top of those read before it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::notes::Notes;
+use super::probes::address;
+use super::section::{Section, Value};
+use super::values::{Zero, choice, duration, path, program, size};
+use super::{ForeignSessions, NotifySpec, OnFailure, Policy, Retention};
+
+/// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
+const RESERVE: u64 = 256 << 20;
+
+/// Keep every restore point: what a retention that makes no sense means.
+const KEEP_ALL: u32 = u32::MAX;
+
+const ON_FAILURE: &[(&str, OnFailure)] =
+    &[("stop", OnFailure::Stop), ("restore", OnFailure::Restore)];
+
+const FOREIGN_SESSIONS: &[(&str, ForeignSessions)] = &[
+    ("warn", ForeignSessions::Warn),
+    ("refuse", ForeignSessions::Refuse),
+    ("end", ForeignSessions::End),
+];
+
+/// Settings of the operator, filled by one file after the other.
+pub(super) struct Wishes {
+    pub(super) policy: Policy,
+    pub(super) notify: NotifySpec,
+}
+
+impl Wishes {
+    /// Returns what holds where no file says anything.
+    pub(super) fn defaults(backup_dir: PathBuf) -> Self {
+        let policy = Policy {
+            auto_backup: true,
+            backup_dir,
+            retention: Retention { days: Some(30), keep: 3 },
+            on_failure: OnFailure::Stop,
+            database_wait: Duration::from_secs(60),
+            lock_timeout: Duration::from_secs(30),
+            foreign_sessions: ForeignSessions::Warn,
+            reserve: RESERVE,
+            checks: Vec::new(),
+        };
+        Self { policy, notify: NotifySpec::default() }
+    }
+
+    /// Lets one file override single keys.
+    pub(super) fn read(&mut self, mut top: Section<'_>, default_dir: &Path, notes: &mut Notes) {
+        let policy = &mut self.policy;
+        if let Some(value) = top.take("auto_backup") {
+            set(&mut policy.auto_backup, value.flag(true, notes));
+            notes.backups(policy.auto_backup, &value.place);
+        }
+        if let Some(value) = top.take("backup_dir") {
+            set(&mut policy.backup_dir, path(value, default_dir, notes));
+        }
+        if let Some(value) = top.take("backup_retention_days") {
+            policy.retention.days = retention(&value, notes);
+        }
+        if let Some(value) = top.take("backup_keep") {
+            policy.retention.keep = retention(&value, notes).unwrap_or(KEEP_ALL);
+        }
+        if let Some(value) = top.take("on_failure") {
+            set(&mut policy.on_failure, choice(value, ON_FAILURE, notes));
+        }
+        if let Some(value) = top.take("database_wait") {
+            set(&mut policy.database_wait, duration(value, Zero::Allowed, "60s", notes));
+        }
+        if let Some(value) = top.take("lock_timeout") {
+            set(&mut policy.lock_timeout, duration(value, Zero::Refused, "30s", notes));
+        }
+        if let Some(value) = top.take("foreign_sessions") {
+            set(&mut policy.foreign_sessions, choice(value, FOREIGN_SESSIONS, notes));
+        }
+        if let Some(value) = top.take("reserve") {
+            set(&mut policy.reserve, size(value, "256MiB", notes));
+        }
+        if let Some(value) = top.take("checks") {
+            set(&mut policy.checks, checks(value, notes));
+        }
+        if let Some(value) = top.take("notify")
+            && let Some(table) = value.table("notify", notes)
+        {
+            self.notify(table, notes);
+        }
+        top.finish(notes);
+    }
+
+    fn notify(&mut self, mut table: Section<'_>, notes: &mut Notes) {
+        const EXAMPLE: &str = "https://example.org/upgrade";
+        for (key, slot) in [
+            ("success_url", &mut self.notify.success_url),
+            ("failure_url", &mut self.notify.failure_url),
+        ] {
+            let Some(value) = table.take(key) else { continue };
+            // Empty text takes back what an earlier file said.
+            if value.as_text() == Some("") {
+                *slot = None;
+            } else if let Some(url) = address(value, EXAMPLE, notes) {
+                *slot = Some(url);
+            }
+        }
+        table.finish(notes);
+    }
+}
+
+fn set<T>(slot: &mut T, found: Option<T>) {
+    if let Some(found) = found {
+        *slot = found;
+    }
+}
+
+/// Reads a number of days or of restore points. What makes no sense never removes anything and never
+/// fails an upgrade: everything is kept, and a warning says so.
+fn retention(value: &Value<'_>, notes: &mut Notes) -> Option<u32> {
+    let reason = match value.as_integer() {
+        Some(0) => "is 0".to_owned(),
+        Some(number) if number < 0 => "is negative".to_owned(),
+        Some(number) => match u32::try_from(number) {
+            Ok(found) => return Some(found),
+            Err(_) => "is too large".to_owned(),
+        },
+        None => format!("is {}, not a whole number", value.kind()),
+    };
+    let message = format!("{} {reason}; every restore point is kept", value.name);
+    notes.warn(&value.place, &message);
+    None
+}
+
+fn checks(value: Value<'_>, notes: &mut Notes) -> Option<Vec<Vec<String>>> {
+    let (name, place) = (value.name.clone(), value.place.clone());
+    let entries = value.list("[[\"/usr/bin/true\"]]", notes)?;
+    if !entries.is_empty() && entries.iter().all(|entry| entry.as_text().is_some()) {
+        let message = format!("{name} must be a list of commands, each a list itself");
+        notes.problem(&place, message, "write another pair of brackets around the command");
+        return None;
+    }
+    let mut found = Vec::new();
+    for entry in entries {
+        found.push(program(entry, notes)?);
+    }
+    Some(found)
+}

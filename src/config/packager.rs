@@ -1,0 +1,237 @@
+//! The packager's half: services, databases, probes.
+
+use super::notes::{Notes, shown};
+use super::section::{Section, Value};
+use super::values::{choice, path, unit_fault};
+use super::{App, DatabaseSpec, Format, MigrationsSpec, ProbeSpec, probes};
+use crate::layout::Layout;
+use crate::version::Version;
+
+/// Every way of recording migrations that this version knows.
+const FORMATS: &[(&str, Format)] = &[("plain", Format::Plain)];
+
+/// What the packager's half says.
+pub(super) struct Packaged {
+    pub(super) app: App,
+    pub(super) databases: Vec<DatabaseSpec>,
+    pub(super) probes: Vec<ProbeSpec>,
+}
+
+/// Reads the packager's half.
+pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> Packaged {
+    let start = top.place().clone();
+    let app = match top.take("app") {
+        Some(value) => value.table("app", notes).map(|table| app(table, layout, notes)),
+        None => {
+            let fix = "write a table [app] with services = [\"NAME.service\"]";
+            notes.problem(&start, "there is no table [app]", fix);
+            None
+        }
+    };
+    let databases = match top.take("database") {
+        Some(value) => databases(value, layout, notes),
+        None => {
+            let fix = "write a table [[database]] with name and migrations";
+            notes.problem(&start, "there is no table [[database]]", fix);
+            Vec::new()
+        }
+    };
+    let probes = match top.take("health") {
+        Some(value) => probes::read(value, &databases, notes),
+        None => Vec::new(),
+    };
+    top.finish(notes);
+    Packaged { app: app.unwrap_or_default(), databases, probes }
+}
+
+fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {
+    let services = match table.take("services") {
+        Some(value) => services(value, layout, notes),
+        None => {
+            let message = "app.services is missing: nobody can stop what is not named";
+            let fix = format!("write `services = [\"{}.service\"]` below it", layout.app());
+            notes.problem(table.place(), message, &fix);
+            Vec::new()
+        }
+    };
+    let version = table.take("version").and_then(|value| version_of(value, notes));
+    let min_upgrade_from =
+        table.take("min_upgrade_from").and_then(|value| version_of(value, notes));
+    table.finish(notes);
+    App { services, min_upgrade_from, version }
+}
+
+fn services(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Vec<String> {
+    let example = format!("[\"{}.service\"]", layout.app());
+    let fix = format!("services = {example}");
+    let place = value.place.clone();
+    let Some(entries) = value.list(&example, notes) else { return Vec::new() };
+    if entries.is_empty() {
+        let message = "app.services is empty: nobody can stop what is not named";
+        notes.write_instead(&place, message, &fix);
+    }
+    let mut units: Vec<String> = Vec::new();
+    for entry in entries {
+        let (name, place) = (entry.name.clone(), entry.place.clone());
+        let Some(unit) = entry.text(&example, notes) else { continue };
+        let fault = match unit_fault(&unit) {
+            Some(fault) => Some(fault),
+            None if units.contains(&unit) => Some("is named twice"),
+            // The unit in which the upgrade runs would stop itself.
+            None if unit == layout.upgrade_unit() => Some("is the unit that runs the upgrade"),
+            None => None,
+        };
+        match fault {
+            Some(fault) => {
+                let message = format!("{name} {} {fault}", shown(&unit));
+                notes.problem(&place, message, "name units as `systemctl list-units` shows them");
+            }
+            None => units.push(unit),
+        }
+    }
+    units
+}
+
+fn version_of(value: Value<'_>, notes: &mut Notes) -> Option<Version> {
+    let (name, place) = (value.name.clone(), value.place.clone());
+    let text = value.text("\"1.0.0\"", notes)?;
+    // The characters of deb-version(7), and `^` of rpm.
+    let legal = |c: char| c.is_ascii_alphanumeric() || ".+-~:^_".contains(c);
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins && text.chars().all(legal) {
+        return Some(Version::new(text));
+    }
+    let message = format!("{name} {} is not a package version", shown(&text));
+    notes.problem(&place, message, "write a version such as \"1.0.0\"");
+    None
+}
+
+fn databases(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Vec<DatabaseSpec> {
+    let place = value.place.clone();
+    let Some(entries) = value.list("[]", notes) else { return Vec::new() };
+    if entries.is_empty() {
+        notes.problem(&place, "database is an empty list", "write a table [[database]]");
+    }
+    let mut found: Vec<DatabaseSpec> = Vec::new();
+    for entry in entries {
+        let place = entry.place.clone();
+        let Some(table) = entry.table("database", notes) else { continue };
+        let Some(database) = database(table, layout, notes) else { continue };
+        if found.iter().any(|other| other.name == database.name) {
+            let message = format!("two databases are named {}", shown(&database.name));
+            notes.problem(&place, message, "give each [[database]] its own name");
+        }
+        found.push(database);
+    }
+    found
+}
+
+fn database(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> Option<DatabaseSpec> {
+    let place = table.place().clone();
+    let name = match table.take("name") {
+        Some(value) => database_name(value, notes),
+        None => {
+            notes.problem(&place, "database.name is missing", "write `name = \"main\"` below it");
+            None
+        }
+    };
+    let url_env = table.take("url_env").and_then(|value| variable(value, layout, notes));
+    let service = table.take("service").and_then(|value| word(value, "\"app\"", notes));
+    let user = table.take("user").and_then(|value| word(value, "\"app\"", notes));
+    if url_env.is_some() && service.is_some() {
+        let message = "database.url_env and database.service are both set; only one can be asked";
+        notes.problem(&place, message, "remove one of the two below it");
+    }
+    let migrations = match table.take("migrations") {
+        Some(value) => {
+            value.table("database.migrations", notes).and_then(|t| migrations(t, layout, notes))
+        }
+        None => {
+            let fix = format!(
+                "write `migrations = {{ format = \"plain\", dir = \"{}\" }}` below it",
+                layout.migrations_dir().display()
+            );
+            notes.problem(&place, "database.migrations is missing", &fix);
+            None
+        }
+    };
+    table.finish(notes);
+    Some(DatabaseSpec { name: name?, url_env, service, user, migrations: migrations? })
+}
+
+/// The name is also the name of a directory in every restore point.
+fn database_name(value: Value<'_>, notes: &mut Notes) -> Option<String> {
+    let (name, place) = (value.name.clone(), value.place.clone());
+    let text = value.text("\"main\"", notes)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins && text.len() <= 63 && text.chars().all(legal) {
+        return Some(text);
+    }
+    let message = format!("{name} {} is not a plain name", shown(&text));
+    let fix = "write at most 63 letters, digits, `-` and `_`, beginning with a letter or digit";
+    notes.problem(&place, message, fix);
+    None
+}
+
+fn variable(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Option<String> {
+    let (name, place) = (value.name.clone(), value.place.clone());
+    let text = value.text("\"DATABASE_URL\"", notes)?;
+    if super::secrets::name_is_valid(&text) {
+        return Some(text);
+    }
+    // The value is not shown: a connection string is often written here by mistake.
+    let message = format!("{name} is not the name of a variable");
+    let secrets = layout.secrets();
+    let fix = format!(
+        "name the variable of {} that holds the connection string, not the string itself",
+        secrets.display()
+    );
+    notes.problem(&place, message, &fix);
+    None
+}
+
+fn word(value: Value<'_>, example: &str, notes: &mut Notes) -> Option<String> {
+    let (name, place) = (value.name.clone(), value.place.clone());
+    let text = value.text(example, notes)?;
+    if !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Some(text);
+    }
+    notes.problem(&place, format!("{name} is empty or contains white space"), "write one word");
+    None
+}
+
+fn migrations(
+    mut table: Section<'_>,
+    layout: &Layout,
+    notes: &mut Notes,
+) -> Option<MigrationsSpec> {
+    let place = table.place().clone();
+    // Ignoring this key would upgrade the program and leave the schema behind.
+    let command = [table.take("command"), table.take("status_command")];
+    if let Some(command) = command.into_iter().flatten().next() {
+        let message = format!("{} is not available in this version of openwatch", command.name);
+        let fix = "write `migrations = { format = \"plain\", dir = \"…\" }`";
+        notes.problem(&command.place, message, fix);
+        return None;
+    }
+    let format = match table.take("format") {
+        Some(value) => choice(value, FORMATS, notes),
+        None => {
+            let fix = "write `format = \"plain\"` in it";
+            notes.problem(&place, "database.migrations.format is missing", fix);
+            None
+        }
+    };
+    let default = layout.migrations_dir();
+    let dir = match table.take("dir") {
+        Some(value) => path(value, &default, notes),
+        None => {
+            let fix = format!("write `dir = \"{}\"` in it", default.display());
+            notes.problem(&place, "database.migrations.dir is missing", &fix);
+            None
+        }
+    };
+    table.finish(notes);
+    Some(MigrationsSpec { format: format?, dir: dir? })
+}

@@ -1,0 +1,142 @@
+//! The effective settings as text, one per line, in a stable order.
+
+use std::fmt::{Display, Write as _};
+
+use super::{Config, ForeignSessions, Format, OnFailure, ProbeSpec, Question};
+
+impl OnFailure {
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+impl ForeignSessions {
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Refuse => "refuse",
+            Self::End => "end",
+        }
+    }
+}
+
+impl Format {
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+        }
+    }
+}
+
+impl Config {
+    /// Returns every setting that holds, `key = value` on a line each, without secrets.
+    pub fn render(&self) -> String {
+        let mut lines = Lines::default();
+        lines.list("app.services", &self.app.services);
+        lines.maybe("app.version", self.app.version.as_ref().map(|v| v.as_str()));
+        lines.maybe("app.min_upgrade_from", self.app.min_upgrade_from.as_ref().map(|v| v.as_str()));
+        self.render_databases(&mut lines);
+        for (at, probe) in self.probes.iter().enumerate() {
+            render_probe(&format!("health[{at}]"), probe, &mut lines);
+        }
+        self.render_policy(&mut lines);
+        lines.maybe("notify.success_url", self.notify.success_url.as_deref().map(host));
+        lines.maybe("notify.failure_url", self.notify.failure_url.as_deref().map(host));
+        lines.0
+    }
+
+    fn render_databases(&self, lines: &mut Lines) {
+        for (at, database) in self.databases.iter().enumerate() {
+            let key = |name: &str| format!("database[{at}].{name}");
+            lines.text(&key("name"), &database.name);
+            lines.maybe(&key("url_env"), database.url_env.as_deref());
+            lines.maybe(&key("service"), database.service.as_deref());
+            lines.maybe(&key("user"), database.user.as_deref());
+            lines.text(&key("migrations.format"), database.migrations.format.word());
+            lines.text(&key("migrations.dir"), &database.migrations.dir.to_string_lossy());
+        }
+    }
+
+    fn render_policy(&self, lines: &mut Lines) {
+        let policy = &self.policy;
+        lines.plain("auto_backup", policy.auto_backup);
+        lines.text("backup_dir", &policy.backup_dir.to_string_lossy());
+        match policy.retention.days {
+            Some(days) => lines.plain("backup_retention_days", days),
+            None => lines.text("backup_retention_days", "keep everything"),
+        }
+        match policy.retention.keep {
+            u32::MAX => lines.text("backup_keep", "keep everything"),
+            keep => lines.plain("backup_keep", keep),
+        }
+        lines.text("on_failure", policy.on_failure.word());
+        lines.text("database_wait", &humantime::format_duration(policy.database_wait).to_string());
+        lines.text("lock_timeout", &humantime::format_duration(policy.lock_timeout).to_string());
+        lines.text("foreign_sessions", policy.foreign_sessions.word());
+        lines.plain("reserve", policy.reserve);
+        for (at, check) in policy.checks.iter().enumerate() {
+            lines.list(&format!("checks[{at}]"), check);
+        }
+    }
+}
+
+fn render_probe(name: &str, probe: &ProbeSpec, lines: &mut Lines) {
+    let key = |part: &str| format!("{name}.{part}");
+    match &probe.question {
+        Question::Unit(unit) => lines.text(&key("unit"), unit),
+        Question::Tcp(target) => lines.text(&key("tcp"), target),
+        Question::Http { url, status, body, expect_version } => {
+            lines.text(&key("http"), host(url));
+            lines.plain(&key("status"), status);
+            lines.maybe(&key("body"), body.as_deref());
+            lines.plain(&key("expect_version"), expect_version);
+        }
+        Question::Sql { database, statement } => {
+            lines.text(&key("sql"), statement);
+            lines.text(&key("database"), database);
+        }
+        Question::Command(arguments) => lines.list(&key("command"), arguments),
+    }
+    lines.plain(&key("required"), probe.required);
+    lines.text(&key("deadline"), &humantime::format_duration(probe.deadline).to_string());
+}
+
+/// Returns an address up to its host: a user part, a path or a query may hold a token.
+fn host(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    match url[start..end].rfind('@') {
+        Some(at) => &url[start + at + 1..end],
+        None => &url[..end],
+    }
+}
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn plain(&mut self, key: &str, value: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.plain(key, format_args!("{value:?}"));
+    }
+
+    fn maybe(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    fn list(&mut self, key: &str, values: &[String]) {
+        self.plain(key, format_args!("{values:?}"));
+    }
+}
