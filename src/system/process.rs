@@ -21,7 +21,7 @@ use crate::system::signals;
 /// How much of a program's standard error is kept for messages, in bytes.
 const TAIL: usize = 4096;
 
-/// How long a child may take to end after SIGTERM before its group is killed.
+/// How long a child may take to end after SIGTERM before its group is killed, unless the call says.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Finds a program in `PATH` and in the system directories that cron and rpm leave out of it.
@@ -51,6 +51,7 @@ pub struct Call {
     input: Input,
     identity: Option<Identity>,
     deadline: Option<Duration>,
+    grace: Duration,
     dir: PathBuf,
 }
 
@@ -151,6 +152,7 @@ impl Call {
             input: Input::Closed,
             identity: None,
             deadline: None,
+            grace: GRACE,
             dir: PathBuf::from("/"),
         }
     }
@@ -197,6 +199,14 @@ impl Call {
         self
     }
 
+    /// Sets how long the child may take to end after SIGTERM, and how long output that a grandchild
+    /// holds open is waited for.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
     /// Starts the child in this directory instead of `/`.
     #[must_use]
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
@@ -225,7 +235,9 @@ impl Call {
         let deadline = self.deadline.map(Deadline::after);
         let mut tail = String::new();
         let end = loop {
-            match lines.as_ref().map(|lines| lines.recv_timeout(Duration::from_millis(250))) {
+            let tick = Duration::from_millis(250);
+            let tick = deadline.map_or(tick, |deadline| tick.min(deadline.remaining()));
+            match lines.as_ref().map(|lines| lines.recv_timeout(tick)) {
                 Some(Ok(line)) => {
                     watch(Some(&line));
                     push_tail(&mut tail, &line);
@@ -246,12 +258,13 @@ impl Call {
                 break Err(Failure::Interrupted(signal));
             }
         };
-        let status = end.inspect_err(|_| end_group(&mut child))?;
+        let status = end.inspect_err(|_| end_group(&mut child, self.grace))?;
         for line in lines.iter().flat_map(|lines| lines.try_iter()) {
             watch(Some(&line));
             push_tail(&mut tail, &line);
         }
-        let stdout = stdout.and_then(|reader| reader.recv_timeout(GRACE).ok()).unwrap_or_default();
+        let stdout =
+            stdout.and_then(|reader| reader.recv_timeout(self.grace).ok()).unwrap_or_default();
         let stderr = tail.trim().to_owned();
         if status.success() {
             Ok(Output { stdout, stderr })
@@ -285,16 +298,17 @@ impl Call {
     }
 }
 
-fn end_group(child: &mut Child) {
+fn end_group(child: &mut Child, grace: Duration) {
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     let _ = nix::sys::signal::killpg(group, Signal::SIGTERM);
-    let grace = Deadline::after(GRACE);
+    let grace = Deadline::after(grace);
     while !grace.passed() {
         if let Ok(Some(_)) = child.try_wait() {
-            return;
+            break;
         }
         super::clock::pause(Duration::from_millis(20));
     }
+    // Also when the child itself has ended: what it started may not have listened to SIGTERM.
     let _ = nix::sys::signal::killpg(group, Signal::SIGKILL);
     let _ = child.wait();
 }

@@ -108,7 +108,10 @@ impl Server {
 
     /// Stops the server; sessions are ended.
     pub fn down(&self) {
-        run(self.as_server_user("pg_ctl").args(["stop", "--mode=fast", "--wait", "--pgdata"]).arg(self.data()));
+        run(self
+            .as_server_user("pg_ctl")
+            .args(["stop", "--mode=fast", "--wait", "--pgdata"])
+            .arg(self.data()));
     }
 
     /// Returns a keyword connection string for a database of this server.

@@ -1,0 +1,122 @@
+//! An address that answers with the right status, text and version, from a process of ours.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::ask::Attempt;
+use crate::system::clock::{parse_rfc3339, rfc3339};
+use crate::system::http;
+
+/// What the answer must be.
+pub(super) struct Wanted<'a> {
+    pub(super) status: u16,
+    pub(super) body: Option<&'a str>,
+    pub(super) version: Option<&'a str>,
+    /// When our services were started.
+    pub(super) started: Option<SystemTime>,
+}
+
+pub(super) fn ask(url: &str, wanted: &Wanted<'_>, limit: Duration) -> Attempt {
+    let answer = match http::get(url, limit) {
+        Ok(answer) => answer,
+        Err(none) => return Attempt::Wrong(none.to_string()),
+    };
+    if answer.status != wanted.status {
+        let target = answer.location.as_deref().map(http::shown);
+        return Attempt::Wrong(match (target, answer.body.trim()) {
+            (Some(target), _) => format!("answered {}, a redirect to {target}", answer.status),
+            (None, "") => format!("answered {}", answer.status),
+            (None, body) => format!("answered {}: {body}", answer.status),
+        });
+    }
+    if let Some(text) = wanted.body.filter(|text| !answer.body.contains(*text)) {
+        return Attempt::Wrong(format!("the body does not contain \"{text}\": {}", answer.body));
+    }
+    match wanted.version {
+        Some(version) => ours(&answer.body, version, wanted),
+        None => Attempt::right(format!("answered {}", answer.status)),
+    }
+}
+
+/// Whether the version that was installed, and a process that was started after, gave the answer.
+fn ours(body: &str, version: &str, wanted: &Wanted<'_>) -> Attempt {
+    let json: Option<Value> = serde_json::from_str(body).ok();
+    let told = json.as_ref().and_then(|json| json.get("version")).and_then(Value::as_str);
+    match told {
+        Some(told) if !names_version(told, version) => {
+            return Attempt::Wrong(format!("answered by version {told}, not {version}"));
+        }
+        None if !names_version(body, version) => {
+            return Attempt::Wrong(format!("the body does not name version {version}: {body}"));
+        }
+        Some(_) | None => {}
+    }
+    let began = json.as_ref().and_then(|json| json.get("started_at")).and_then(instant);
+    match (began, wanted.started) {
+        // Many services tell whole seconds.
+        (Some(began), Some(ours)) if began + Duration::from_secs(1) <= ours => {
+            Attempt::Wrong(format!(
+                "answered by a process that began at {}, before ours at {}",
+                rfc3339(began),
+                rfc3339(ours)
+            ))
+        }
+        (Some(_) | None, Some(_) | None) => {
+            Attempt::right(format!("answered {}, version {version}", wanted.status))
+        }
+    }
+}
+
+fn instant(value: &Value) -> Option<SystemTime> {
+    match value {
+        Value::String(text) => parse_rfc3339(text),
+        Value::Number(seconds) => {
+            seconds.as_u64().and_then(|s| UNIX_EPOCH.checked_add(Duration::from_secs(s)))
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Whether the text names this version and not a longer one that merely contains it; a package
+/// release such as `-1.el9` may follow.
+fn names_version(text: &str, version: &str) -> bool {
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    !version.is_empty()
+        && text.match_indices(version).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let mut after = text[at + version.len()..].chars();
+            let (next, second) = (after.next(), after.next());
+            let starts = !digit(before) && before != Some('.');
+            let ends = match next {
+                Some('.' | '-') => next == Some('-') && digit(second) || !alike(second),
+                Some('+' | '~') => false,
+                Some(c) => !c.is_ascii_alphanumeric(),
+                None => true,
+            };
+            starts && ends
+        })
+}
+
+fn alike(c: Option<char>) -> bool {
+    c.is_some_and(|c| c.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_not_found_inside_another() {
+        for text in
+            ["2.0.0", "v2.0.0", "openwatch 2.0.0.", "2.0.0-1.el9", "\"2.0.0\"", "version=2.0.0 ok"]
+        {
+            assert!(names_version(text, "2.0.0"), "{text}");
+        }
+        for text in
+            ["12.0.0", "2.0.01", "2.0.0.1", "1.2.0.0", "2.0.0-rc1", "2.0.0~rc1", "2.0.0a", ""]
+        {
+            assert!(!names_version(text, "2.0.0"), "{text}");
+        }
+    }
+}
