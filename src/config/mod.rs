@@ -1,5 +1,6 @@
 //! The settings of one application: the packager's half, the operator's half, drop-ins.
 
+mod env_file;
 mod keys;
 mod load;
 mod notes;
