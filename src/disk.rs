@@ -1,1 +1,62 @@
 //! Free space of file systems.
+//!
+//! `statvfs` tells what an unprivileged writer may still take on the whole file system. A user,
+//! group or project quota is not visible in it: a dump that runs into one fails closed like a full
+//! disk, with `Disk quota exceeded` in the detail line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is left on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes that a new file may take.
+    pub bytes: u64,
+    /// Files that may still be made; `None` where the file system has no fixed number.
+    pub inodes: Option<u64>,
+}
+
+/// Returns what is left on the file system that holds `path`; the nearest existing parent stands
+/// for a path that is still to be made.
+pub fn free(path: &Path) -> io::Result<Free> {
+    let data = rustix::fs::statvfs(&nearest_existing(path))?;
+    let inodes = (data.f_files > 0).then_some(data.f_favail);
+    Ok(Free { bytes: data.f_bavail.saturating_mul(data.f_frsize), inodes })
+}
+
+fn nearest_existing(path: &Path) -> PathBuf {
+    path.ancestors().find(|part| part.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Says a number of bytes as people do: `512 bytes`, `3.1 GiB`.
+pub fn spoken(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10) / 1024, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_said_in_the_largest_unit_that_fits() {
+        assert_eq!(spoken(0), "0 bytes");
+        assert_eq!(spoken(1024), "1.0 KiB");
+        assert_eq!(spoken(3_328_599_654), "3.0 GiB");
+        assert_eq!(spoken(1024 * 1024 - 1), "1023.9 KiB");
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_yet_has_the_space_of_its_parent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(free(&dir.path().join("a/b/c")).unwrap().bytes > 0);
+    }
+}

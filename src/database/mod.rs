@@ -3,7 +3,13 @@
 //! PostgreSQL is spoken in this folder and nowhere else; the engine and the capabilities only know
 //! [`Database`] and [`Session`], so that a second kind of database can stand beside it.
 
+pub mod clients;
+pub mod dump;
+pub mod facts;
+mod lent;
+pub mod restore;
 mod session;
+pub mod swap;
 
 pub use session::{Param, Row, Session, SqlError};
 

@@ -1,1 +1,20 @@
-//! Restore points: verified archives with a manifest, made to undo one upgrade.
+//! Restore points: made, listed, proven, restored, pruned.
+//!
+//! A directory counts as a restore point only if it holds a manifest. The manifest is therefore
+//! written last and removed first: at no instant can a partial dump be mistaken for a good one.
+
+mod create;
+mod digest;
+mod manifest;
+mod prune;
+mod restore;
+mod retention;
+mod store;
+mod verify;
+
+pub use create::{Estimate, Request, Target};
+pub use manifest::{Archive, Contents, Manifest, Proof, Reason, SchemaNote};
+pub use prune::Mode;
+pub use restore::{Loss, Override, Replaced, RestoreOptions, Restored, restore};
+pub use retention::{Decision, Pin, Verdict, decide};
+pub use store::{Entry, RestorePoint, Status, Store};

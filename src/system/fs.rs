@@ -128,6 +128,19 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// Takes away every permission that `mode` does not grant; grants none.
+pub fn tighten(path: &Path, mode: u32) -> Result<()> {
+    let attempt = || -> io::Result<()> {
+        let file = open_file(path)?;
+        let now = file.metadata()?.mode() & 0o7777;
+        if now & !mode != 0 {
+            file.set_permissions(fs::Permissions::from_mode(now & mode))?;
+        }
+        Ok(())
+    };
+    attempt().context(|| format!("cannot change the mode of {}", path.display()))
+}
+
 /// Syncs the entries of a directory to disk.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -1,0 +1,223 @@
+//! The installed client programs, and which of them may dump and restore a server.
+//!
+//! The client is of the server's major wherever one is installed: an older one refuses to dump, and
+//! what a newer one writes can often neither be listed by the server's own client nor loaded into
+//! the server (`pg_restore` 17 and newer set `transaction_timeout`, unknown before 17; measured).
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::system::process::{self, Call};
+
+/// Where client programs are looked for.
+#[derive(Clone, Debug, Default)]
+pub enum Clients {
+    /// The per-major directories of Debian and of the PostgreSQL project, then `PATH`.
+    #[default]
+    Installed,
+    /// These directories only.
+    In(Vec<PathBuf>),
+}
+
+/// The client programs of one directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The directory that holds `pg_dump`, `pg_restore` and `psql`.
+    pub dir: PathBuf,
+    /// Version as the client says it, such as `15.8`.
+    pub version: String,
+    /// Major version.
+    pub major: u32,
+}
+
+/// How an archive is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// zstd at its fastest ordinary level.
+    Zstd,
+    /// gzip at its fastest level: every client was built with it.
+    Gzip,
+}
+
+impl Compression {
+    /// Returns the option that asks a client for it.
+    pub(super) fn option(self) -> &'static str {
+        match self {
+            Self::Zstd => "--compress=zstd:1",
+            Self::Gzip => "--compress=1",
+        }
+    }
+
+    /// Returns its name, for the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd:1",
+            Self::Gzip => "gzip:1",
+        }
+    }
+}
+
+impl Client {
+    /// Returns the path of one of its programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Asks a directory's `pg_dump` for its version.
+    fn of(dir: &Path) -> Option<Self> {
+        let program = dir.join("pg_dump");
+        if !program.is_file() || !dir.join("pg_restore").is_file() {
+            return None;
+        }
+        let said = Call::new(&program).arg("--version").run().ok()?.text();
+        let version = said.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
+        let version = version?.to_owned();
+        let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+        Some(Self { dir: dir.to_owned(), major: digits.parse().ok()?, version })
+    }
+
+    /// Finds the fastest compression that this client was built with, by trying it.
+    ///
+    /// Major and help text do not tell: from 16 on `--help` names zstd in every build, and builds
+    /// without it fail when the dump starts. The trial fails either way, for want of a server; a
+    /// build without zstd says so first.
+    pub fn compression(&self) -> Compression {
+        if self.major < 16 {
+            return Compression::Gzip;
+        }
+        let trial = Call::new(self.program("pg_dump"))
+            .args(["--format=custom", "--file=/dev/null", "--no-password"])
+            .args(["--compress=zstd:1", "--host=/nonexistent"])
+            .run();
+        match trial {
+            Err(failure) if failure.stderr().contains("does not support compression") => {
+                Compression::Gzip
+            }
+            Err(failure) if failure.stderr().contains("unrecognized compression") => {
+                Compression::Gzip
+            }
+            Ok(_) | Err(_) => Compression::Zstd,
+        }
+    }
+}
+
+impl Clients {
+    /// Returns all clients that run, each directory once.
+    pub fn all(&self) -> Vec<Client> {
+        let mut found: Vec<Client> = Vec::new();
+        for dir in self.dirs() {
+            // Debian's unversioned names are a wrapper that picks the version of some cluster.
+            let real = dir.join("pg_dump").canonicalize();
+            if real.is_ok_and(|path| path.ends_with("pg_wrapper")) {
+                continue;
+            }
+            let known = found.iter().any(|client| client.dir == dir);
+            if let Some(client) = (!known).then(|| Client::of(&dir)).flatten() {
+                found.push(client);
+            }
+        }
+        found
+    }
+
+    fn dirs(&self) -> Vec<PathBuf> {
+        match self {
+            Self::In(dirs) => dirs.clone(),
+            Self::Installed => {
+                let mut dirs = Vec::new();
+                for (parent, prefix) in [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")] {
+                    let Ok(entries) = std::fs::read_dir(parent) else { continue };
+                    dirs.extend(entries.flatten().filter_map(|entry| {
+                        let name = entry.file_name().into_string().ok()?;
+                        let major = name.strip_prefix(prefix)?;
+                        major.parse::<u32>().ok()?;
+                        Some(entry.path().join("bin"))
+                    }));
+                }
+                dirs.sort();
+                let on_path = process::find("pg_dump");
+                dirs.extend(on_path.and_then(|path| path.parent().map(Path::to_owned)));
+                dirs
+            }
+        }
+    }
+
+    /// Chooses the client for a server of this major; a warning comes with one that is newer.
+    pub fn choose(&self, server_major: u32) -> Result<(Client, Option<String>)> {
+        choose(&self.all(), server_major)
+    }
+}
+
+fn choose(clients: &[Client], server_major: u32) -> Result<(Client, Option<String>)> {
+    let fitting = clients.iter().filter(|client| client.major >= server_major);
+    let best = fitting.min_by_key(|client| client.major);
+    match best {
+        Some(client) if client.major == server_major => Ok((client.clone(), None)),
+        Some(client) => Ok((
+            client.clone(),
+            Some(format!(
+                "pg_dump {} is newer than the PostgreSQL {server_major} server: its archives may \
+                 not load into this server; install postgresql-client-{server_major}",
+                client.version
+            )),
+        )),
+        None => Err(no_client(clients, server_major)),
+    }
+}
+
+fn no_client(clients: &[Client], server_major: u32) -> Error {
+    let error = match clients.iter().max_by_key(|client| client.major) {
+        Some(client) => Error::new(
+            Outcome::Refused,
+            format!("pg_dump {} cannot dump a PostgreSQL {server_major} server", client.version),
+        )
+        .detail(format!("found {}, no newer one", client.program("pg_dump").display())),
+        None => Error::new(Outcome::Refused, "pg_dump and pg_restore are not installed")
+            .detail("looked in /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin and PATH"),
+    };
+    error.hint(format!(
+        "Install postgresql-client-{server_major} (Debian) or postgresql{server_major} (RPM)."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(version: &str) -> Client {
+        let major = version.split('.').next().unwrap().parse().unwrap();
+        Client {
+            dir: format!("/usr/lib/postgresql/{major}/bin").into(),
+            version: version.into(),
+            major,
+        }
+    }
+
+    #[test]
+    fn the_client_of_the_servers_major_is_preferred() {
+        let all = [client("17.2"), client("15.8"), client("16.4")];
+        let (chosen, warning) = choose(&all, 16).unwrap();
+        assert_eq!((chosen.major, warning), (16, None));
+    }
+
+    #[test]
+    fn the_nearest_newer_client_comes_with_a_warning() {
+        let (chosen, warning) = choose(&[client("18.1"), client("17.2")], 16).unwrap();
+        assert_eq!(chosen.major, 17);
+        assert!(warning.unwrap().contains("install postgresql-client-16"));
+    }
+
+    #[test]
+    fn an_older_client_is_refused_and_the_package_is_named() {
+        let error = choose(&[client("14.11")], 16).unwrap_err();
+        assert_eq!(error.message(), "pg_dump 14.11 cannot dump a PostgreSQL 16 server");
+        assert_eq!(error.outcome(), Outcome::Refused);
+        assert!(error.hint_line().unwrap().contains("postgresql-client-16"));
+    }
+
+    #[test]
+    fn no_client_at_all_is_refused_and_the_package_is_named() {
+        let error = choose(&[], 15).unwrap_err();
+        assert_eq!(error.message(), "pg_dump and pg_restore are not installed");
+    }
+}

@@ -1,0 +1,263 @@
+//! Dumping one database into a directory archive, and proving that the archive is whole.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Database;
+use super::clients::{Client, Compression};
+use super::facts::{self, DUMPED, Facts, RowCount};
+use super::lent::{Access, Lent};
+use super::session::{Session, SqlError};
+use crate::error::{Context, Error, Result};
+use crate::progress::Progress;
+use crate::system::fs;
+use crate::system::process::Failure;
+
+/// The most processes that dump or load at once.
+const MOST_JOBS: u64 = 8;
+
+/// How a database is dumped.
+#[derive(Clone, Debug)]
+pub struct DumpOptions {
+    /// The client program.
+    pub client: Client,
+    /// How the archive is compressed.
+    pub compression: Compression,
+    /// How long a lock that somebody holds on a table is waited for.
+    pub lock_wait: Duration,
+    /// Bytes that the archive will have, for the progress.
+    pub expected: Option<u64>,
+}
+
+/// What was dumped, as the same snapshot of the database says it.
+#[derive(Clone, Debug)]
+pub struct Dumped {
+    /// Server and database.
+    pub facts: Facts,
+    /// Rows per table.
+    pub rows: Vec<(String, RowCount)>,
+    /// Extensions of the database.
+    pub extensions: Vec<String>,
+    /// Tables that the archive must define: object id and name.
+    tables: Vec<(u32, String, TableKind)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TableKind {
+    WithData,
+    DefinitionOnly,
+}
+
+/// Dumps a database into the new directory `archive`.
+///
+/// Row counts and catalogue come from the snapshot that the dump uses, so they agree with it even
+/// when somebody writes meanwhile.
+pub fn dump(
+    database: &Database,
+    archive: &Path,
+    options: &DumpOptions,
+    progress: &dyn Progress,
+) -> Result<Dumped> {
+    let mut session = database.connect()?;
+    let snapshot = begin(&mut session).context(|| "cannot take a snapshot".into())?;
+    let dumped = look(&mut session)?;
+    run(database, archive, &snapshot, &dumped.facts, options, progress)
+        .map_err(|error| explain(error, &mut session))?;
+    Ok(dumped)
+}
+
+/// Limits that the role or the database sets must not end the session that holds the snapshot;
+/// `pg_dump` resets them for its own sessions.
+fn begin(session: &mut Session) -> std::result::Result<String, SqlError> {
+    session.run(
+        "set statement_timeout = 0; set lock_timeout = 0;
+         set idle_in_transaction_session_timeout = 0",
+    )?;
+    session.run("begin isolation level repeatable read read only")?;
+    let rows = session.rows("select pg_export_snapshot()", &[])?;
+    rows.first().map(|row| row.get(0)).ok_or_else(|| SqlError {
+        code: None,
+        message: "the server returned no snapshot".into(),
+        detail: None,
+        hint: None,
+        position: None,
+    })
+}
+
+fn look(session: &mut Session) -> Result<Dumped> {
+    let facts = facts::facts(session)?;
+    let sql = format!(
+        "select c.oid, format('%I.%I', n.nspname, c.relname), c.relkind = 'r'
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relkind in ('r', 'p', 'f', 'v', 'm') and c.relpersistence <> 't' and {DUMPED}
+            and not exists (select from pg_extension e where c.oid = any (e.extconfig))"
+    );
+    let rows = session.rows(&sql, &[]).context(|| "cannot list the tables".into())?;
+    let tables = rows
+        .iter()
+        .map(|row| {
+            let kind = if row.get(2) { TableKind::WithData } else { TableKind::DefinitionOnly };
+            (row.get(0), row.get(1), kind)
+        })
+        .collect();
+    let rows = session
+        .rows("select extname::text from pg_extension order by 1", &[])
+        .context(|| "cannot list the extensions".into())?;
+    let extensions = rows.iter().map(|row| row.get(0)).collect();
+    Ok(Dumped { rows: facts::row_counts(session)?, facts, extensions, tables })
+}
+
+fn run(
+    database: &Database,
+    archive: &Path,
+    snapshot: &str,
+    facts: &Facts,
+    options: &DumpOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
+    fs::make_new_dir(archive, 0o700)?;
+    let lend = || format!("cannot hand {} to the client", archive.display());
+    let lent = Lent::new(archive, database.identity(), Access::Write).context(lend)?;
+    let call = database.call(&options.client.program("pg_dump"));
+    let (inside, call) = lent.pass(call).context(lend)?;
+    let jobs = jobs(facts.tables, facts.connections_left);
+    let call = call
+        .args(["--format=directory", "--no-password", "--no-sync"])
+        .arg(format!("--file={}", inside.display()))
+        .arg(format!("--jobs={jobs}"))
+        .arg(format!("--snapshot={snapshot}"))
+        .arg(format!("--lock-wait-timeout={}", options.lock_wait.as_millis().max(1)))
+        .arg(options.compression.option());
+    let what = format!("dumping {}", database.name());
+    let ended = call.run_watched(|line| {
+        if line.is_none() {
+            progress.alive(&what, fs::size_below(archive), options.expected);
+        }
+    });
+    lent.reclaim().context(|| format!("cannot take {} back", archive.display()))?;
+    ended.map(drop).map_err(|failure| told("pg_dump", database, &failure))
+}
+
+/// Returns how many processes share the work: cores, tables and free connections limit them.
+pub(super) fn jobs(tables: u64, connections_left: u64) -> u64 {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    // One connection leads the workers.
+    let connections = connections_left.saturating_sub(1);
+    cores.min(MOST_JOBS).min(tables).min(connections).max(1)
+}
+
+/// Makes the message for a client program that failed: its own last words, without the noise.
+pub(super) fn told(program: &str, database: &Database, failure: &Failure) -> Error {
+    let words: Vec<&str> = failure
+        .stderr()
+        .lines()
+        .map(|line| line.trim_start_matches(program).trim_start_matches(": "))
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let told = words[words.len().saturating_sub(6)..].join("; ");
+    let error = Error::failed(format!("{program} of {} {failure}", database.described()));
+    if told.is_empty() { error } else { error.detail(told) }
+}
+
+/// Adds who holds the lock that the dump waited for in vain.
+fn explain(error: Error, session: &mut Session) -> Error {
+    let waited = error.details().iter().any(|line| line.contains("lock timeout"));
+    let holders = if waited { facts::exclusive_holders(session) } else { Ok(Vec::new()) };
+    match holders {
+        Ok(holders) => holders.iter().fold(error, |error, holder| {
+            error.detail(format!("a table is locked by {holder}: {}", holder.query_head))
+        }),
+        Err(_) => error,
+    }
+}
+
+/// Reads every byte of an archive back through the client, which writes nothing anywhere.
+pub fn read_back(client: &Client, archive: &Path, database: &Database) -> Result<()> {
+    crate::system::process::Call::new(client.program("pg_restore"))
+        .args(["--format=directory", "--file=/dev/null"])
+        .arg(archive)
+        .run()
+        .map(drop)
+        .map_err(|failure| told("pg_restore", database, &failure))
+}
+
+/// Compares the archive's table of contents with the catalogue of the dumped snapshot, by object id.
+pub fn check_contents(
+    client: &Client,
+    archive: &Path,
+    dumped: &Dumped,
+    database: &Database,
+) -> Result<()> {
+    let listed = crate::system::process::Call::new(client.program("pg_restore"))
+        .args(["--format=directory", "--list"])
+        .arg(archive)
+        .run()
+        .map_err(|failure| told("pg_restore", database, &failure))?;
+    let (defined, filled) = contents(&String::from_utf8_lossy(&listed.stdout));
+    let missing: Vec<&str> = dumped
+        .tables
+        .iter()
+        .filter(|(oid, _, kind)| {
+            !defined.contains(oid) || (*kind == TableKind::WithData && !filled.contains(oid))
+        })
+        .map(|(_, name, _)| name.as_str())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "the archive of {} lacks {} of {} tables",
+        database.described(),
+        missing.len(),
+        dumped.tables.len()
+    ))
+    .detail(format!("missing: {}", missing[..missing.len().min(10)].join(", "))))
+}
+
+/// Reads `id; class oid KIND …` lines: object ids of relations defined, and of tables with data.
+///
+/// Names are not read: they may contain anything, and a line break in one is escaped by the client.
+fn contents(list: &str) -> (std::collections::BTreeSet<u32>, std::collections::BTreeSet<u32>) {
+    /// Object id of `pg_class` itself, the same in every server.
+    const RELATION: &str = "1259";
+    let (mut defined, mut filled) =
+        (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for line in list.lines().filter(|line| !line.starts_with(';')) {
+        let Some((_, rest)) = line.split_once("; ") else { continue };
+        let mut words = rest.splitn(3, ' ');
+        let (Some(class), Some(oid), Some(kind)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let Ok(oid) = oid.parse() else { continue };
+        if class == RELATION {
+            defined.insert(oid);
+        } else if kind.starts_with("TABLE DATA ") {
+            filled.insert(oid);
+        }
+    }
+    (defined, filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_contents_is_read_by_object_id() {
+        let list = "; Archive created at 2026-11-20\n;     TOC Entries: 3\n\
+                    215; 1259 16386 TABLE public t; 1 postgres\n\
+                    3312; 0 16386 TABLE DATA public t; 1 postgres\n\
+                    216; 1259 16390 VIEW public v postgres\n";
+        let (defined, filled) = contents(list);
+        assert_eq!(defined.into_iter().collect::<Vec<_>>(), [16386, 16390]);
+        assert_eq!(filled.into_iter().collect::<Vec<_>>(), [16386]);
+    }
+
+    #[test]
+    fn connections_limit_the_jobs() {
+        assert_eq!(jobs(100, 0), 1);
+        assert_eq!(jobs(0, 100), 1);
+        assert!(jobs(100, 100) <= MOST_JOBS);
+    }
+}

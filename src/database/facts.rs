@@ -1,0 +1,288 @@
+//! What the server and its catalogue say: versions, sizes, rights, sessions, row counts.
+
+use serde::{Deserialize, Serialize};
+
+use super::session::{Session, SqlError};
+use crate::error::{Error, Result};
+
+/// Tables up to this many bytes are counted row by row; larger ones are estimated.
+const COUNTED_UP_TO: i64 = 16 << 20;
+
+/// Tables that are dumped with their data: no system tables, none that an extension makes.
+///
+/// Tables that an extension registers as its configuration are dumped too, so they stay in.
+pub(super) const DUMPED: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    and (not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+                     and d.objid = c.oid and d.deptype = 'e')
+         or exists (select from pg_extension e where c.oid = any (e.extconfig)))";
+
+/// What one database and its server say about themselves.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Version as the server writes it, such as `15.8`.
+    pub server_version: String,
+    /// Major version, such as 15.
+    pub major: u32,
+    /// Version as one number, such as 150008.
+    pub version_num: u32,
+    /// Whether the server is a standby.
+    pub in_recovery: bool,
+    /// Whether new transactions may not write.
+    pub read_only: bool,
+    /// Size of the database on the server's disk, in bytes.
+    pub size: u64,
+    /// Prepared transactions of this database, which block stopping, restoring and renaming.
+    pub prepared_transactions: Vec<String>,
+    /// Which database this is.
+    pub identity: Identity,
+    /// Position in the write-ahead log of the whole server, in bytes.
+    pub wal_position: Option<u64>,
+    /// Rows inserted, updated and deleted in this database since its statistics began.
+    pub rows_written: Option<u64>,
+    /// Tables with data.
+    pub tables: u64,
+    /// Connections that may still be opened by this role.
+    pub connections_left: u64,
+}
+
+/// Which database this is, on which server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// System identifier of the cluster, made by `initdb`; `None` where it may not be read.
+    pub system: Option<String>,
+    /// Object id of the database; a restore by swap changes it.
+    pub oid: u32,
+    /// Name of the database.
+    pub dbname: String,
+}
+
+fn failed(attempt: &str, error: SqlError) -> Error {
+    Error::failed(format!("cannot {attempt}")).source(error)
+}
+
+/// Reads the facts of the database that the session is connected to.
+pub fn facts(session: &mut Session) -> Result<Facts> {
+    let sql = format!(
+        "select current_setting('server_version'), current_setting('server_version_num')::int4,
+            pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'
+                or current_setting('default_transaction_read_only') = 'on',
+            pg_database_size(d.oid)::int8, d.oid, d.datname::text,
+            array(select gid from pg_prepared_xacts x where x.database = d.datname),
+            (case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+                  else pg_current_wal_lsn() end - '0/0'::pg_lsn)::int8,
+            (select (s.tup_inserted + s.tup_updated + s.tup_deleted)::int8
+               from pg_stat_database s where s.datid = d.oid),
+            (select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+              where c.relkind = 'r' and {DUMPED}),
+            least((select current_setting('max_connections')::int8
+                       - current_setting('superuser_reserved_connections')::int8
+                       - (select count(*) from pg_stat_activity where usesysid is not null)),
+                  (select case when r.rolconnlimit < 0 or r.rolsuper then 100000
+                               else r.rolconnlimit - (select count(*) from pg_stat_activity a
+                                                       where a.usesysid = r.oid) end::int8
+                     from pg_roles r where r.rolname = current_user))::int8
+         from pg_database d where d.datname = current_database()"
+    );
+    let rows = session.rows(&sql, &[]).map_err(|e| failed("read the facts of the server", e))?;
+    let row = rows.first().ok_or_else(|| Error::failed("the server does not know its database"))?;
+    let version_num = row.get::<_, i32>(1).unsigned_abs();
+    // A restricted role may not read the control file; then names are all there is to compare.
+    let system = session
+        .rows("select system_identifier::text from pg_control_system()", &[])
+        .ok()
+        .and_then(|rows| rows.first().map(|row| row.get(0)));
+    Ok(Facts {
+        server_version: first_word(row.get(0)),
+        major: version_num / 10_000,
+        version_num,
+        in_recovery: row.get(2),
+        read_only: row.get(3),
+        size: row.get::<_, i64>(4).unsigned_abs(),
+        prepared_transactions: row.get(7),
+        identity: Identity { system, oid: row.get(5), dbname: row.get(6) },
+        wal_position: row.get::<_, Option<i64>>(8).map(i64::unsigned_abs),
+        rows_written: row.get::<_, Option<i64>>(9).map(i64::unsigned_abs),
+        tables: row.get::<_, i64>(10).unsigned_abs(),
+        connections_left: u64::try_from(row.get::<_, i64>(11)).unwrap_or(0),
+    })
+}
+
+/// Debian appends its package version: `15.8 (Debian 15.8-0+deb12u1)`.
+fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+/// Names everything that the role cannot dump whole: tables, sequences, large objects, and tables
+/// of which row security would hide rows; each with its owner.
+pub fn unreadable(session: &mut Session) -> Result<Vec<String>> {
+    let sql = format!(
+        "select format('%s %I.%I (owner %s)',
+                case c.relkind when 'S' then 'sequence' else 'table' end,
+                n.nspname, c.relname, pg_get_userbyid(c.relowner))
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relkind in ('r', 'p', 'S', 'f') and c.relpersistence <> 't' and {DUMPED}
+            and not (has_schema_privilege(n.oid, 'USAGE')
+                     and case c.relkind when 'S' then has_sequence_privilege(c.oid, 'SELECT')
+                                        else has_table_privilege(c.oid, 'SELECT') end)
+         union all
+         select format('table %I.%I (row security hides rows; owner %s)',
+                n.nspname, c.relname, pg_get_userbyid(c.relowner))
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relkind in ('r', 'p') and {DUMPED} and c.relrowsecurity
+            and row_security_active(c.oid)
+         union all
+         select format('large object %s (owner %s)', l.oid, pg_get_userbyid(l.lomowner))
+           from pg_largeobject_metadata l
+          where not pg_has_role(l.lomowner, 'USAGE')
+            and current_setting('lo_compat_privileges') <> 'on'
+            and not exists (select from aclexplode(l.lomacl) a where a.privilege_type = 'SELECT'
+                    and (a.grantee = 0 or pg_has_role(a.grantee, 'USAGE')))
+          order by 1"
+    );
+    let rows = session.rows(&sql, &[]).map_err(|e| failed("check what can be dumped", e))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// A session of somebody else in the same database.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// Process id of the server process.
+    pub pid: i32,
+    /// Role that is connected.
+    pub user: String,
+    /// What the program calls itself.
+    pub application: String,
+    /// Address, or `local`.
+    pub client: String,
+    /// What it does, such as `active` or `idle in transaction`.
+    pub state: String,
+    /// Start of its current state, RFC 3339.
+    pub since: String,
+    /// First 60 characters of its last statement, on one line.
+    pub query_head: String,
+}
+
+impl std::fmt::Display for SessionInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = if self.application.is_empty() { "unnamed program" } else { &self.application };
+        write!(
+            f,
+            "{name} (pid {}, user {}, {}, {} since {})",
+            self.pid, self.user, self.client, self.state, self.since
+        )
+    }
+}
+
+/// Lists the sessions of others in the database that the session is connected to.
+pub fn foreign_sessions(session: &mut Session) -> Result<Vec<SessionInfo>> {
+    sessions_where(session, "a.datname = current_database()", &[])
+}
+
+/// Lists the sessions in a database of the same server, by its name.
+pub(super) fn sessions_in(session: &mut Session, dbname: &str) -> Result<Vec<SessionInfo>> {
+    sessions_where(session, "a.datname = $1", &[&dbname])
+}
+
+/// Lists the sessions that hold a lock which lets no reader through.
+pub(super) fn exclusive_holders(session: &mut Session) -> Result<Vec<SessionInfo>> {
+    let holds = "exists (select from pg_locks l where l.pid = a.pid and l.granted
+                   and l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+                   and l.database = (select oid from pg_database where datname = current_database()))";
+    sessions_where(session, holds, &[])
+}
+
+/// Kind and state of a session are hidden from roles that may not see its statement; that it is
+/// there, and whose it is, is not. Workers of the server itself have no user.
+fn sessions_where(
+    session: &mut Session,
+    condition: &str,
+    parameters: &[&(dyn super::Param + Sync)],
+) -> Result<Vec<SessionInfo>> {
+    let sql = format!(
+        "select a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''),
+            coalesce(host(a.client_addr), 'local'), coalesce(a.state, 'unknown'),
+            to_char(coalesce(a.state_change, a.backend_start) at time zone 'UTC',
+                    'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
+            left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 60)
+         from pg_stat_activity a
+         where {condition} and a.pid <> pg_backend_pid() and a.usesysid is not null
+           and coalesce(a.backend_type, 'client backend') = 'client backend'
+         order by a.pid"
+    );
+    let rows = session.rows(&sql, parameters).map_err(|e| failed("list the sessions", e))?;
+    Ok(rows
+        .iter()
+        .map(|row| SessionInfo {
+            pid: row.get(0),
+            user: row.get(1),
+            application: row.get(2),
+            client: row.get(3),
+            state: row.get(4),
+            since: row.get::<_, Option<String>>(5).unwrap_or_default(),
+            query_head: row.get(6),
+        })
+        .collect())
+}
+
+/// Ends sessions and returns those that could not be ended, each with the server's reason.
+pub fn end_sessions(
+    session: &mut Session,
+    sessions: &[SessionInfo],
+) -> Result<Vec<(SessionInfo, String)>> {
+    let mut left = Vec::new();
+    for other in sessions {
+        if let Err(error) = session.rows("select pg_terminate_backend($1)", &[&other.pid]) {
+            left.push((other.clone(), error.message));
+        }
+    }
+    Ok(left)
+}
+
+/// How many rows a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowCount {
+    /// Counted.
+    Exact(u64),
+    /// As the statistics say; the table is too large to count in passing.
+    Estimate(u64),
+}
+
+/// Returns the rows of every table with data, as `schema.table`; exact for tables up to 16 MiB.
+pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
+    let sql = format!(
+        "select format('%I.%I', n.nspname, c.relname), pg_relation_size(c.oid)::int8,
+                greatest(c.reltuples, 0)::int8
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED} order by 1"
+    );
+    let rows = session.rows(&sql, &[]).map_err(|e| failed("list the tables", e))?;
+    let mut counts: Vec<(String, RowCount)> = Vec::new();
+    let mut small: Vec<String> = Vec::new();
+    for row in &rows {
+        let table: String = row.get(0);
+        if row.get::<_, i64>(1) <= COUNTED_UP_TO {
+            small.push(table);
+        } else {
+            counts.push((table, RowCount::Estimate(row.get::<_, i64>(2).unsigned_abs())));
+        }
+    }
+    // A few hundred tables in one statement: thousands of round trips cost more than the counting.
+    for batch in small.chunks(200) {
+        let parts: Vec<String> = batch
+            .iter()
+            .enumerate()
+            .map(|(index, table)| format!("select {index}::int4, count(*) from only {table}"))
+            .collect();
+        let rows = session
+            .rows(&parts.join(" union all "), &[])
+            .map_err(|e| failed("count the rows", e))?;
+        counts.extend(rows.iter().filter_map(|row| {
+            let index = usize::try_from(row.get::<_, i32>(0)).ok()?;
+            let table = batch.get(index)?.clone();
+            Some((table, RowCount::Exact(row.get::<_, i64>(1).unsigned_abs())))
+        }));
+    }
+    counts.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(counts)
+}

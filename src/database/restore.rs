@@ -1,0 +1,1 @@
+//! Loading an archive into a new database.

@@ -1,0 +1,1 @@
+//! Exchanging databases by renaming them.

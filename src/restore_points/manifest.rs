@@ -1,0 +1,191 @@
+//! The file that makes a directory a restore point.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::database::facts::{Identity, RowCount};
+use crate::system::fs;
+use crate::version::Version;
+
+/// Name of the manifest: written last, removed first.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// Name of the file with a SHA-256 per file, as `sha256sum --check` reads it.
+pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// The manifest format that this program writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+/// The most bytes of a manifest; what grows with the database lies in files beside it.
+const LIMIT: u64 = 4 << 20;
+
+/// Why a restore point was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Before the migrations of an upgrade.
+    Upgrade,
+    /// An operator asked for it.
+    Manual,
+    /// Before another restore point took the place of the present state.
+    BeforeRestore,
+}
+
+impl Reason {
+    /// Returns the word that people read.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::Manual => "manual",
+            Self::BeforeRestore => "before restore",
+        }
+    }
+}
+
+/// How far a restore point was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// Every byte was read back, the table of contents compared, every file hashed.
+    ReadBack,
+    /// It was loaded into a scratch database and compared as well.
+    Restored,
+}
+
+/// The schema of a database when it was dumped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaNote {
+    /// Newest migration that was applied.
+    pub head: Option<String>,
+    /// All migrations that were applied, in order.
+    pub applied: Vec<String>,
+}
+
+/// What a restore point is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this file's form.
+    pub format: u32,
+    /// Name of the restore point and of its directory.
+    pub id: String,
+    /// Counts up with every restore point of the store; the order that no clock can change.
+    pub sequence: u64,
+    /// The application.
+    pub app: String,
+    /// Why it was made.
+    pub reason: Reason,
+    /// When the dump began, RFC 3339.
+    pub created: String,
+    /// How long dump and proof took, in milliseconds.
+    pub duration_ms: u64,
+    /// Version that ran when it was made.
+    pub from_version: Option<Version>,
+    /// Version that the upgrade leads to.
+    pub to_version: Option<Version>,
+    /// Host name of the machine that made it.
+    pub host: String,
+    /// Version of the program that made it.
+    pub program: String,
+    /// How far it was proven.
+    pub proof: Proof,
+    /// Sum of all files but this one, in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file with the SHA-256 of all others.
+    pub sums_sha256: String,
+    /// One archive per database.
+    pub databases: Vec<Archive>,
+}
+
+/// The archive of one database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// Name of the database within the application, and of the archive's directory.
+    pub name: String,
+    /// Schema at that time.
+    pub schema: SchemaNote,
+    /// Which database it was.
+    pub identity: Identity,
+    /// Version of the server.
+    pub server_version: String,
+    /// Version of the client that wrote the archive; an older one may not read it.
+    pub client_version: String,
+    /// Compression and level.
+    pub compression: String,
+    /// Size of the database on the server's disk, in bytes.
+    pub database_bytes: u64,
+    /// Size of the archive, in bytes.
+    pub archive_bytes: u64,
+    /// Number of files in the archive.
+    pub files: u64,
+    /// Number of tables with data.
+    pub tables: u64,
+    /// Position in the server's write-ahead log, in bytes.
+    pub wal_position: Option<u64>,
+    /// Rows written in the database since its statistics began.
+    pub rows_written: Option<u64>,
+    /// How long dump and proof took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What lies beside an archive because it grows with the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Rows per table, as `schema.table`.
+    pub rows: Vec<(String, RowCount)>,
+    /// Extensions of the database.
+    pub extensions: Vec<String>,
+}
+
+impl Manifest {
+    pub(super) const fn current_format() -> u32 {
+        FORMAT
+    }
+
+    /// Reads the manifest of a restore point and says in words what is wrong with it.
+    pub(super) fn read(dir: &Path) -> Result<Self, String> {
+        let bytes = read_whole(&dir.join(MANIFEST), LIMIT).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "no manifest".to_owned(),
+            _ => format!("the manifest cannot be read: {error}"),
+        })?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            format!("the manifest is not UTF-8 at byte {}", error.valid_up_to())
+        })?;
+        let manifest: Self = serde_json::from_str(text)
+            .map_err(|error| format!("the manifest is damaged: {error}"))?;
+        if manifest.format > FORMAT {
+            return Err(format!(
+                "the manifest has format {}, newer than {FORMAT}",
+                manifest.format
+            ));
+        }
+        if Some(manifest.id.as_str()) != dir.file_name().and_then(|name| name.to_str()) {
+            return Err(format!("the manifest belongs to {:?}", manifest.id));
+        }
+        match manifest.databases.iter().find(|archive| !is_archive_name(&archive.name)) {
+            Some(archive) => Err(format!("the manifest names an archive {:?}", archive.name)),
+            None => Ok(manifest),
+        }
+    }
+}
+
+/// Reads a file of a restore point; a link at its place is an error.
+pub(super) fn read_whole(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    fs::open_file(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let text = format!("larger than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(bytes)
+}
+
+/// Returns whether a name can be that of an archive: one visible path component in plain letters.
+pub(super) fn is_archive_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && !name.starts_with('.')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
