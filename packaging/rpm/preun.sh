@@ -1,0 +1,12 @@
+#!/bin/sh
+# Before the files of this version go; $1 is 0 for a removal, 1 where another version stays.
+if [ "$1" -eq 0 ]; then
+    if [ -d /run/systemd/system ]; then
+        systemctl stop openwatch-backup-cleanup.timer openwatch.service || :
+    fi
+    systemctl --no-reload disable openwatch.service openwatch-upgrade.service \
+        openwatch-backup-cleanup.timer >/dev/null 2>&1 || :
+    rm -f /var/lib/openwatch/upgrade/timer-preset
+    echo "openwatch: restore points stay in /var/lib/openwatch/backups"
+fi
+exit 0
