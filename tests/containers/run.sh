@@ -1,0 +1,92 @@
+#!/bin/bash
+# What:   runs the package tests of one suite, two machines at a time; called by ci/containers.
+# Needs:  --lab VERBS --image IMAGE --packages DIR --suite NAME [--test REGEX] [--jobs N]; root for nspawn.
+# Result: `ok N - fact` lines and `N passed, N failed`; the machine's own words for each failure.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+jobs=2 filter=.
+while [ $# -gt 0 ]; do case $1 in
+  --lab) lab=$2 ;; --image) base_image=$2 ;; --packages) packages=$2 ;; --suite) suite=$2 ;;
+  --test) filter=$2 ;; --jobs) jobs=$2 ;;
+  *) echo "run.sh: unknown option $1" >&2; exit 2 ;;
+esac; shift 2; done
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/openwatch-lab.XXXXXX")
+export LAB_DIR=$work/machines; mkdir -p "$LAB_DIR"
+run=$suite$$ repo=$work/repo
+cleanup() { "$lab" gc; rm -rf --one-file-system "$work"; }
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# shellcheck source=tests/containers/lib.sh
+. "$here/lib.sh"
+facts=()
+fact() { local family; for family in $1; do facts+=("$family $2"); done; }
+for topic in "$here"/topics/*.sh; do . "$topic"; done
+
+begin() { # begin NAME FAMILY: a scratch directory and a machine name of its own
+  family=$2 machine=$run-$1 scratch=$work/$1; mkdir -p "$scratch"; : > "$scratch/log"; out=; rc=0
+}
+
+# --- signed repositories, and one machine per family that all facts about upgrades start from
+mkdir -p "$repo/in" && cp "$packages"/openwatch[_-]*-1[._]* "$repo/in/"
+( begin mk deb
+  "$lab" up "$machine" "$base_image" -v "$repo:/repo" -v "$here/lab:/lab-tools:ro" >/dev/null &&
+  m bash /lab-tools/mkrepo /repo; rc=$?; "$lab" down "$machine"; exit $rc ) || { echo "no repositories"; exit 1; }
+make_fixture() ( # 1.0.0 as an operator sets it up: user, database, password, first migration, start, data
+  begin "fixture-$1" "$1"; fresh 1.0.0; tool install openwatch; [ "$rc" = 0 ] || fail "install"
+  configure; run openwatch migrate; [ "$rc" = 0 ] || fail "first migrate"
+  run systemctl start openwatch.service; [ "$rc" = 0 ] || fail "start"
+  sql "create table customer_notes (id int primary key, note text); alter table customer_notes owner to openwatch;
+    insert into customer_notes select i, md5(i::text) from generate_series(1, 20000) i" || fail "data"
+  "$lab" save "$machine" "fixture-$1-$run" > "$work/image-$1" )
+configure() { # what the operator does once, by hand
+  sql "create role openwatch login createdb password '$secret'" postgres || fail "role"
+  sql 'create database openwatch owner openwatch' postgres || fail "database"
+  sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env" ||
+    fail "secrets"
+}
+for family in deb rpm; do
+  make_fixture $family & pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid" || { echo "no fixture:"; cat "$work"/fixture-*/log; exit 1; }; done
+
+# --- the facts, a few machines at a time
+one() ( # one NUMBER FAMILY FACT
+  begin "$1" "$2"
+  local started=${EPOCHREALTIME/./} ms
+  ( "$3" && expect_no_secret ) 2>>"$scratch/log"; status=$?
+  if [ $status != 0 ]; then
+    { echo "--- journal"; m journalctl --no-pager -q -b -o short-precise -u 'openwatch*' | tail -n 40; } >> "$scratch/log" 2>&1
+  fi
+  "$lab" down "$machine" >/dev/null 2>&1
+  ms=$(((${EPOCHREALTIME/./} - started) / 1000))
+  printf '%s %d.%d\n' "$status" $((ms / 1000)) $((ms % 1000 / 100)) > "$scratch/.result"
+  mv "$scratch/.result" "$scratch/result" )
+
+number=0 passed=0 failed=0
+report() { # report NUMBER: prints a fact that has ended
+  local family name status seconds
+  read -r family name <<<"${chosen[$1]}"; read -r status seconds < "$work/$1/result"
+  name="$suite $family: ${name//_/ } (${seconds} s)"
+  if [ "$status" = 0 ]; then passed=$((passed + 1)); echo "ok $(($1 + 1)) - $name"
+  else failed=$((failed + 1)); echo "not ok $(($1 + 1)) - $name"; sed 's/^/    /' "$work/$1/log"; fi
+  reported[$1]=1
+}
+chosen=() reported=()
+for entry in "${facts[@]}"; do [[ $entry =~ $filter ]] && chosen+=("$entry"); done
+echo "1..${#chosen[@]}"
+while :; do
+  for i in "${!chosen[@]}"; do
+    [ -z "${reported[$i]:-}" ] && [ -e "$work/$i/result" ] && report "$i"
+  done
+  [ $((passed + failed)) -lt ${#chosen[@]} ] || break
+  if [ $number -lt ${#chosen[@]} ] && [ $((number - passed - failed)) -lt "$jobs" ]; then
+    # shellcheck disable=SC2086
+    one $number ${chosen[$number]} & number=$((number + 1))
+  else
+    sleep 0.1
+  fi
+done
+echo "$suite: $passed passed, $failed failed"
+[ "$failed" = 0 ]

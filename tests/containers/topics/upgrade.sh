@@ -1,0 +1,116 @@
+# Facts about upgrades that go well, and about what of the machine they respect.
+# shellcheck shell=bash disable=SC2154
+
+expect_upgraded() {
+  expect_installed 2.0.0; expect_schema 0007; expect_mark none; expect_points 1
+  expect_is 20000 sql 'select count(*) from customer_notes'
+}
+
+fact "deb rpm" one_command_takes_a_restore_point_migrates_and_serves
+one_command_takes_a_restore_point_migrates_and_serves() {
+  old_machine; remember_all
+  upgrade_to 2.0.0
+  expect_rc 0; expect_upgraded; expect_ready 2.0.0
+  [ "$(main_pid)" != "$pid" ] || fail "the old program still runs"
+  expect_is '700 root
+700 root' sh_ "stat -c '%a %U' /var/lib/openwatch/backups /var/lib/openwatch/backups/*"
+  expect_is '' sh_ "find /var/lib/openwatch/backups -type f ! -perm 600"
+  run openwatch backup verify latest; [ "$rc" = 0 ] || { run openwatch backup verify; expect_rc 0; }
+  reboot; wait_for 20 http /readyz; expect_ready 2.0.0; expect_points 1
+}
+
+fact "deb rpm" the_package_tool_alone_on_a_file_upgrades_as_well
+the_package_tool_alone_on_a_file_upgrades_as_well() {
+  old_machine
+  file_upgrade_to 2.0.0
+  expect_rc 0; expect_upgraded; expect_ready 2.0.0
+}
+
+fact "deb rpm" with_nothing_pending_there_is_no_dump_and_the_new_program_runs
+with_nothing_pending_there_is_no_dump_and_the_new_program_runs() {
+  old_machine; remember_all
+  upgrade_to 1.0.1
+  expect_rc 0; expect_installed 1.0.1; expect_points 0; expect_mark none; expect_schema 0005
+  expect_ready 1.0.1; expect_same_data
+}
+
+fact "deb rpm" a_service_that_the_operator_stopped_stays_stopped
+a_service_that_the_operator_stopped_stays_stopped() {
+  old_machine
+  m systemctl stop openwatch.service
+  upgrade_to 2.0.0
+  expect_rc 0; expect_upgraded; expect_service inactive
+}
+
+fact "deb rpm" a_masked_service_is_no_error_and_stays_masked
+a_masked_service_is_no_error_and_stays_masked() {
+  old_machine
+  m systemctl stop openwatch.service; m systemctl mask openwatch.service 2>/dev/null
+  upgrade_to 2.0.0
+  expect_rc 0; expect_upgraded; expect_service inactive
+  expect_is masked m systemctl is-enabled openwatch.service
+}
+
+fact "deb rpm" a_disabled_timer_stays_disabled_and_an_enabled_one_is_running
+a_disabled_timer_stays_disabled_and_an_enabled_one_is_running() {
+  old_machine
+  m systemctl disable --now openwatch-backup-cleanup.timer 2>/dev/null
+  upgrade_to 2.0.0
+  expect_rc 0
+  expect_is disabled m systemctl is-enabled openwatch-backup-cleanup.timer
+  expect_is inactive m systemctl is-active openwatch-backup-cleanup.timer
+  m systemctl enable openwatch-backup-cleanup.timer 2>/dev/null
+  upgrade_to 3.0.0
+  expect_rc 0
+  expect_is active m systemctl is-active openwatch-backup-cleanup.timer
+}
+
+fact "deb rpm" edited_configuration_is_kept
+edited_configuration_is_kept() {
+  old_machine
+  sh_ "echo 'backup_keep = 7' >> /etc/openwatch/upgrade.conf; sha256sum /etc/openwatch/* > /root/before"
+  upgrade_to 2.0.0
+  expect_rc 0; expect_upgraded
+  run sha256sum --quiet -c /root/before; expect_rc 0
+  expect_is '640 root openwatch' sh_ "stat -c '%a %U %G' /etc/openwatch/secrets.env"
+}
+
+fact "deb rpm" an_upgrade_through_peer_authentication_needs_no_password
+an_upgrade_through_peer_authentication_needs_no_password() {
+  old_machine
+  sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql:///openwatch?host=/run/postgresql&user=openwatch' > /etc/openwatch/secrets.env
+    mkdir -p /etc/openwatch/upgrade.conf.d
+    sed 's/^url_env.*/&\nuser = \"openwatch\"/' /usr/share/openwatch/upgrade.conf > /root/peer.conf
+    systemctl restart openwatch.service" || fail "restart"
+  wait_for 10 http /readyz
+}
+
+fact "deb rpm" two_upgrades_at_once_end_as_one
+two_upgrades_at_once_end_as_one() {
+  old_machine
+  use_repo 2.0.0
+  # A session that holds a table for three seconds keeps the first run inside its migrations.
+  m su postgres -c "psql -qc 'begin; lock table openwatch_schema_history in access exclusive mode; select pg_sleep(3)' openwatch" >/dev/null &
+  wait_for 5 sh_ "su postgres -c 'psql -Atc \"select 1 from pg_locks where mode = '\\''AccessExclusiveLock'\\''\" openwatch' | grep -q 1"
+  upgrade_to 2.0.0 & local first=$!
+  wait_for 20 sh_ 'test -e /var/lib/openwatch/upgrade/pending'
+  m openwatch upgrade > "$scratch/second" 2>&1; local second=$?
+  wait $first
+  case $second in 0 | 75) ;; *) fail "the second run ended with $second: $(cat "$scratch/second")" ;; esac
+  wait_for 20 sh_ '! test -e /var/lib/openwatch/upgrade/pending'
+  wait_for 20 http /readyz
+  expect_upgraded; expect_ready 2.0.0
+}
+
+fact "deb rpm" a_killed_package_tool_does_not_stop_the_upgrade
+a_killed_package_tool_does_not_stop_the_upgrade() {
+  old_machine
+  m su postgres -c "psql -qc 'begin; lock table openwatch_schema_history in access exclusive mode; select pg_sleep(3)' openwatch" >/dev/null &
+  ( upgrade_to 2.0.0 ) & local tool=$!
+  wait_for 20 sh_ 'test "$(systemctl is-active openwatch-upgrade.service)" = activating'
+  sh_ "pkill -KILL -x 'dnf|rpm|apt-get|dpkg'"; wait $tool
+  wait_for 30 sh_ 'test "$(systemctl is-active openwatch-upgrade.service)" = inactive'
+  expect_mark none; expect_schema 0007; wait_for 20 http /readyz
+  if [ "$family" = deb ]; then run dpkg --configure -a; else run sh -c 'dnf -y remove --duplicates || dnf -y reinstall openwatch'; fi
+  expect_rc 0; expect_upgraded; expect_ready 2.0.0
+}
