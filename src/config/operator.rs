@@ -123,6 +123,7 @@ fn retention(value: &Value<'_>, notes: &mut Notes) -> Option<u32> {
             Ok(found) => return Some(found),
             Err(_) => "is too large".to_owned(),
         },
+        None if value.is_integer() => "is too large".to_owned(),
         None => format!("is {}, not a whole number", value.kind()),
     };
     let message = format!("{} {reason}; every restore point is kept", value.name);

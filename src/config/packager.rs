@@ -23,15 +23,15 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
     let app = match top.take("app") {
         Some(value) => value.table("app", notes).map(|table| app(table, layout, notes)),
         None => {
-            let fix = "write a table [app] with services = [\"NAME.service\"]";
-            notes.problem(&start, "there is no table [app]", fix);
+            let fix = format!("write [app] and below it services = [\"{}.service\"]", layout.app());
+            notes.problem(&start, "there is no table [app]", &fix);
             None
         }
     };
     let databases = match top.take("database") {
         Some(value) => databases(value, layout, notes),
         None => {
-            let fix = "write a table [[database]] with name and migrations";
+            let fix = "write [[database]] and below it name and migrations";
             notes.problem(&start, "there is no table [[database]]", fix);
             Vec::new()
         }
@@ -48,7 +48,7 @@ fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {
     let services = match table.take("services") {
         Some(value) => services(value, layout, notes),
         None => {
-            let message = "app.services is missing: nobody can stop what is not named";
+            let message = "app.services is missing: it must name the units to stop";
             let fix = format!("write `services = [\"{}.service\"]` below it", layout.app());
             notes.problem(table.place(), message, &fix);
             Vec::new()
@@ -67,7 +67,7 @@ fn services(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Vec<String>
     let place = value.place.clone();
     let Some(entries) = value.list(&example, notes) else { return Vec::new() };
     if entries.is_empty() {
-        let message = "app.services is empty: nobody can stop what is not named";
+        let message = "app.services is empty: it must name the units to stop";
         notes.write_instead(&place, message, &fix);
     }
     let mut units: Vec<String> = Vec::new();
@@ -108,14 +108,12 @@ fn version_of(value: Value<'_>, notes: &mut Notes) -> Option<Version> {
 
 fn databases(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Vec<DatabaseSpec> {
     let place = value.place.clone();
-    let Some(entries) = value.list("[]", notes) else { return Vec::new() };
-    if entries.is_empty() {
-        notes.problem(&place, "database is an empty list", "write a table [[database]]");
+    if value.is_empty_list() {
+        notes.problem(&place, "there is no table [[database]]", "write a table [[database]]");
     }
     let mut found: Vec<DatabaseSpec> = Vec::new();
-    for entry in entries {
-        let place = entry.place.clone();
-        let Some(table) = entry.table("database", notes) else { continue };
+    for table in value.tables("database", notes) {
+        let place = table.place().clone();
         let Some(database) = database(table, layout, notes) else { continue };
         if found.iter().any(|other| other.name == database.name) {
             let message = format!("two databases are named {}", shown(&database.name));
@@ -211,8 +209,9 @@ fn migrations(
     let command = [table.take("command"), table.take("status_command")];
     if let Some(command) = command.into_iter().flatten().next() {
         let message = format!("{} is not available in this version of openwatch", command.name);
-        let fix = "write `migrations = { format = \"plain\", dir = \"…\" }`";
-        notes.problem(&command.place, message, fix);
+        let dir = layout.migrations_dir();
+        let fix = format!("migrations = {{ format = \"plain\", dir = \"{}\" }}", dir.display());
+        notes.write_instead(&command.place, message, &fix);
         return None;
     }
     let format = match table.take("format") {

@@ -19,12 +19,9 @@ pub(super) fn read(
     databases: &[DatabaseSpec],
     notes: &mut Notes,
 ) -> Vec<ProbeSpec> {
-    let Some(entries) = value.list("[]", notes) else { return Vec::new() };
     let mut found = Vec::new();
-    for entry in entries {
-        if let Some(table) = entry.table("health", notes) {
-            found.extend(probe(table, databases, notes));
-        }
+    for table in value.tables("health", notes) {
+        found.extend(probe(table, databases, notes));
     }
     found
 }
@@ -166,11 +163,14 @@ fn sql(
             name
         }
         (None, [only]) => only.name.clone(),
-        (None, _) => {
+        (None, [first, ..]) => {
             let message = "health.database is missing: there is more than one database to ask";
-            notes.problem(&place, message, "write `database = \"…\"` beside it");
+            let fix = format!("write `database = \"{}\"` below it", first.name);
+            notes.problem(&place, message, &fix);
             return None;
         }
+        // No database could be read, which is noted already.
+        (None, []) => return None,
     };
     Some(Question::Sql { database, statement })
 }

@@ -46,8 +46,8 @@ impl Config {
             render_probe(&format!("health[{at}]"), probe, &mut lines);
         }
         self.render_policy(&mut lines);
-        lines.maybe("notify.success_url", self.notify.success_url.as_deref().map(host));
-        lines.maybe("notify.failure_url", self.notify.failure_url.as_deref().map(host));
+        lines.maybe("notify.success_url", self.notify.success_url.as_deref().map(host).as_deref());
+        lines.maybe("notify.failure_url", self.notify.failure_url.as_deref().map(host).as_deref());
         lines.0
     }
 
@@ -92,7 +92,7 @@ fn render_probe(name: &str, probe: &ProbeSpec, lines: &mut Lines) {
         Question::Unit(unit) => lines.text(&key("unit"), unit),
         Question::Tcp(target) => lines.text(&key("tcp"), target),
         Question::Http { url, status, body, expect_version } => {
-            lines.text(&key("http"), host(url));
+            lines.text(&key("http"), &without_secrets(url));
             lines.plain(&key("status"), status);
             lines.maybe(&key("body"), body.as_deref());
             lines.plain(&key("expect_version"), expect_version);
@@ -107,14 +107,22 @@ fn render_probe(name: &str, probe: &ProbeSpec, lines: &mut Lines) {
     lines.text(&key("deadline"), &humantime::format_duration(probe.deadline).to_string());
 }
 
-/// Returns an address up to its host: a user part, a path or a query may hold a token.
-fn host(url: &str) -> &str {
+/// Returns an address without its user part and its query, which may hold a token.
+fn without_secrets(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
-    match url[start..end].rfind('@') {
-        Some(at) => &url[start + at + 1..end],
-        None => &url[..end],
-    }
+    let (scheme, rest) = url.split_at(start);
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}{}", &rest[host..])
+}
+
+/// Returns an address up to its host: the path of a web hook is often its token.
+fn host(url: &str) -> String {
+    let shown = without_secrets(url);
+    let start = shown.find("://").map_or(0, |at| at + 3);
+    let end = shown[start..].find('/').map_or(shown.len(), |at| start + at);
+    shown[..end].to_owned()
 }
 
 #[derive(Default)]

@@ -72,7 +72,7 @@ impl<'a> Section<'a> {
                 }
                 Guess::OtherHalf => {
                     let other = self.source.other().display();
-                    format!("key {full} is ignored here; it belongs into {other}")
+                    format!("key {full} is ignored here; it belongs in {other}")
                 }
                 Guess::Nothing => format!("unknown key {full} is ignored"),
             };
@@ -112,6 +112,16 @@ impl<'a> Value<'a> {
         i64::from_str_radix(&text, number.radix()).ok()
     }
 
+    /// Returns whether it is a whole number, of any size.
+    pub(super) fn is_integer(&self) -> bool {
+        self.value.is_integer()
+    }
+
+    /// Returns whether it is a list without entries.
+    pub(super) fn is_empty_list(&self) -> bool {
+        self.value.as_array().is_some_and(|entries| entries.is_empty())
+    }
+
     /// Returns yes or no, or notes that it is neither.
     pub(super) fn flag(&self, default: bool, notes: &mut Notes) -> Option<bool> {
         let found = self.value.as_bool();
@@ -142,6 +152,19 @@ impl<'a> Value<'a> {
                 None
             }
         }
+    }
+
+    /// Returns the tables of a heading in double brackets, or notes that they are none.
+    pub(super) fn tables(self, section: &str, notes: &mut Notes) -> Vec<Section<'a>> {
+        if !matches!(self.value, DeValue::Array(_)) {
+            let name = &self.name;
+            let message = format!("{name} must be tables [[{name}]], not {}", self.kind());
+            let fix = format!("write [[{name}]] with two brackets on each side");
+            notes.problem(&self.place, message, &fix);
+            return Vec::new();
+        }
+        let entries = self.list("[]", notes).unwrap_or_default();
+        entries.into_iter().filter_map(|entry| entry.table(section, notes)).collect()
     }
 
     /// Returns the table under its own name, or notes that it is none.

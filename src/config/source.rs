@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::keys::Half;
-use super::notes::{Notes, Place};
+use super::keys::{Half, KEYS, Key};
+use super::notes::{Notes, Place, shown};
 use super::section::Section;
 use crate::error::{Error, Result};
 use crate::system::fs::read_limited;
@@ -50,13 +50,36 @@ impl Source {
         match DeTable::parse(&self.text) {
             Ok(table) => Some(Section::top(self, table.into_inner())),
             Err(error) => {
-                let at = self.place(error.span().map_or(0, |span| span.start));
-                let reason = error.message().replace('\n', ", ");
-                let fix = "write `key = value` with text in double quotes, as in upgrade.conf(5)";
-                notes.problem(&at, format!("this is not TOML: {reason}"), fix);
+                self.note_syntax(&error, notes);
                 None
             }
         }
+    }
+
+    fn note_syntax(&self, error: &toml::de::Error, notes: &mut Notes) {
+        let span = error.span().unwrap_or(0..0);
+        let at = self.place(span.start);
+        let reason = error.message().lines().next().unwrap_or("unknown reason");
+        let reason = reason.split(", expected").next().unwrap_or(reason);
+        if reason == "duplicate key" {
+            let key = self.text.get(span).unwrap_or_default();
+            let message = format!("key {} is set a second time", shown(key));
+            return notes.problem(&at, message, "remove this line or the earlier one");
+        }
+        let message = format!("this is not TOML: {reason}");
+        match self.line(span.start).and_then(|line| from_shell(self.half, line)) {
+            Some(fix) => notes.write_instead(&at, message, &fix),
+            None => {
+                let fix = "write `key = value` with text in double quotes, as in upgrade.conf(5)";
+                notes.problem(&at, message, fix);
+            }
+        }
+    }
+
+    /// Returns the line that holds a byte of the text.
+    fn line(&self, offset: usize) -> Option<&str> {
+        let start = self.text.get(..offset)?.rfind('\n').map_or(0, |at| at + 1);
+        self.text.get(start..)?.lines().next()
     }
 
     /// Returns which of the two files this is.
@@ -74,6 +97,16 @@ impl Source {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
         Place::new(&self.path, 1 + before.iter().filter(|byte| **byte == b'\n').count())
     }
+}
+
+/// Rewrites an assignment of a shell, `BACKUP_DIR=/srv`, where the key is known and no address.
+fn from_shell(half: Half, line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim().to_lowercase(), value.trim().trim_matches('\''));
+    let plain = !value.is_empty() && !value.contains(['"', '\'', '\\', '`', '{', '[']);
+    let top = |known: &&Key| known.half == half && known.section.is_empty() && known.name == key;
+    KEYS.iter().find(top).filter(|_| plain)?;
+    Some(format!("{key} = \"{value}\""))
 }
 
 /// A link to nowhere is a mistake, not an absent file: the operator believes that it is read.

@@ -27,13 +27,16 @@ pub(super) fn duration(
     notes: &mut Notes,
 ) -> Option<Duration> {
     let (name, place) = (value.name.clone(), value.place.clone());
-    let fix = format!("{} = \"{default}\"", last(&name));
-    if let Some(number) = value.as_integer() {
-        let message = format!("{name} needs a unit, as in \"{number}s\"");
-        // The number is what the operator meant, most likely in seconds; the example is the default.
-        notes.write_instead(&place, message, &fix);
+    let number = value.as_integer().or_else(|| value.as_text()?.trim().parse().ok());
+    if let Some(number) = number {
+        // A number alone means seconds to whoever writes it; we ask rather than guess.
+        let seconds = u64::try_from(number).ok().filter(|n| (1..=LONGEST.as_secs()).contains(n));
+        let meant = seconds.map_or(default.to_owned(), |seconds| format!("{seconds}s"));
+        let message = format!("{name} needs a unit, as in \"{meant}\"");
+        notes.write_instead(&place, message, &format!("{} = \"{meant}\"", last(&name)));
         return None;
     }
+    let fix = format!("{} = \"{default}\"", last(&name));
     let text = value.text(&format!("\"{default}\""), notes)?;
     let reason = match humantime::parse_duration(text.trim()) {
         Err(error) => format!("is not a duration ({error})"),
