@@ -3,15 +3,23 @@
 //! PostgreSQL is spoken in this folder and nowhere else; the engine and the capabilities only know
 //! [`Database`] and [`Session`], so that a second kind of database can stand beside it.
 
+mod blockers;
 pub mod clients;
 pub mod dump;
 pub mod facts;
 mod lent;
+mod lock;
 pub mod restore;
+mod schema;
+mod scripts;
 mod session;
 pub mod swap;
 
-pub use session::{Param, Row, Session, SqlError};
+pub use blockers::Blocker;
+pub use lock::DatabaseLock;
+pub use schema::Ground;
+pub use scripts::{Fate, Limits, Mark, ScriptError};
+pub use session::{Param, Row, Session, SqlError, Trouble};
 
 use std::collections::BTreeMap;
 use std::path::Path;

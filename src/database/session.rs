@@ -23,6 +23,47 @@ pub struct SqlError {
     pub hint: Option<String>,
     /// Where in the text that was sent the error lies, in characters, from 1.
     pub position: Option<u32>,
+    /// What the error is about, where the server says so: constraint, table, column, call stack.
+    pub about: Option<String>,
+}
+
+/// What an error means for a run of migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The connection is gone, or the server ended it: what became of the statement is not known.
+    ConnectionLost,
+    /// A lock was not had in time, or two waited for each other: trying again may help.
+    Lock,
+    /// The statement refuses to run inside a transaction block.
+    NeedsNoTransaction,
+    /// The statement needs what an earlier one did to be committed first.
+    NeedsCommit,
+    /// The transaction holds more locks than the server has room for.
+    LockMemory,
+    /// The server has no space left.
+    Space,
+    /// Anything else: the statement is wrong.
+    Other,
+}
+
+impl SqlError {
+    /// Says what this error means for a run of migrations.
+    pub fn trouble(&self) -> Trouble {
+        match self.code.as_deref() {
+            None => Trouble::ConnectionLost,
+            Some("55P03" | "40P01") => Trouble::Lock,
+            Some("25001") => Trouble::NeedsNoTransaction,
+            // Unsafe use of a new enum value; pending trigger events.
+            Some("55P04" | "55006") => Trouble::NeedsCommit,
+            Some("53200") => Trouble::LockMemory,
+            Some("53100") => Trouble::Space,
+            // Administrator, crash and recovery; 57P04 is a dropped database, 57P05 an idle timeout.
+            Some(code) if code.starts_with("08") || code.starts_with("57P0") => {
+                Trouble::ConnectionLost
+            }
+            Some(_) => Trouble::Other,
+        }
+    }
 }
 
 impl fmt::Display for SqlError {
@@ -50,16 +91,31 @@ impl From<postgres::Error> for SqlError {
                     Some(postgres::error::ErrorPosition::Original(position)) => Some(*position),
                     Some(postgres::error::ErrorPosition::Internal { .. }) | None => None,
                 },
+                about: about(db),
             },
             None => {
                 let mut message = error.to_string();
                 if let Some(source) = std::error::Error::source(&error) {
                     message = format!("{message}: {source}");
                 }
-                Self { code: None, message, detail: None, hint: None, position: None }
+                Self { code: None, message, detail: None, hint: None, position: None, about: None }
             }
         }
     }
+}
+
+fn about(db: &postgres::error::DbError) -> Option<String> {
+    let named = [
+        ("constraint", db.constraint()),
+        ("table", db.table()),
+        ("column", db.column()),
+        ("context", db.where_()),
+    ];
+    let parts: Vec<String> = named
+        .into_iter()
+        .filter_map(|(what, name)| Some(format!("{what} {}", name?.replace('\n', "; "))))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 impl Session {
@@ -88,5 +144,33 @@ impl Session {
         parameters: &[&(dyn Param + Sync)],
     ) -> Result<u64, SqlError> {
         self.client.execute(sql, parameters).map_err(SqlError::from)
+    }
+
+    /// Sends one or more statements as they are and returns the rows of all of them as text.
+    pub fn simple(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlError> {
+        let messages = self.client.simple_query(sql).map_err(SqlError::from)?;
+        let mut rows = Vec::new();
+        for message in messages {
+            if let postgres::SimpleQueryMessage::Row(row) = message {
+                rows.push((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Runs one statement and returns the first column of its first row as text, if there is one.
+    pub fn single(&mut self, sql: &str) -> Result<Option<String>, SqlError> {
+        Ok(self.simple(sql)?.into_iter().next().and_then(|row| row.into_iter().next().flatten()))
+    }
+
+    /// Returns the process id of the server's side of this connection.
+    pub fn backend(&mut self) -> Result<i32, SqlError> {
+        let text = self.single("select pg_backend_pid()")?.unwrap_or_default();
+        Ok(text.parse().unwrap_or_default())
+    }
+
+    /// Returns whether the connection is known to be gone.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
     }
 }

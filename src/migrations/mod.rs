@@ -1,1 +1,190 @@
 //! SQL files that move the schema, and the history table that remembers them.
+//!
+//! Shipped and applied migrations are compared as sets with checksums; anything but pending ones is
+//! refused by name. All pending migrations and their history rows commit in one transaction, so that
+//! a failure leaves precisely the schema that the old package knows; where the server cannot do that,
+//! the run falls back to smaller transactions and says so.
+
+mod alone;
+mod apply;
+mod broken;
+mod compare;
+mod failure;
+mod fate;
+mod grouping;
+mod history;
+mod look;
+mod script;
+mod source;
+mod together;
+mod watch;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use apply::{Applied, How, Mode, TRIES, apply};
+pub use compare::compare;
+pub use failure::{DataState, Failure, Why};
+pub use history::{AppliedRow, RowState, TABLE};
+pub use look::{look, mark_applied};
+pub use source::{NO_TRANSACTION, checksum, load, parse_name};
+
+/// One shipped file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// The number as the file name writes it, such as `0035`.
+    pub version: String,
+    /// The rest of the file name, without `.sql`.
+    pub name: String,
+    /// The number, by which migrations are ordered and matched.
+    pub number: u64,
+    /// Where the file is.
+    pub file: PathBuf,
+    /// The text that is sent: UTF-8, no byte order mark, lines ending with LF.
+    pub sql: String,
+    /// SHA-256 of `sql` in hexadecimal digits.
+    pub checksum: String,
+    /// Whether it runs inside a transaction; [`NO_TRANSACTION`] on the first line says no.
+    pub transactional: bool,
+}
+
+impl Migration {
+    /// Returns version and name as messages show them, such as `0035_hosts`.
+    pub fn label(&self) -> String {
+        format!("{}_{}", self.version, self.name)
+    }
+}
+
+/// How the schema of a database stands against the shipped migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// No table of anybody, no history: a fresh database.
+    Empty,
+    /// Everything shipped is applied.
+    Current,
+    /// Some shipped migrations are not applied yet, and nothing else is wrong.
+    Pending,
+    /// The database has migrations that are newer than everything shipped.
+    Ahead,
+    /// History and files contradict each other: edited, skipped, or left half done.
+    Divergent,
+    /// Applied migrations, or numbers in the middle, are not shipped.
+    Missing,
+    /// Tables, but no history table: not a database of ours, or not yet.
+    Unknown,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::Current,
+        Self::Pending,
+        Self::Ahead,
+        Self::Divergent,
+        Self::Missing,
+        Self::Unknown,
+    ];
+
+    /// Returns the word used in JSON and on the terminal.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Current => "current",
+            Self::Pending => "pending",
+            Self::Ahead => "ahead",
+            Self::Divergent => "divergent",
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A migration that is shipped and not applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    /// The number as the file name writes it.
+    pub version: String,
+    /// The rest of the file name.
+    pub name: String,
+    /// Whether it runs inside a transaction.
+    pub transactional: bool,
+}
+
+/// A kind of [`Problem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProblemKind {
+    /// The file was changed after it was applied.
+    Divergent,
+    /// Applied, but not shipped although newer ones are.
+    Missing,
+    /// Applied, and newer than everything shipped.
+    Ahead,
+    /// A number is left out, in the package or in the history.
+    Gap,
+    /// Begun outside a transaction, end unknown.
+    Indeterminate,
+    /// Pending, but contains what only `psql` could run, or transaction control.
+    Unrunnable,
+    /// Tables, but no history table.
+    Unknown,
+}
+
+/// One reason why nothing may be migrated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The kind of reason.
+    pub kind: ProblemKind,
+    /// The migration that it is about; empty where it is about the whole database.
+    pub version: String,
+    /// What is wrong, as one line that stands alone.
+    pub what: String,
+    /// Observed facts, such as both checksums.
+    pub detail: String,
+    /// The way out, as one sentence.
+    pub hint: String,
+}
+
+/// Applied against shipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// The whole in one word.
+    pub state: State,
+    /// The newest applied version.
+    pub current: Option<String>,
+    /// The newest shipped version.
+    pub head: Option<String>,
+    /// How many migrations the history table has as applied.
+    pub applied: usize,
+    /// What would run, in order.
+    pub pending: Vec<Pending>,
+    /// Why nothing may run; empty when it may.
+    pub problems: Vec<Problem>,
+}
+
+impl Comparison {
+    /// Returns the refusal that the problems amount to, with `outcome` as the end of the run.
+    ///
+    /// The first problem is the message; all of them are in the details.
+    pub fn refusal(&self, outcome: crate::outcome::Outcome) -> Option<crate::error::Error> {
+        let first = self.problems.first()?;
+        let mut error = crate::error::Error::new(outcome, &first.what)
+            .state("nothing was changed")
+            .hint(&first.hint);
+        if !first.detail.is_empty() {
+            error = error.detail(&first.detail);
+        }
+        const MOST: usize = 10;
+        for problem in self.problems.iter().skip(1).take(MOST) {
+            error = error.detail(&problem.what);
+        }
+        let more = self.problems.len().saturating_sub(MOST + 1);
+        if more > 0 {
+            error = error.detail(format!("and {more} more"));
+        }
+        Some(error)
+    }
+}

@@ -1,0 +1,171 @@
+//! The lock that keeps two runs off one database, wherever they run.
+//!
+//! It is an advisory lock of a session of its own, which does nothing else: no migration can release
+//! it by mistake. It is polled with short statements, because a session that waits for an advisory
+//! lock holds a snapshot, and a concurrent index build in the holder would wait for that snapshot.
+
+use std::time::Duration;
+
+use super::Database;
+use super::session::{Session, SqlError};
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::system::clock::{self, Deadline};
+
+/// The key: the letters `openwatc` as one number; it counts within one database only.
+const KEY: i64 = 0x6f70_656e_7761_7463;
+
+/// How long we wait between two attempts.
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// A held lock; dropping it, or dying, releases it.
+pub struct DatabaseLock {
+    session: Session,
+    backend: i32,
+    described: String,
+}
+
+impl DatabaseLock {
+    /// Takes the lock, trying for this long; the loser is told who holds it.
+    ///
+    /// `doing` is shown to others, such as `upgrade`.
+    pub fn acquire(database: &Database, doing: &str, wait: Duration) -> Result<Self> {
+        let described = database.described();
+        let mut session = database.connect()?;
+        let failed = |error: SqlError| failed(&described, error);
+        let name = format!("openwatch {doing}, {}", place());
+        // A limit on idle sessions, set for the role's daily work, would end the lock.
+        session
+            .run(&format!(
+                "set application_name = '{}'; set statement_timeout = 0; \
+                 select set_config('idle_session_timeout', '0', false) \
+                 where current_setting('idle_session_timeout', true) is not null",
+                name.replace('\'', "").chars().take(63).collect::<String>()
+            ))
+            .map_err(failed)?;
+        refuse_pooler(database, &mut session)?;
+        let deadline = Deadline::after(wait);
+        loop {
+            let sql = format!("select pg_try_advisory_lock({KEY})::text, pg_backend_pid()::text");
+            let row = session.simple(&sql).map_err(failed)?.into_iter().next().unwrap_or_default();
+            if row.first().is_some_and(|locked| locked.as_deref() == Some("true")) {
+                let backend = row.get(1).and_then(|pid| pid.as_deref()?.parse().ok());
+                let mut lock = Self { session, backend: backend.unwrap_or_default(), described };
+                lock.check()?;
+                return Ok(lock);
+            }
+            if deadline.passed() {
+                return Err(busy(&mut session, &described));
+            }
+            clock::pause(BETWEEN.min(deadline.remaining()));
+        }
+    }
+
+    /// Returns whether the lock is still held, and by the same server process as at first.
+    pub fn still_held(&mut self) -> std::result::Result<bool, SqlError> {
+        let sql = format!(
+            "select pg_backend_pid() = {} and exists (select {OURS} and pid = {0})",
+            self.backend,
+        );
+        Ok(self.session.single(&sql)?.as_deref() == Some("t"))
+    }
+
+    /// Fails, with the reason, unless the lock is still held.
+    pub fn check(&mut self) -> Result<()> {
+        let lost = Error::failed(format!("the lock of {} was lost", self.described));
+        match self.still_held() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(lost.detail(
+                "another server process answers than the one that took the lock, \
+                 or somebody released it",
+            )),
+            Err(error) => Err(lost.source(error)),
+        }
+        .map_err(|error: Error| {
+            error.hint("Look for a connection pooler or a restarted server, then run this again.")
+        })
+    }
+
+    /// Returns the session, for short statements only; a long one would hold up others.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Returns the process id of the session that holds the lock.
+    pub fn backend(&self) -> i32 {
+        self.backend
+    }
+}
+
+/// The rows of the lock table that are about this lock, in this database.
+const OURS: &str = "from pg_locks where locktype = 'advisory' and granted and objsubid = 1 \
+    and classid = 1869636974 and objid = 2002875491 \
+    and database = (select oid from pg_database where datname = current_database())";
+
+/// Two connections that meet in one server process, or one that changes its process, are a pooler
+/// that hands out server processes per transaction: a lock there belongs to nobody.
+fn refuse_pooler(database: &Database, session: &mut Session) -> Result<()> {
+    let described = database.described();
+    let ask = |session: &mut Session| session.backend().map_err(|error| failed(&described, error));
+    let own = ask(session)?;
+    let mut other = database.connect()?;
+    for _ in 0..2 {
+        // Inside a transaction the other connection keeps its server process.
+        other.run("begin").map_err(|error| failed(&described, error))?;
+        let same = ask(&mut other)? == own || ask(session)? != own;
+        other.run("rollback").map_err(|error| failed(&described, error))?;
+        if same {
+            return Err(Error::config(format!(
+                "{described} is behind a pooler that shares server processes between connections"
+            ))
+            .detail("locks and settings of a session do not hold there")
+            .state("nothing was changed")
+            .hint("Connect to the server itself, or set the pooler to session mode."));
+        }
+    }
+    Ok(())
+}
+
+fn busy(session: &mut Session, described: &str) -> Error {
+    let sql = format!(
+        "select concat_ws(', ', 'pid ' || l.pid, nullif(a.application_name, ''), \
+           'user ' || a.usename, 'from ' || coalesce(host(a.client_addr), 'this host''s socket'), \
+           'since ' || to_char(a.backend_start at time zone 'UTC', \
+             'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) \
+         from (select pid {OURS}) l left join pg_stat_activity a on a.pid = l.pid"
+    );
+    // The holder may end at this very instant; without a name the message still stands.
+    let holder = session.single(&sql).ok().flatten();
+    let error = Error::new(Outcome::Busy, format!("another run holds the lock of {described}"))
+        .state("this run changed nothing")
+        .hint("Wait for it, then run this again.");
+    match holder {
+        Some(holder) => error.detail(format!("held by {holder}")),
+        None => error,
+    }
+}
+
+fn failed(described: &str, error: SqlError) -> Error {
+    let lost = error.trouble() == super::Trouble::ConnectionLost;
+    let outcome = if lost { Outcome::Unreachable } else { Outcome::Failed };
+    Error::new(outcome, format!("cannot lock {described}"))
+        .source(error)
+        .state("nothing was changed")
+}
+
+/// Where this program runs, for the application name.
+fn place() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("pid {} on {host}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_table_shows_the_key_in_two_halves() {
+        let halves = format!("classid = {} and objid = {}", KEY >> 32, KEY & 0xffff_ffff);
+        assert!(OURS.contains(&halves), "{halves}");
+    }
+}

@@ -1,0 +1,74 @@
+//! What lies in a database, as far as migrations need to know.
+
+use super::session::{Session, SqlError};
+
+/// Where a history table is, or would be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ground {
+    /// The schema in which new tables are made, quoted; none when the search path names no schema.
+    pub schema: Option<String>,
+    /// The schema on the search path that holds the history table, quoted.
+    pub history: Option<String>,
+    /// Schemas off the search path that hold a table of this name.
+    pub elsewhere: Option<String>,
+    /// Whether anybody made a table, view or foreign table in this database.
+    pub populated: bool,
+}
+
+/// Tables that neither the server nor an extension made.
+const TABLES: &str = "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+    where c.relkind in ('r', 'p', 'v', 'm', 'f') \
+      and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' \
+      and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass \
+        and d.objid = c.oid and d.deptype = 'e')";
+
+impl Session {
+    /// Opens a transaction that can write nothing and sees one state of the database.
+    pub fn begin_looking(&mut self) -> Result<(), SqlError> {
+        self.run("start transaction isolation level repeatable read, read only")
+    }
+
+    /// Ends a transaction that only looked.
+    pub fn end_looking(&mut self) -> Result<(), SqlError> {
+        self.run("rollback")
+    }
+
+    /// Looks where the history table of this name is, and whether the database is empty.
+    pub fn ground(&mut self, table: &str) -> Result<Ground, SqlError> {
+        let named = format!(
+            "from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             where c.relname = '{table}' and c.relkind in ('r', 'p', 'v')"
+        );
+        let sql = format!(
+            "select quote_ident(current_schema()), \
+               (select quote_ident(n.nspname) {named} and n.nspname = any (current_schemas(false)) \
+                order by array_position(current_schemas(false), n.nspname) limit 1), \
+               (select string_agg(n.nspname, ', ') {named} \
+                and n.nspname <> all (current_schemas(false)))"
+        );
+        let row = self.simple(&sql)?.into_iter().next().unwrap_or_default();
+        let mut columns = row.into_iter();
+        let schema = columns.next().flatten();
+        let history = columns.next().flatten();
+        let elsewhere = columns.next().flatten();
+        // With a history table the question does not arise, and the search may be long.
+        let populated = history.is_some() || self.single(&format!("{TABLES} limit 1"))?.is_some();
+        Ok(Ground { schema, history, elsewhere, populated })
+    }
+
+    /// Names the indexes that a failed concurrent build left unusable.
+    pub fn invalid_indexes(&mut self) -> Result<Vec<String>, SqlError> {
+        let rows = self.simple(
+            "select format('%I.%I', n.nspname, c.relname) \
+             from pg_index i join pg_class c on c.oid = i.indexrelid \
+             join pg_namespace n on n.oid = c.relnamespace \
+             where not i.indisvalid and c.relkind = 'i' and n.nspname <> 'pg_toast' order by 1",
+        )?;
+        Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    }
+
+    /// Drops an index as [`Session::invalid_indexes`] named it, without stopping writers.
+    pub fn drop_index(&mut self, quoted: &str) -> Result<(), SqlError> {
+        self.run(&format!("drop index concurrently if exists {quoted}"))
+    }
+}

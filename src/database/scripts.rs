@@ -1,0 +1,160 @@
+//! Running files of SQL: settings put back before each, the transaction proved to be still ours.
+//!
+//! Reset, proof and file travel in one message, so that a file costs one round trip. Error positions
+//! are counted in the file, not in the message.
+
+use std::time::Duration;
+
+use super::session::{Session, SqlError};
+
+/// The settings under which files run.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    reset: String,
+}
+
+/// Proof of one transaction: its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    transaction: String,
+}
+
+/// What became of a transaction whose end was not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in the database.
+    Committed,
+    /// Nothing of it is in the database.
+    RolledBack,
+    /// The server still works on it.
+    InProgress,
+    /// The server cannot tell any more.
+    Forgotten,
+}
+
+/// Why a file did not run to its end.
+#[derive(Clone, Debug)]
+pub enum ScriptError {
+    /// The file before this one ended the transaction, so that nothing of this one was run.
+    TransactionEnded,
+    /// The server said no.
+    Sql(SqlError),
+}
+
+impl From<SqlError> for ScriptError {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// What the proof makes the server say when the transaction is another one.
+const ENDED: &str = "openwatch:transaction-ended";
+
+impl Limits {
+    /// Prepares the settings: locks are waited for this long, nothing else has a limit.
+    ///
+    /// Limits that an administrator gave the role for its daily work are lifted, as `pg_dump` lifts
+    /// them; a migration may take hours.
+    pub fn for_session(session: &mut Session, lock_timeout: Duration) -> Result<Self, SqlError> {
+        let version = session.single("show server_version_num")?.unwrap_or_default();
+        let version: u32 = version.parse().unwrap_or_default();
+        let mut off = vec!["statement_timeout", "idle_in_transaction_session_timeout"];
+        if version >= 140_000 {
+            off.push("idle_session_timeout");
+        }
+        if version >= 170_000 {
+            off.push("transaction_timeout");
+        }
+        // The server takes zero for "no limit", which nobody means by a short time.
+        let millis = lock_timeout.as_millis().clamp(1, 2_000_000_000);
+        let mut reset = "reset session authorization;reset role;reset all;discard temp;".to_owned();
+        for name in off {
+            reset.push_str(&format!("set {name}=0;"));
+        }
+        reset
+            .push_str(&format!("set lock_timeout={millis};set default_transaction_read_only=off;"));
+        Ok(Self { reset })
+    }
+}
+
+impl Session {
+    /// Opens a transaction for files and takes its id.
+    pub fn begin_script(&mut self, limits: &Limits) -> Result<Mark, SqlError> {
+        // The role's own default may be read-only or serializable.
+        let transaction = self.single(&format!(
+            "{}begin isolation level read committed, read write;select txid_current()",
+            limits.reset
+        ))?;
+        Ok(Mark { transaction: transaction.unwrap_or_default() })
+    }
+
+    /// Runs a whole file inside the transaction, after proving that it is still the same one.
+    pub fn run_script(
+        &mut self,
+        mark: &Mark,
+        limits: &Limits,
+        sql: &str,
+    ) -> Result<(), ScriptError> {
+        let mut text = String::with_capacity(sql.len() + 512);
+        text.push_str(&mark.proof());
+        text.push_str(&limits.reset);
+        text.push('\n');
+        let before = text.chars().count();
+        text.push_str(sql);
+        self.run(&text).map_err(|error| in_file(error, before))
+    }
+
+    /// Runs one statement alone, outside a transaction.
+    pub fn run_alone(&mut self, limits: &Limits, statement: &str) -> Result<(), SqlError> {
+        self.run(&limits.reset)?;
+        self.run(statement)
+    }
+
+    /// Commits the transaction; the proof came with the last thing that ran in it.
+    pub fn commit_script(&mut self) -> Result<(), SqlError> {
+        self.run("commit")
+    }
+
+    /// Takes the transaction back; without one this does nothing.
+    pub fn roll_back_script(&mut self) -> Result<(), SqlError> {
+        self.run("rollback")
+    }
+
+    /// Asks what became of a transaction; any session of the database may ask.
+    pub fn fate(&mut self, mark: &Mark) -> Result<Fate, SqlError> {
+        let word = self.single(&format!("select txid_status({})", mark.transaction))?;
+        Ok(match word.as_deref() {
+            Some("committed") => Fate::Committed,
+            Some("aborted") => Fate::RolledBack,
+            Some("in progress") => Fate::InProgress,
+            Some(_) | None => Fate::Forgotten,
+        })
+    }
+
+    /// Returns whether the server still has a session with this process id.
+    pub fn backend_lives(&mut self, backend: i32) -> Result<bool, SqlError> {
+        let sql = format!("select 1 from pg_stat_activity where pid = {backend}");
+        Ok(self.single(&sql)?.is_some())
+    }
+}
+
+impl Mark {
+    /// A statement that fails unless this transaction is the present one.
+    fn proof(&self) -> String {
+        // The cast cannot be folded into a constant, because the text is made from the session's pid.
+        format!(
+            "select case when txid_current_if_assigned()={} then 0 \
+             else cast('{ENDED}:'||pg_backend_pid() as integer) end;",
+            self.transaction
+        )
+    }
+}
+
+fn in_file(mut error: SqlError, before: usize) -> ScriptError {
+    if error.code.as_deref() == Some("22P02") && error.message.contains(ENDED) {
+        return ScriptError::TransactionEnded;
+    }
+    let before = u32::try_from(before).unwrap_or(u32::MAX);
+    error.position = error.position.and_then(|at| at.checked_sub(before)).filter(|at| *at > 0);
+    ScriptError::Sql(error)
+}

@@ -1,0 +1,217 @@
+//! A run: which migrations share a transaction, when that has to change, and what is reported.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::Migration;
+use super::broken::{Broken, report};
+use super::failure::Failure;
+use super::grouping::{Segment, Shape, fall_back, segments};
+use super::history::Origin;
+use super::look::{home, see};
+use super::watch::Watch;
+use crate::database::{Blocker, Database, DatabaseLock, Limits, Session, SqlError, Trouble};
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::system::clock;
+
+/// How a run is to be done.
+pub struct How<'a> {
+    /// How long a migration waits for a lock before its transaction is tried again.
+    ///
+    /// It is tried [`TRIES`] times in all, with growing pauses between.
+    pub lock_timeout: Duration,
+    /// How long a lost database is waited for, to find out what became of the last step.
+    pub reconnect_within: Duration,
+    /// The restore point that was taken before, for the history table.
+    pub restore_point: Option<String>,
+    /// Version of the package, for the history table.
+    pub product_version: String,
+    /// The held lock of this database.
+    pub lock: &'a mut DatabaseLock,
+}
+
+/// How the migrations of a run were grouped into transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All in one.
+    All,
+    /// One each.
+    Each,
+    /// Several groups.
+    Batches,
+}
+
+/// A run that succeeded.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The versions that this run applied, in order.
+    pub versions: Vec<String>,
+    /// How they were grouped.
+    pub mode: Mode,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// How often a transaction is tried that did not get its locks.
+pub const TRIES: u32 = 5;
+
+/// What the steps of one run share.
+pub(super) struct Runner<'a> {
+    pub(super) database: &'a Database,
+    pub(super) session: Session,
+    pub(super) backend: i32,
+    pub(super) limits: Limits,
+    pub(super) lock_timeout: Duration,
+    pub(super) reconnect_within: Duration,
+    /// Quoted name of the schema with the history table.
+    pub(super) schema: String,
+    /// Whether the history table has to be made.
+    pub(super) create: bool,
+    pub(super) origin: Origin,
+    /// How many migrations are committed.
+    pub(super) done: usize,
+    pub(super) watch: &'a Watch<'a>,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Runner<'_> {
+    /// Goes on with another connection.
+    pub(super) fn adopt(&mut self, mut session: Session) -> Result<(), SqlError> {
+        self.limits = Limits::for_session(&mut session, self.lock_timeout)?;
+        self.backend = session.backend()?;
+        self.watch.follow(self.backend);
+        self.session = session;
+        Ok(())
+    }
+}
+
+/// Applies everything that is pending, under a lock that the caller holds.
+pub fn apply(
+    database: &Database,
+    shipped: &[Migration],
+    how: How<'_>,
+    progress: &dyn Progress,
+) -> Result<Applied, Failure> {
+    let begun = Instant::now();
+    let mut session = database.connect().map_err(Failure::refused)?;
+    let seen = see(&mut session, shipped).map_err(Failure::refused)?;
+    if let Some(refusal) = seen.comparison.refusal(Outcome::Refused) {
+        return Err(Failure::refused(refusal));
+    }
+    let schema = home(&seen.ground).map_err(Failure::refused)?;
+    let applied: BTreeSet<u64> = seen.rows.iter().map(|row| row.number()).collect();
+    let pending: Vec<&Migration> =
+        shipped.iter().filter(|migration| !applied.contains(&migration.number)).collect();
+    let How { lock_timeout, reconnect_within, restore_point, product_version, lock } = how;
+    let (backend, limits) = session
+        .backend()
+        .and_then(|pid| Ok((pid, Limits::for_session(&mut session, lock_timeout)?)))
+        .map_err(|error| {
+            Failure::refused(Error::failed("cannot prepare the migrations").source(error))
+        })?;
+    let watch = Watch::new(lock, progress, pending.len());
+    watch.follow(backend);
+    let create = seen.ground.history.is_none();
+    let origin = Origin { product_version, restore_point };
+    let runner = Runner {
+        database,
+        session,
+        backend,
+        limits,
+        lock_timeout,
+        reconnect_within,
+        schema,
+        create,
+        origin,
+        done: 0,
+        watch: &watch,
+        progress,
+    };
+    let (stop, stopped) = mpsc::channel();
+    let mode = std::thread::scope(|scope| {
+        let watch = &watch;
+        scope.spawn(move || watch.run(&stopped, lock_timeout));
+        // Dropped at the end of this closure, even by a panic: that ends the other thread.
+        let _stop = stop;
+        run(runner, &pending)
+    })?;
+    let versions = pending.iter().map(|migration| migration.version.clone()).collect();
+    Ok(Applied { versions, mode, duration: begun.elapsed() })
+}
+
+fn run<'a>(mut runner: Runner<'a>, pending: &[&'a Migration]) -> Result<Mode, Failure> {
+    let mut shape = Shape::for_count(pending.len());
+    let mut alone: BTreeSet<u64> =
+        pending.iter().filter(|m| !m.transactional).map(|m| m.number).collect();
+    let mut commits = 0_usize;
+    while runner.done < pending.len() {
+        for segment in segments(&pending[runner.done..], shape, &alone) {
+            let result = match &segment {
+                Segment::Together(group) => {
+                    with_retries(&mut runner, |runner| runner.together(group))
+                }
+                Segment::Alone(migration) => {
+                    with_retries(&mut runner, |runner| runner.alone(migration))
+                }
+            };
+            match result {
+                Ok(()) => {
+                    commits += 1;
+                    runner.done += match &segment {
+                        Segment::Together(group) => group.len(),
+                        Segment::Alone(_) => 1,
+                    };
+                }
+                Err((broken, blockers)) => {
+                    match fall_back(shape, &broken, &mut alone) {
+                        Some((next, note)) => {
+                            runner.progress.note(&note);
+                            shape = next;
+                        }
+                        None => return Err(report(&runner, pending, broken, &blockers)),
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    Ok(match (commits, shape) {
+        (..=1, _) => Mode::All,
+        (_, Shape::Each) => Mode::Each,
+        (_, Shape::All | Shape::Batches(_)) => Mode::Batches,
+    })
+}
+
+/// Tries again while locks are not to be had; the pauses grow and differ between runners.
+fn with_retries<'a>(
+    runner: &mut Runner<'a>,
+    mut step: impl FnMut(&mut Runner<'a>) -> Result<(), Broken<'a>>,
+) -> Result<(), (Broken<'a>, Vec<Blocker>)> {
+    let mut attempt = 1;
+    loop {
+        runner.watch.take_blockers();
+        let Err(broken) = step(runner) else { return Ok(()) };
+        let blockers = runner.watch.take_blockers();
+        let again = broken.trouble() == Some(Trouble::Lock) && !broken.indeterminate;
+        if !again || attempt == TRIES {
+            return Err((broken, blockers));
+        }
+        let who = blockers.first().map_or(String::new(), |b| format!(", blocked by {b}"));
+        runner
+            .progress
+            .note(&format!("no lock in time{who}; attempt {attempt} of {TRIES} taken back"));
+        clock::pause(pause_before(attempt, runner.lock_timeout, runner.backend));
+        attempt += 1;
+    }
+}
+
+/// Doubles with every attempt, from a quarter of the lock timeout; up to a quarter more by chance.
+fn pause_before(attempt: u32, lock_timeout: Duration, salt: i32) -> Duration {
+    let base = (lock_timeout / 4).clamp(Duration::from_millis(20), Duration::from_secs(2));
+    let pause = base * 2_u32.pow(attempt.min(6) - 1);
+    // Two runners have different server processes, and that is all the chance that is needed.
+    pause + pause / 4 * (salt.unsigned_abs() % 16) / 16
+}

@@ -1,0 +1,130 @@
+//! A step that failed, and the report of the run that failed with it.
+
+use super::Migration;
+use super::apply::Runner;
+use super::failure::{self, DataState, Failure, Why};
+use crate::database::{Blocker, SqlError, Trouble};
+use crate::error::Error;
+use crate::outcome::Outcome;
+
+/// A step that failed.
+pub(super) struct Broken<'a> {
+    pub(super) at: Option<&'a Migration>,
+    pub(super) cause: Cause,
+    /// Index of the failing statement, where the server gave no position.
+    pub(super) statement: Option<usize>,
+    /// Indexes that it left behind.
+    pub(super) left: Vec<String>,
+    /// Begun outside a transaction, and its end is not known.
+    pub(super) indeterminate: bool,
+    /// The database could not be asked what became of it.
+    pub(super) unknown: bool,
+}
+
+pub(super) enum Cause {
+    Sql(SqlError),
+    /// The server refused at the commit itself, for instance over a deferred constraint.
+    Commit(SqlError),
+    /// The migration ended the transaction in which it ran.
+    Escaped,
+    LockLost(Error),
+}
+
+impl<'a> Broken<'a> {
+    pub(super) fn new(at: Option<&'a Migration>, cause: Cause) -> Self {
+        Self { at, cause, statement: None, left: Vec::new(), indeterminate: false, unknown: false }
+    }
+
+    pub(super) fn of_run(error: SqlError) -> Self {
+        Self::new(None, Cause::Sql(error))
+    }
+
+    pub(super) fn of_commit(error: SqlError) -> Self {
+        Self::new(None, Cause::Commit(error))
+    }
+
+    pub(super) fn of_lock(error: Error) -> Self {
+        Self::new(None, Cause::LockLost(error))
+    }
+
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        match &self.cause {
+            Cause::Sql(error) | Cause::Commit(error) => Some(error.trouble()),
+            Cause::Escaped | Cause::LockLost(_) => None,
+        }
+    }
+}
+
+/// Turns a step that failed into what the caller and the operator are told.
+pub(super) fn report(
+    runner: &Runner<'_>,
+    pending: &[&Migration],
+    broken: Broken<'_>,
+    blockers: &[Blocker],
+) -> Failure {
+    let applied: Vec<String> = pending[..runner.done].iter().map(|m| m.version.clone()).collect();
+    let failed = broken.at.map(|migration| migration.version.clone());
+    let tail = pending.len() - runner.done;
+    let not_tried = broken
+        .at
+        .and_then(|at| pending.iter().position(|m| m.number == at.number))
+        .map_or(tail, |index| pending.len() - index - 1);
+    let why = match &broken.cause {
+        Cause::Sql(error) | Cause::Commit(error) => failure::why(error),
+        Cause::Escaped => Why::Escaped,
+        Cause::LockLost(_) => Why::Connection,
+    };
+    let data = if broken.unknown {
+        DataState::Unknown
+    } else if applied.is_empty() && !broken.indeterminate && why != Why::Escaped {
+        DataState::Unchanged
+    } else {
+        DataState::Partly
+    };
+    let mut state = failure::state_line(&applied, failed.as_deref(), not_tried);
+    if why == Why::Escaped {
+        state = "the schema is partly changed, and the history table does not show it".into();
+    } else if broken.unknown {
+        state = "it is not known whether the last transaction was committed".into();
+    } else if broken.indeterminate {
+        state.push_str("; whether it took effect is not known, so it will not run again by itself");
+    }
+    let mut error = message(&broken, blockers).state(state);
+    if !broken.left.is_empty() {
+        error = error.detail(format!("invalid indexes: {}", broken.left.join(", ")));
+    }
+    if let Some(version) = failed.as_ref().filter(|_| broken.indeterminate) {
+        error = error.or_hint(format!(
+            "If it took effect, run `openwatch migrate --mark-applied {version}`."
+        ));
+    }
+    let not_applied = pending[runner.done..].iter().map(|m| m.version.clone()).collect();
+    Failure { error, applied, failed, not_applied, data, why }
+}
+
+fn message(broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
+    let failed = |text: String| Error::new(Outcome::MigrationFailed, text);
+    match (&broken.cause, broken.at) {
+        (Cause::Sql(error), Some(at)) => {
+            failure::of_statement(at, error, broken.statement, blockers)
+        }
+        (Cause::Sql(error), None) => {
+            failed("the migrations could not be run".into()).source(error.clone())
+        }
+        (Cause::Commit(error), _) => {
+            let mut message = failed("the migrations could not be committed".into());
+            if let Some(about) = &error.about {
+                message = message.detail(about);
+            }
+            message.source(error.clone())
+        }
+        (Cause::Escaped, at) => {
+            let label =
+                at.map_or_else(|| "a migration".into(), |m| format!("migration {}", m.label()));
+            failed(format!("{label} ended the transaction in which it ran"))
+                .detail("a COMMIT or ROLLBACK in it took effect")
+                .hint("Put the restore point back, and report this to who made the package.")
+        }
+        (Cause::LockLost(error), _) => failed(error.message()),
+    }
+}

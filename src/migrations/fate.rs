@@ -1,0 +1,79 @@
+//! What became of a step when the connection was lost: asked of the database, never guessed.
+
+use std::time::Duration;
+
+use super::Migration;
+use super::history::{self, RowState};
+use crate::database::{Database, Fate, Mark, Session};
+use crate::system::clock::{self, Deadline};
+
+/// What the history table says about a group of migrations after the connection was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// All are recorded.
+    Applied,
+    /// None is recorded.
+    NotApplied,
+    /// Begun outside a transaction, and not finished.
+    Started,
+    /// The database did not come back in time, or is still at work.
+    Unknown,
+}
+
+/// How long we wait between two attempts.
+const BETWEEN: Duration = Duration::from_millis(200);
+
+/// Finds out what became of a group of migrations; returns the new connection where there is one.
+pub(super) fn settle(
+    database: &Database,
+    schema: &str,
+    group: &[&Migration],
+    mark: Option<&Mark>,
+    backend: i32,
+    within: Duration,
+) -> (Settled, Option<Session>) {
+    let deadline = Deadline::after(within);
+    loop {
+        if let Ok(mut session) = database.connect() {
+            // The old server process may outlive its connection and still commit.
+            let over = !session.backend_lives(backend).unwrap_or(true) || ended(&mut session, mark);
+            if over && let Some(settled) = read(&mut session, schema, group) {
+                return (settled, Some(session));
+            }
+        }
+        if deadline.passed() {
+            return (Settled::Unknown, None);
+        }
+        clock::pause(BETWEEN.min(deadline.remaining()));
+    }
+}
+
+fn ended(session: &mut Session, mark: Option<&Mark>) -> bool {
+    let Some(mark) = mark else { return false };
+    match session.fate(mark) {
+        Ok(Fate::Committed | Fate::RolledBack) => true,
+        // A crash may have forgotten the id; then only the end of the process counts.
+        Ok(Fate::InProgress | Fate::Forgotten) | Err(_) => false,
+    }
+}
+
+fn read(session: &mut Session, schema: &str, group: &[&Migration]) -> Option<Settled> {
+    let rows = match history::read(session, schema) {
+        Ok(rows) => rows,
+        // 42P01: the table itself was made by the transaction that did not commit.
+        Err(error) if error.code.as_deref() == Some("42P01") => Vec::new(),
+        Err(_) => return None,
+    };
+    let found: Vec<RowState> = group
+        .iter()
+        .filter_map(|migration| rows.iter().find(|row| row.number() == migration.number))
+        .map(|row| row.state)
+        .collect();
+    Some(if found.contains(&RowState::Started) {
+        Settled::Started
+    } else if found.len() == group.len() {
+        Settled::Applied
+    } else {
+        Settled::NotApplied
+    })
+}

@@ -1,0 +1,135 @@
+//! Looking at a database without changing it, and correcting its history by hand.
+
+use std::time::Duration;
+
+use super::history::{self, AppliedRow, Origin, RowState, Run, TABLE};
+use super::{Comparison, Migration, Problem, ProblemKind, State, compare};
+use crate::database::{Ground, Session, SqlError, Trouble};
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+
+/// What was seen in one look.
+pub(super) struct Seen {
+    pub(super) ground: Ground,
+    pub(super) rows: Vec<AppliedRow>,
+    pub(super) comparison: Comparison,
+}
+
+/// Compares a database with the shipped migrations in a transaction that can write nothing.
+pub fn look(session: &mut Session, shipped: &[Migration]) -> Result<Comparison> {
+    see(session, shipped).map(|seen| seen.comparison)
+}
+
+/// Looks and keeps what was seen.
+pub(super) fn see(session: &mut Session, shipped: &[Migration]) -> Result<Seen> {
+    let (ground, rows) = session
+        .begin_looking()
+        .and_then(|()| {
+            let seen = read(session);
+            // After an error the transaction is over as well; the first error is the one that counts.
+            let ended = session.end_looking();
+            seen.and_then(|seen| ended.map(|()| seen))
+        })
+        .map_err(unreadable)?;
+    let mut comparison = compare(shipped, &rows);
+    if rows.is_empty() && !ground.populated {
+        comparison.state = State::Empty;
+    } else if ground.history.is_none() && ground.populated {
+        comparison.state = State::Unknown;
+        comparison.problems.insert(0, unknown(&ground));
+    }
+    Ok(Seen { ground, rows, comparison })
+}
+
+/// Records a migration as applied without running it.
+///
+/// Settles what is indeterminate or divergent: the row is written as the shipped file says. In a
+/// database without history everything up to this migration is recorded, because an application
+/// that was set up by other means has them all.
+pub fn mark_applied(
+    session: &mut Session,
+    shipped: &[Migration],
+    version: &str,
+    product_version: &str,
+) -> Result<Vec<String>> {
+    let number = version.parse::<u64>().ok();
+    let Some(target) = shipped.iter().find(|m| Some(m.number) == number) else {
+        return Err(Error::new(Outcome::Usage, format!("there is no migration {version}"))
+            .state("nothing was changed")
+            .hint("List them with `openwatch migrate --status`."));
+    };
+    let Seen { ground, rows, .. } = see(session, shipped)?;
+    let schema = home(&ground)?;
+    let marked: Vec<&Migration> = if rows.is_empty() {
+        shipped.iter().filter(|m| m.number <= target.number).collect()
+    } else {
+        vec![target]
+    };
+    let runs: Vec<Run<'_>> =
+        marked.iter().map(|migration| Run { migration, duration: Duration::ZERO }).collect();
+    let origin = Origin { product_version: product_version.to_owned(), restore_point: None };
+    let mut sql = String::from("begin;");
+    if ground.history.is_none() {
+        sql.push_str(&history::create_sql(&schema));
+        sql.push(';');
+    }
+    for row in rows.iter().filter(|row| row.number() == target.number) {
+        sql.push_str(&history::remove_sql(&schema, &row.version));
+        sql.push(';');
+    }
+    sql.push_str(&history::insert_sql(&schema, &runs, RowState::Applied, &origin));
+    sql.push_str(";commit");
+    session.run(&sql).map_err(|error| {
+        Error::failed(format!("cannot mark migration {} as applied", target.label()))
+            .source(error)
+            .state("nothing was changed")
+    })?;
+    Ok(marked.into_iter().map(|m| m.version.clone()).collect())
+}
+
+/// Returns the schema that holds the history table, or will.
+pub(super) fn home(ground: &Ground) -> Result<String> {
+    ground.history.clone().or_else(|| ground.schema.clone()).ok_or_else(|| {
+        Error::config("the search path of the connection names no schema that exists")
+            .state("nothing was changed")
+            .hint("Set the role's search_path, or add `options=-csearch_path=…` to the connection.")
+    })
+}
+
+fn read(session: &mut Session) -> std::result::Result<(Ground, Vec<AppliedRow>), SqlError> {
+    let ground = session.ground(TABLE)?;
+    let rows = match &ground.history {
+        Some(schema) => history::read(session, schema)?,
+        None => Vec::new(),
+    };
+    Ok((ground, rows))
+}
+
+fn unknown(ground: &Ground) -> Problem {
+    let detail = match &ground.elsewhere {
+        Some(schema) => format!(
+            "there is one in schema {schema}, which is not on the search path of the connection"
+        ),
+        None => "without it nobody knows which migrations the tables already have".into(),
+    };
+    Problem {
+        kind: ProblemKind::Unknown,
+        version: String::new(),
+        what: format!("the database has tables, but no history table {TABLE}"),
+        detail,
+        hint: "Check the connection; if the tables are of this application, \
+               run `openwatch migrate --mark-applied VERSION` with the version that they have."
+            .into(),
+    }
+}
+
+fn unreadable(error: SqlError) -> Error {
+    let outcome = match error.trouble() {
+        Trouble::ConnectionLost => Outcome::Unreachable,
+        _ if error.code.as_deref() == Some("42501") => Outcome::Config,
+        _ => Outcome::Failed,
+    };
+    Error::new(outcome, "cannot read the migration history")
+        .source(error)
+        .state("nothing was changed")
+}

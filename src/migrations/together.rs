@@ -1,0 +1,153 @@
+//! Several migrations and their history rows in one transaction.
+
+use std::time::{Duration, Instant};
+
+use super::Migration;
+use super::apply::Runner;
+use super::broken::{Broken, Cause};
+use super::fate::{Settled, settle};
+use super::history::{self, RowState, Run};
+use super::script::scan;
+use crate::database::{Mark, ScriptError, SqlError, Trouble};
+
+/// A failed group that ran longer than this is not run again to find the statement.
+const QUICK: Duration = Duration::from_secs(10);
+
+impl<'a> Runner<'a> {
+    /// Applies a group in one transaction; after a failure nothing of it is in the database, unless
+    /// the cause says otherwise.
+    pub(super) fn together(&mut self, group: &[&'a Migration]) -> Result<(), Broken<'a>> {
+        let begun = Instant::now();
+        let mut mark = None;
+        let result = self.attempt(group, &mut mark);
+        let Err(mut broken) = result else {
+            self.create = false;
+            return Ok(());
+        };
+        let lost = self.session.roll_back_script().is_err()
+            || broken.trouble() == Some(Trouble::ConnectionLost);
+        if lost {
+            return self.after_loss(group, mark.as_ref(), broken);
+        }
+        if let (Some(at), Cause::Sql(error)) = (broken.at, &broken.cause)
+            && begun.elapsed() < QUICK
+        {
+            broken.statement = self.find_statement(group, at, error);
+        }
+        Err(broken)
+    }
+
+    fn attempt(
+        &mut self,
+        group: &[&'a Migration],
+        mark: &mut Option<Mark>,
+    ) -> Result<(), Broken<'a>> {
+        let mark = mark.insert(self.session.begin_script(&self.limits).map_err(Broken::of_run)?);
+        self.create_table(mark)?;
+        let mut runs = Vec::with_capacity(group.len());
+        for migration in group.iter().copied() {
+            if self.watch.lock_lost() {
+                self.watch.check_lock().map_err(Broken::of_lock)?;
+            }
+            self.watch.now(migration.label(), self.done + runs.len());
+            let begun = Instant::now();
+            let result = self.session.run_script(mark, &self.limits, &migration.sql);
+            let previous = runs.last().map(|run: &Run<'a>| run.migration);
+            result.map_err(|error| broken(error, Some(migration), previous))?;
+            runs.push(Run { migration, duration: begun.elapsed() });
+        }
+        self.watch.check_lock().map_err(Broken::of_lock)?;
+        let sql = history::insert_sql(&self.schema, &runs, RowState::Applied, &self.origin);
+        let last = group.last().copied();
+        self.session
+            .run_script(mark, &self.limits, &sql)
+            .map_err(|error| broken(error, None, last))?;
+        self.session.commit_script().map_err(Broken::of_commit)
+    }
+
+    fn create_table(&mut self, mark: &Mark) -> Result<(), Broken<'a>> {
+        if !self.create {
+            return Ok(());
+        }
+        let sql = history::create_sql(&self.schema);
+        self.session.run_script(mark, &self.limits, &sql).map_err(|error| broken(error, None, None))
+    }
+
+    /// The connection is gone: the history table tells whether the commit came through.
+    fn after_loss(
+        &mut self,
+        group: &[&'a Migration],
+        mark: Option<&Mark>,
+        mut broken: Broken<'a>,
+    ) -> Result<(), Broken<'a>> {
+        let (settled, session) =
+            settle(self.database, &self.schema, group, mark, self.backend, self.reconnect_within);
+        if let Some(session) = session {
+            self.adopt(session).map_err(Broken::of_run)?;
+        }
+        match settled {
+            Settled::Applied => {
+                self.progress
+                    .note("the connection was lost after the commit; the history table has it");
+                self.create = false;
+                Ok(())
+            }
+            Settled::NotApplied => Err(broken),
+            Settled::Started | Settled::Unknown => {
+                broken.unknown = true;
+                Err(broken)
+            }
+        }
+    }
+
+    /// Runs a failed group once more, the failing file statement by statement, and rolls back.
+    ///
+    /// Servers give a position for most errors, but not for those about data, such as a violated
+    /// constraint. Everything is taken back, so a second run costs time only.
+    fn find_statement(
+        &mut self,
+        group: &[&'a Migration],
+        at: &Migration,
+        error: &SqlError,
+    ) -> Option<usize> {
+        let statements = scan(&at.sql).statements;
+        if error.position.is_some() || statements.len() < 2 || error.trouble() != Trouble::Other {
+            return None;
+        }
+        let mut search = || -> Result<Option<usize>, ScriptError> {
+            let mark = self.session.begin_script(&self.limits)?;
+            if self.create {
+                let sql = history::create_sql(&self.schema);
+                self.session.run_script(&mark, &self.limits, &sql)?;
+            }
+            for migration in group.iter().take_while(|migration| migration.number != at.number) {
+                self.session.run_script(&mark, &self.limits, &migration.sql)?;
+            }
+            self.session.run_script(&mark, &self.limits, "")?;
+            for (index, range) in statements.iter().enumerate() {
+                match self.session.run(&at.sql[range.clone()]) {
+                    Ok(()) => {}
+                    Err(again) if again.code == error.code => return Ok(Some(index)),
+                    Err(_) => return Ok(None),
+                }
+            }
+            Ok(None)
+        };
+        let found = search().ok().flatten();
+        // A lost connection here changes nothing: the first failure is the one that is reported.
+        let _ = self.session.roll_back_script();
+        found
+    }
+}
+
+/// Attributes an error: to the file that ran, or to the one before it that ended the transaction.
+fn broken<'a>(
+    error: ScriptError,
+    at: Option<&'a Migration>,
+    previous: Option<&'a Migration>,
+) -> Broken<'a> {
+    match error {
+        ScriptError::TransactionEnded => Broken::new(previous.or(at), Cause::Escaped),
+        ScriptError::Sql(error) => Broken::new(at, Cause::Sql(error)),
+    }
+}
