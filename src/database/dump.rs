@@ -81,6 +81,7 @@ fn begin(session: &mut Session) -> std::result::Result<String, SqlError> {
         detail: None,
         hint: None,
         position: None,
+        about: None,
     })
 }
 
