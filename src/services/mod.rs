@@ -1,1 +1,104 @@
-//! Units that the application runs as.
+//! Units that the application runs as: looked at, stopped and proved stopped, started.
+
+mod absent;
+mod systemd;
+
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::progress::Progress;
+
+pub use absent::Absent;
+pub use systemd::Systemd;
+
+/// What the service manager says of one unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Full name, such as `openwatch.service`.
+    pub name: String,
+    /// Whether a unit file exists and may be started.
+    pub load: Load,
+    /// Whether it runs, comes up or goes down.
+    pub active: Activity,
+    /// The manager's own words, such as `activating (auto-restart)`.
+    pub words: String,
+    /// Main process, where there is one.
+    pub main_pid: Option<u32>,
+    /// How often the manager restarted it by itself.
+    pub restarts: u32,
+}
+
+/// Whether a unit can be started at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// It has a usable unit file.
+    Loaded,
+    /// The operator masked it: it stays down, and that is no error.
+    Masked,
+    /// There is no such unit, or its file is broken.
+    Unusable,
+}
+
+/// What a unit does at this instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It runs.
+    Up,
+    /// It comes up, reloads, waits for a restart, or goes down.
+    Changing,
+    /// It is down.
+    Down,
+    /// It went down by failing.
+    Failed,
+}
+
+impl Unit {
+    /// Returns whether the unit runs, or is about to.
+    pub fn is_up(&self) -> bool {
+        matches!(self.active, Activity::Up | Activity::Changing)
+    }
+
+    /// Says the unit's state for messages.
+    pub fn spoken(&self) -> String {
+        let state = match (self.load, self.active) {
+            (Load::Masked, _) => "masked",
+            (Load::Unusable, _) => "not installed",
+            (Load::Loaded, Activity::Up | Activity::Changing) => "running",
+            (Load::Loaded, Activity::Down) => "stopped",
+            (Load::Loaded, Activity::Failed) => "failed",
+        };
+        format!("{} is {state}", self.name)
+    }
+}
+
+/// What the engine asks of a service manager.
+pub trait ServiceManager: Send + Sync {
+    /// Returns the present state of these units, in their order.
+    fn look(&self, names: &[String]) -> Result<Vec<Unit>>;
+
+    /// Stops one unit and returns once nothing of it runs any more.
+    fn stop(&self, name: &str, progress: &dyn Progress) -> Result<()>;
+
+    /// Starts one unit and returns once it is up.
+    fn start(&self, name: &str) -> Result<()>;
+
+    /// Restarts one unit.
+    fn restart(&self, name: &str) -> Result<()>;
+
+    /// Makes the manager read changed unit files.
+    fn reload(&self) -> Result<()>;
+
+    /// Returns whether there is a manager at all.
+    fn is_present(&self) -> bool;
+}
+
+/// Returns the service manager of the machine below this root.
+///
+/// `/run/systemd/system` is the one right question: in a chroot `systemctl` answers everything,
+/// also `is-active`, with exit status 0 (measured on systemd 247–257).
+pub fn manager(layout: &Layout) -> Box<dyn ServiceManager> {
+    if layout.root().join("run/systemd/system").is_dir() {
+        Box::new(Systemd::new())
+    } else {
+        Box::new(Absent)
+    }
+}
