@@ -1,1 +1,232 @@
-//! The engine: what an upgrade is, step by step.
+//! The engine: an upgrade, step by step.
+//!
+//! It looks, decides, acts: [`survey`] reads the machine, [`plan`] and [`preflight`] decide, the steps
+//! act. Evidence flows through the steps; each value can be made by its own step only, so migrating
+//! without a restore point (or a waiver that the plan showed) does not compile:
+//!
+//! ```compile_fail
+//! use openwatch::upgrade::create_restore_point::Secured;
+//! let forged = Secured { point: None };
+//! ```
+
+pub mod apply_migrations;
+pub mod baseline;
+pub mod check_health;
+pub mod create_restore_point;
+pub mod fail;
+pub mod gate;
+pub mod journal;
+pub mod machine;
+pub mod migrate_only;
+pub mod plan;
+pub mod preflight;
+pub mod start_services;
+pub mod step;
+pub mod stop_services;
+pub mod survey;
+pub mod unit;
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::system::{clock, host};
+use crate::version::Version;
+
+use fail::{Failed, Held};
+use gate::Pending;
+use journal::{Journal, Record};
+use machine::Machine;
+pub use migrate_only::run as migrate_only;
+use plan::{Decision, Plan};
+use step::Step;
+use survey::Survey;
+
+/// How an upgrade ended well.
+#[derive(Debug)]
+pub struct Success {
+    /// Whether anything had to be done.
+    pub work: Work,
+    /// Version before, where it is known.
+    pub from: Option<Version>,
+    /// Version that is installed.
+    pub to: Version,
+    /// Versions applied, per database.
+    pub applied: Vec<(String, Vec<String>)>,
+    /// The restore point that was taken.
+    pub restore_point: Option<String>,
+    /// How long the units were down, at most.
+    pub downtime: Duration,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Whether anything had to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing was pending and nothing was left open: nothing was touched.
+    Nothing,
+    /// Nothing was pending: units were restarted under the new program.
+    Restarted,
+    /// Migrations were applied.
+    Migrated,
+}
+
+/// Runs an upgrade to its end, good or bad.
+pub fn run(machine: &Machine, from: Option<&Version>) -> Result<Success> {
+    // Lock, then look: a decision made before the lock may be about another world.
+    let _lock = machine.lock("upgrade")?;
+    let survey = survey::take(machine, from)?;
+    match plan::decide(&survey, &machine.config) {
+        Decision::Refuse(error) => Err(refused(machine, &survey, error)),
+        Decision::NothingPending => without_migrations(machine, &survey),
+        Decision::Upgrade(plan) => with_migrations(machine, &survey, &plan),
+    }
+}
+
+fn with_migrations(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Result<Success> {
+    let ready =
+        preflight::check(machine, survey, plan).map_err(|error| refused(machine, survey, error))?;
+    let mut journal = open_journal(machine, survey)?;
+    let mut held = Held::default();
+    let done = (|| {
+        let mut quiet = stop_services::run(machine, survey, plan, ready, &mut journal)
+            .map_err(Failed::at(Step::Quiesce))?;
+        let secured = create_restore_point::run(machine, survey, plan, &quiet, &mut journal)
+            .map_err(Failed::at(Step::RestorePoint))?;
+        held.secure(&secured);
+        let migrated = apply_migrations::run(machine, survey, &mut quiet, &secured, &mut journal)?;
+        let started = start_services::run(machine, &quiet.running, migrated, &mut journal)
+            .map_err(Failed::at(Step::Start))?;
+        let healthy =
+            check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))?;
+        Ok((healthy, secured))
+    })();
+    match done {
+        Ok((_, secured)) => {
+            let warnings = compare(machine, &journal);
+            let success = Success {
+                work: Work::Migrated,
+                from: survey.from.clone(),
+                to: survey.version.clone(),
+                applied: plan
+                    .databases
+                    .iter()
+                    .filter(|database| !database.pending.is_empty())
+                    .map(|database| (database.name.clone(), database.pending.clone()))
+                    .collect(),
+                restore_point: secured.point().map(|point| point.id().to_owned()),
+                downtime: journal.elapsed(),
+                warnings,
+            };
+            finish(machine, journal);
+            Ok(success)
+        }
+        Err(failed) => Err(fail::close(machine, survey, &mut journal, &held, failed)),
+    }
+}
+
+/// Nothing is pending: no stop, no dump. A new program takes the place of the running one, and an
+/// interrupted run gets its units back.
+fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
+    let mut success = Success {
+        work: Work::Nothing,
+        from: survey.from.clone(),
+        to: survey.version.clone(),
+        applied: Vec::new(),
+        restore_point: None,
+        downtime: Duration::ZERO,
+        warnings: Vec::new(),
+    };
+    if survey.pending.is_none() && survey.interrupted.is_none() {
+        unit::ready();
+        return Ok(success);
+    }
+    success.work = Work::Restarted;
+    let mut journal = open_journal(machine, survey)?;
+    let began = journal.elapsed();
+    let done = start_services::restart(machine, &survey.running(), &mut journal)
+        .map_err(Failed::at(Step::Start))
+        .and_then(|started| {
+            success.downtime = journal.elapsed().saturating_sub(began);
+            check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))
+        });
+    match done {
+        Ok(_) => {
+            finish(machine, journal);
+            Ok(success)
+        }
+        Err(failed) => Err(fail::close(machine, survey, &mut journal, &Held::default(), failed)),
+    }
+}
+
+fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
+    let baseline = baseline::record(machine)
+        .inspect_err(|error| machine.progress.warn(&format!("no baseline: {}", error.message())))
+        .ok();
+    let now = machine.clock.now();
+    let record = Record { baseline, ..Record::new(clock::stamp(now), clock::rfc3339(now), survey) };
+    Journal::begin(&machine.layout, machine.clock, record)
+}
+
+/// Closes a good run. The work is done and proved, so a journal that cannot be written any more is
+/// told, but cannot make the run a failure.
+fn finish(machine: &Machine, mut journal: Journal) {
+    if let Err(error) = journal.close(Outcome::Ok, None) {
+        machine.progress.warn(&format!("the journal is not closed: {}", error.message()));
+    }
+    let record = journal.record().clone();
+    tell(machine, &record);
+}
+
+/// Compares what is so now with the baseline; differences are told, they fail nothing.
+fn compare(machine: &Machine, journal: &Journal) -> Vec<String> {
+    let Some(before) = &journal.record().baseline else { return Vec::new() };
+    let losses = match baseline::record(machine) {
+        Ok(after) => baseline::losses(before, &after),
+        Err(error) => vec![format!("the baseline could not be compared: {}", error.message())],
+    };
+    for loss in &losses {
+        machine.progress.warn(loss);
+    }
+    losses
+}
+
+/// Reports a finished run to whom the operator named; none of it can fail the run.
+pub(crate) fn tell(machine: &Machine, record: &Record) {
+    let outcome = record.outcome.as_deref().and_then(Outcome::from_word);
+    let event = crate::notify::Event {
+        app: machine.layout.app().to_owned(),
+        host: host::name(),
+        outcome: outcome.unwrap_or(Outcome::Failed),
+        from: record.from.as_ref().map(ToString::to_string),
+        to: record.to.to_string(),
+        restore_point: record.restore_point.clone(),
+        started: record.started.clone(),
+        finished: record.finished.clone().unwrap_or_default(),
+        message: record.message.clone().unwrap_or_default(),
+    };
+    for warning in crate::notify::send(&machine.config.notify, &event) {
+        machine.progress.warn(&warning);
+    }
+}
+
+/// Completes a refusal with what is true: the mark, where there is one, keeps the gate closed.
+fn refused(machine: &Machine, survey: &Survey<'_>, error: Error) -> Error {
+    let Some(mark) = &survey.pending else { return error };
+    let retry = fail::retry_command(machine, mark.family);
+    let units: Vec<String> = survey.units.iter().map(|unit| unit.spoken()).collect();
+    let error = error
+        .state(format!(
+            "nothing was changed; the gate is closed until the upgrade to {} is done; {}",
+            survey.version,
+            if units.is_empty() { "no units".into() } else { units.join(", ") }
+        ))
+        .or_hint(format!("Mend this, then run `{retry}`."));
+    let failed = gate::Failed { outcome: error.outcome().word().into(), message: error.message() };
+    let mark = Pending { failed: Some(failed), ..mark.clone() };
+    if let Err(problem) = mark.write(&machine.layout) {
+        machine.progress.warn(&problem.message());
+    }
+    error
+}

@@ -1,0 +1,87 @@
+//! Applies what is pending, database by database in declared order.
+
+use crate::error::Error;
+use crate::migrations::{self, DataState, How};
+use crate::outcome::Outcome;
+
+use super::create_restore_point::Secured;
+use super::journal::Journal;
+use super::machine::Machine;
+use super::step::Step;
+use super::stop_services::Quiesced;
+use super::survey::Survey;
+
+/// Proof that every database has exactly the schema that the installed program needs.
+#[derive(Debug)]
+pub struct Migrated {
+    _private: (),
+}
+
+/// A migration that failed, and where that leaves the data of all databases.
+#[derive(Debug)]
+pub struct Failure {
+    /// What failed.
+    pub error: Error,
+    /// Whether anything of this run is in any database.
+    pub data: DataState,
+}
+
+impl From<Error> for Failure {
+    /// A failure before the first statement.
+    fn from(error: Error) -> Self {
+        Self { error, data: DataState::Unchanged }
+    }
+}
+
+/// Applies all pending migrations; without a [`Secured`] this cannot be called.
+pub fn run(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    quiet: &mut Quiesced,
+    secured: &Secured,
+    journal: &mut Journal,
+) -> Result<Migrated, Failure> {
+    let mut before = DataState::Unchanged;
+    let mut locks = quiet.locks.iter_mut();
+    for surveyed in survey.databases.iter().filter(|d| !d.comparison.pending.is_empty()) {
+        let name = surveyed.database.name();
+        let pending: Vec<&str> =
+            surveyed.comparison.pending.iter().map(|p| p.version.as_str()).collect();
+        journal.begun(Step::Migrate, format!("{name}: {}", pending.join(" ")))?;
+        machine.progress.step(&format!(
+            "applying {} to {}",
+            spoken_count(pending.len()),
+            surveyed.database.described()
+        ));
+        let lock = locks.next().ok_or_else(|| {
+            Error::new(Outcome::Failed, "a database to migrate is not locked")
+                .state("nothing was changed")
+        })?;
+        let how = How {
+            lock_timeout: machine.config.policy.lock_timeout,
+            reconnect_within: machine.config.policy.database_wait,
+            restore_point: secured.point().map(|point| point.id().to_owned()),
+            product_version: survey.version.to_string(),
+            lock,
+        };
+        match migrations::apply(surveyed.database, surveyed.shipped, how, &*machine.progress) {
+            Ok(applied) => {
+                before = DataState::Partly;
+                journal.done(Step::Migrate, format!("{name}: {}", applied.versions.join(" ")))?;
+            }
+            Err(failure) => {
+                let data = match (before, failure.data) {
+                    (DataState::Unchanged, data) => data,
+                    (earlier, DataState::Unchanged) => earlier,
+                    (DataState::Partly | DataState::Unknown, data) => data,
+                };
+                return Err(Failure { error: failure.error, data });
+            }
+        }
+    }
+    Ok(Migrated { _private: () })
+}
+
+fn spoken_count(count: usize) -> String {
+    if count == 1 { "1 migration".into() } else { format!("{count} migrations") }
+}

@@ -1,0 +1,101 @@
+//! Proves that the new version serves, with its database, before the run is called a success.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{ProbeSpec, Question};
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::health::{self, Life, Pace, Report, UnitLook};
+use crate::services::{Activity, Load};
+
+use super::journal::Journal;
+use super::machine::Machine;
+use super::start_services::Started;
+use super::step::Step;
+
+/// Proof that every required probe gave the right answer.
+#[derive(Debug)]
+pub struct Healthy {
+    /// The answers, for the journal and JSON.
+    pub report: Report,
+}
+
+/// Asks every probe until it is right or its deadline has passed.
+pub fn run(machine: &Machine, started: Started, journal: &mut Journal) -> Result<Healthy> {
+    let probes = probes(machine, &started);
+    if probes.is_empty() {
+        machine.progress.note("no service ran before, so no health to prove");
+        return Ok(Healthy { report: Report::default() });
+    }
+    journal.begun(Step::Health, "")?;
+    machine.progress.step("proving health");
+    let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
+    let connect = move |name: &str| match databases.iter().find(|d| d.name() == name) {
+        Some(database) => database.connect(),
+        None => Err(Error::config(format!("there is no database {name}"))),
+    };
+    let context = health::Context {
+        expected_version: Some(machine.version.upstream().to_owned()),
+        started: Some(started.at),
+        units: &Units(machine),
+        connect: Arc::new(connect),
+        pace: Pace::default(),
+    };
+    let report = health::prove(&probes, &context, &*machine.progress)?;
+    let answers: Vec<String> = report.answers.iter().map(ToString::to_string).collect();
+    journal.done(Step::Health, answers.join("; "))?;
+    Ok(Healthy { report })
+}
+
+/// Returns the configured probes and one for each started unit that has none.
+///
+/// A unit that the operator had stopped stays stopped: probes are then left out, because nothing is
+/// there to answer them.
+fn probes(machine: &Machine, started: &Started) -> Vec<ProbeSpec> {
+    if started.units.is_empty() {
+        return Vec::new();
+    }
+    let own: BTreeSet<&str> = machine
+        .config
+        .probes
+        .iter()
+        .filter_map(|probe| match &probe.question {
+            Question::Unit(name) => Some(name.as_str()),
+            Question::Tcp(_)
+            | Question::Http { .. }
+            | Question::Sql { .. }
+            | Question::Command(_) => None,
+        })
+        .collect();
+    let missing = started.units.iter().filter(|name| !own.contains(name.as_str()));
+    let units = missing.map(|name| ProbeSpec {
+        question: Question::Unit(name.clone()),
+        required: true,
+        deadline: Duration::from_secs(60),
+    });
+    units.chain(machine.config.probes.iter().cloned()).collect()
+}
+
+struct Units<'m>(&'m Machine);
+
+impl health::Units for Units<'_> {
+    fn look(&self, name: &str, _limit: Duration) -> Result<UnitLook> {
+        let names = [name.to_owned()];
+        let found = self.0.services.look(&names)?.pop();
+        let unit = found.ok_or_else(|| Error::failed(format!("{name} is not known")))?;
+        let life = match (unit.load, unit.active) {
+            (Load::Masked | Load::Unusable, _) => Life::Absent,
+            (Load::Loaded, Activity::Up) => Life::Active,
+            (Load::Loaded, Activity::Changing) => Life::Changing,
+            (Load::Loaded, Activity::Down | Activity::Failed) => Life::Down,
+        };
+        Ok(UnitLook {
+            life,
+            words: unit.words,
+            main_pid: unit.main_pid.unwrap_or(0),
+            restarts: unit.restarts,
+        })
+    }
+}

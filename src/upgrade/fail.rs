@@ -1,0 +1,261 @@
+//! The end of a failed run: units down, gate closed, data put back where the operator wants it, and
+//! a message that says what is true, found out by looking again.
+
+use crate::config::ForeignSessions;
+use crate::config::OnFailure;
+use crate::database::Database;
+use crate::database::clients::Clients;
+use crate::error::Error;
+use crate::migrations::{self, DataState};
+use crate::outcome::Outcome;
+use crate::package::Family;
+use crate::restore_points::{self, Override, RestoreOptions};
+
+use super::apply_migrations;
+use super::create_restore_point::Secured;
+use super::gate::{self, Pending};
+use super::journal::Journal;
+use super::machine::Machine;
+use super::step::Step;
+use super::survey::Survey;
+
+/// A step that failed, and where that leaves the data.
+pub struct Failed {
+    step: Step,
+    error: Error,
+    data: DataState,
+}
+
+impl Failed {
+    /// Returns how errors of a step become failures of the run.
+    pub fn at(step: Step) -> impl FnOnce(Error) -> Self {
+        move |error| Self {
+            step,
+            error,
+            // Before the migrations nothing has changed; after them everything has, on purpose.
+            data: match step {
+                Step::Preflight | Step::Quiesce | Step::RestorePoint | Step::Migrate => {
+                    DataState::Unchanged
+                }
+                Step::Restore => DataState::Unknown,
+                Step::Start | Step::Health => DataState::Partly,
+            },
+        }
+    }
+}
+
+impl From<apply_migrations::Failure> for Failed {
+    fn from(failure: apply_migrations::Failure) -> Self {
+        Self { step: Step::Migrate, error: failure.error, data: failure.data }
+    }
+}
+
+/// What the run holds that a failure must name or use.
+#[derive(Default)]
+pub struct Held {
+    point: Option<String>,
+}
+
+impl Held {
+    /// Remembers the restore point.
+    pub fn secure(&mut self, secured: &Secured) {
+        self.point = secured.point().map(|point| point.id().to_owned());
+    }
+}
+
+/// Closes a failed run and returns the message for the operator.
+pub fn close(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    journal: &mut Journal,
+    held: &Held,
+    failed: Failed,
+) -> Error {
+    // The gate before the units: nothing may start again what we are about to stop.
+    let mark = mark(survey, &failed.error, machine);
+    if let Err(error) = mark.write(&machine.layout) {
+        machine.progress.warn(&format!("the gate could not be closed: {}", error.message()));
+    }
+    if matches!(failed.step, Step::Start | Step::Health) {
+        stop_units(machine);
+    }
+    let Failed { step, mut error, mut data } = failed;
+    if should_restore(machine, step, data, held) {
+        (error, data) = put_back(machine, journal, held, error);
+    }
+    let state = state(machine, survey, held);
+    let hint = ways_out(machine, survey, held, data, mark.family);
+    let own = error.hint_line().map(|hint| format!("{hint} "));
+    let error = error.state(state).hint(format!("{}{hint}", own.unwrap_or_default()));
+    if let Err(problem) = journal.close(error.outcome(), Some(&error)) {
+        machine.progress.warn(&format!("the journal is not closed: {}", problem.message()));
+    }
+    super::tell(machine, journal.record());
+    error
+}
+
+/// Completes a failed `openwatch migrate` with what is true and the ways out.
+pub fn told(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    point: Option<String>,
+    failure: apply_migrations::Failure,
+) -> Error {
+    let held = Held { point };
+    let data = failure.data;
+    let back = match (&held.point, data) {
+        (Some(id), DataState::Partly | DataState::Unknown) => {
+            format!("; to go back, `{}`", machine.command(&format!("restore {id} --yes")))
+        }
+        (None, _) | (_, DataState::Unchanged) => String::new(),
+    };
+    let forward = format!("Mend the cause and run `{}`{back}.", machine.command("migrate"));
+    failure.error.state(state(machine, survey, &held)).hint(forward)
+}
+
+fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {
+    let failed = gate::Failed { outcome: error.outcome().word().into(), message: error.message() };
+    let mark = survey.pending.clone().unwrap_or_else(|| Pending {
+        from: survey.from.clone(),
+        ..Pending::new(survey.version.clone(), survey.running(), machine.clock)
+    });
+    Pending { failed: Some(failed), ..mark }
+}
+
+fn stop_units(machine: &Machine) {
+    for name in &machine.config.app.services {
+        machine.progress.step(&format!("stopping {name}"));
+        if let Err(error) = machine.services.stop(name, &*machine.progress) {
+            machine.progress.warn(&error.message());
+        }
+    }
+}
+
+/// Returns whether the data is put back by itself.
+///
+/// Only after a failed migration: once units were started on the new schema they may have written,
+/// and a restore would lose that silently. Then the operator decides.
+fn should_restore(machine: &Machine, step: Step, data: DataState, held: &Held) -> bool {
+    machine.config.policy.on_failure == OnFailure::Restore
+        && step == Step::Migrate
+        && data != DataState::Unchanged
+        && held.point.is_some()
+}
+
+fn put_back(
+    machine: &Machine,
+    journal: &mut Journal,
+    held: &Held,
+    cause: Error,
+) -> (Error, DataState) {
+    let id = held.point.as_deref().unwrap_or_default();
+    machine.progress.step(&format!("putting the data back from restore point {id}"));
+    let done = journal.begun(Step::Restore, id).and_then(|()| {
+        let point = machine.store()?.find(id)?;
+        let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
+        let all = machine.databases.iter().map(|shipped| &shipped.database);
+        let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
+        let options = RestoreOptions {
+            foreign: Override::No,
+            sessions: ForeignSessions::End,
+            clock: machine.clock,
+            clients: Clients::default(),
+        };
+        restore_points::restore(&point, &databases, &options, &*machine.progress)?;
+        journal.done(Step::Restore, id)
+    });
+    match done {
+        Ok(()) => (cause.outcome_as(Outcome::RolledBack), DataState::Unchanged),
+        Err(error) => {
+            let cause = cause
+                .detail(format!("putting the data back failed too: {}", error.message()))
+                .outcome_as(Outcome::Stuck);
+            (cause, DataState::Unknown)
+        }
+    }
+}
+
+/// Says what is true now: data, restore point, units, each looked at again.
+fn state(machine: &Machine, survey: &Survey<'_>, held: &Held) -> String {
+    let mut parts = Vec::new();
+    for surveyed in &survey.databases {
+        let name = surveyed.database.described();
+        let before = surveyed.comparison.current.as_deref();
+        let now = surveyed
+            .database
+            .connect()
+            .and_then(|mut session| migrations::look(&mut session, surveyed.shipped));
+        parts.push(match now {
+            Ok(now) if now.current.as_deref() == before && now.problems.is_empty() => {
+                format!("{name} is as before, at schema {}", before.unwrap_or("none"))
+            }
+            Ok(now) if now.pending.is_empty() && now.problems.is_empty() => {
+                format!("{name} is at the new schema {}", now.current.as_deref().unwrap_or("none"))
+            }
+            Ok(now) => format!(
+                "{name} is at schema {}, between {} and {}",
+                now.current.as_deref().unwrap_or("none"),
+                before.unwrap_or("none"),
+                now.head.as_deref().unwrap_or("none")
+            ),
+            Err(error) => format!("{name} could not be looked at: {}", error.message()),
+        });
+    }
+    match &held.point {
+        Some(id) => parts.push(format!("restore point {id} is intact")),
+        None => parts.push("no restore point was taken".into()),
+    }
+    match machine.services.look(&machine.config.app.services) {
+        Ok(units) => {
+            parts.extend(units.iter().map(|unit| unit.spoken()));
+            if units.iter().all(|unit| !unit.is_up()) && !units.is_empty() {
+                parts.push(format!(
+                    "the gate stays closed until program {} and schema agree",
+                    survey.version
+                ));
+            }
+        }
+        Err(error) => parts.push(error.message()),
+    }
+    parts.join("; ")
+}
+
+/// Names the way forward and the way back, as commands to paste.
+fn ways_out(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    held: &Held,
+    data: DataState,
+    family: Option<Family>,
+) -> String {
+    let forward = format!("Mend the cause and run `{}`", retry_command(machine, family));
+    let package = |from: &crate::version::Version| {
+        let app = machine.layout.app();
+        match family {
+            Some(Family::Deb) => format!("`apt-get install --allow-downgrades {app}={from}`"),
+            Some(Family::Rpm) => format!("`dnf downgrade {app}-{from}`"),
+            None => format!("installing version {from}"),
+        }
+    };
+    let restore = match (&held.point, data) {
+        (Some(id), DataState::Partly | DataState::Unknown) => {
+            Some(format!("`{}`", machine.command(&format!("restore {id} --yes"))))
+        }
+        (None, _) | (_, DataState::Unchanged) => None,
+    };
+    let back = match (restore, survey.from.as_ref().map(package)) {
+        (Some(restore), Some(package)) => format!("; to go back, {restore}, then {package}."),
+        (Some(restore), None) => format!("; to go back, {restore}."),
+        (None, Some(package)) => format!("; to go back, {package}."),
+        (None, None) => ".".into(),
+    };
+    forward + &back
+}
+
+/// Returns the command that tries the upgrade again and repairs the package's own state.
+pub fn retry_command(machine: &Machine, family: Option<Family>) -> String {
+    match family {
+        Some(family) => family.retry_command(machine.layout.app()),
+        None => machine.command("upgrade"),
+    }
+}

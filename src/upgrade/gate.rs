@@ -1,0 +1,123 @@
+//! The pending mark: while it exists, no unit of the application may start.
+//!
+//! The mark is also the memory of the first attempt: which units ran, and which version was there.
+//! Retries read it and never look again, or a failed first attempt would make them believe that the
+//! operator had stopped the services.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::layout::Layout;
+use crate::outcome::Outcome;
+use crate::package::Family;
+use crate::system::clock::{self, Clock};
+use crate::system::fs;
+use crate::version::Version;
+
+/// More than any mark; what is longer was not written by us.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// The content of the pending mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Version that was there before, where it is known.
+    pub from: Option<Version>,
+    /// Version that is on disk now.
+    pub to: Version,
+    /// Whose scripts began the upgrade; none when an operator did.
+    pub family: Option<Family>,
+    /// When the first attempt began, RFC 3339.
+    pub since: String,
+    /// Units that ran when the first attempt began, in stop order.
+    pub running: Vec<String>,
+    /// How the last attempt ended; none before it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
+}
+
+/// How the last attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The outcome's word.
+    pub outcome: String,
+    /// The first line of the message.
+    pub message: String,
+}
+
+impl Pending {
+    /// Begins an upgrade: this version is on disk, these units ran.
+    pub fn new(to: Version, running: Vec<String>, clock: Clock) -> Self {
+        let since = clock::rfc3339(clock.now());
+        Self { from: None, to, family: None, since, running, failed: None }
+    }
+
+    /// Reads the mark, where there is one.
+    pub fn read(layout: &Layout) -> Result<Option<Self>> {
+        let path = layout.pending_mark();
+        let text = match fs::read_text(&path, MOST_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        // A mark that cannot be read still closes the gate: units test for the file alone.
+        serde_json::from_str(&text).map(Some).map_err(|error| {
+            Error::new(Outcome::Stuck, format!("the pending mark {} is damaged", path.display()))
+                .source(error)
+                .state("the gate is closed; the database was not looked at")
+                .hint(format!(
+                    "Run `openwatch migrate --status`; if the schema is current, `rm {}`.",
+                    path.display()
+                ))
+        })
+    }
+
+    /// Writes the mark: from now on, and after a power cut, the gate is closed.
+    pub fn write(&self, layout: &Layout) -> Result<()> {
+        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
+        let text = serde_json::to_string_pretty(self).context(|| "cannot write the mark".into())?;
+        // Readable for all: it holds no secret, and units of other users test for it.
+        fs::replace(&layout.pending_mark(), text.as_bytes(), 0o644)
+    }
+
+    /// Removes the mark: the gate is open.
+    pub fn clear(layout: &Layout) -> Result<()> {
+        fs::remove_file(&layout.pending_mark())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(dir: &tempfile::TempDir) -> Layout {
+        Layout::new(dir.path(), "openwatch")
+    }
+
+    #[test]
+    fn a_written_mark_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(&dir);
+        let mark = Pending {
+            from: Some(Version::new("1.0.0-1")),
+            family: Some(Family::Deb),
+            ..Pending::new(Version::new("2.0.0-1"), vec!["a.service".into()], Clock::System)
+        };
+        mark.write(&layout).unwrap();
+        assert_eq!(Pending::read(&layout).unwrap(), Some(mark));
+        Pending::clear(&layout).unwrap();
+        assert_eq!(Pending::read(&layout).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_mark_is_stuck_and_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(&dir);
+        fs::make_dir(&layout.upgrade_dir(), 0o755).unwrap();
+        fs::replace(&layout.pending_mark(), b"{", 0o644).unwrap();
+        let error = Pending::read(&layout).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Stuck);
+        assert!(error.message().contains("upgrade/pending"));
+    }
+}

@@ -1,0 +1,215 @@
+//! The durable record of one run: each step is marked before it acts and after it is done.
+//!
+//! The journal tells what was attempted; whether it happened is asked of the machine. It is replaced
+//! as a whole at every mark, so that a power cut leaves the mark before or the mark after.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Result};
+use crate::layout::Layout;
+use crate::outcome::Outcome;
+use crate::system::clock::{self, Clock};
+use crate::system::fs;
+use crate::version::Version;
+
+use super::baseline::Baseline;
+use super::step::Step;
+
+const MOST_BYTES: u64 = 16 << 20;
+
+/// One run of the engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Format of this file.
+    pub format: u32,
+    /// Stamp of the run, unique on the machine because runs hold a lock.
+    pub run: String,
+    /// Version before, where it is known.
+    pub from: Option<Version>,
+    /// Version that is installed.
+    pub to: Version,
+    /// Process that ran.
+    pub pid: u32,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// When it ended, RFC 3339; none while it runs, or when it was killed.
+    pub finished: Option<String>,
+    /// How it ended, the outcome's word.
+    pub outcome: Option<String>,
+    /// The first line of the failure.
+    pub message: Option<String>,
+    /// What was true of the machine after the failure.
+    pub state: Option<String>,
+    /// The next command after the failure.
+    pub next: Option<String>,
+    /// The restore point that this run made.
+    pub restore_point: Option<String>,
+    /// Units that ran before, in stop order.
+    pub running: Vec<String>,
+    /// The marks in their order.
+    pub marks: Vec<Mark>,
+    /// What was so before the first change.
+    pub baseline: Option<Baseline>,
+}
+
+impl Record {
+    /// Returns the record of a run that begins now.
+    pub fn new(run: String, started: String, survey: &super::survey::Survey<'_>) -> Self {
+        Self {
+            format: 1,
+            run,
+            from: survey.from.clone(),
+            to: survey.version.clone(),
+            pid: std::process::id(),
+            started,
+            finished: None,
+            outcome: None,
+            message: None,
+            state: None,
+            next: None,
+            restore_point: None,
+            running: survey.running(),
+            marks: Vec::new(),
+            baseline: None,
+        }
+    }
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// The step.
+    pub step: Step,
+    /// Whether it is about to act or has acted.
+    pub when: When,
+    /// RFC 3339.
+    pub at: String,
+    /// Milliseconds since the run began.
+    pub elapsed_ms: u64,
+    /// What it did, such as the versions applied.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// Whether a step is about to act or has acted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// It is about to act.
+    Begun,
+    /// It has acted.
+    Done,
+}
+
+/// The journal of the run that holds the lock.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    history: PathBuf,
+    clock: Clock,
+    began: std::time::Instant,
+    record: Record,
+}
+
+impl Journal {
+    /// Opens the journal of a new run; the record of the run before is in the history by then.
+    pub fn begin(layout: &Layout, clock: Clock, record: Record) -> Result<Self> {
+        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
+        fs::make_dir(&layout.history_dir(), 0o755)?;
+        // A run that was killed never wrote its history; its record must not be lost.
+        if let Some(before) = read(layout)?.filter(|before| before.finished.is_none()) {
+            let path = layout.history_dir().join(format!("{}.json", before.run));
+            write(&path, &before)?;
+        }
+        let journal = Self {
+            path: layout.journal(),
+            history: layout.history_dir(),
+            clock,
+            began: std::time::Instant::now(),
+            record,
+        };
+        write(&journal.path, &journal.record)?;
+        Ok(journal)
+    }
+
+    /// Marks that a step is about to act. Only when this is on disk may the step act.
+    pub fn begun(&mut self, step: Step, note: impl Into<String>) -> Result<()> {
+        self.mark(step, When::Begun, note.into())
+    }
+
+    /// Marks that a step has acted.
+    pub fn done(&mut self, step: Step, note: impl Into<String>) -> Result<()> {
+        self.mark(step, When::Done, note.into())
+    }
+
+    fn mark(&mut self, step: Step, when: When, note: String) -> Result<()> {
+        let at = clock::rfc3339(self.clock.now());
+        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.record.marks.push(Mark { step, when, at, elapsed_ms, note });
+        write(&self.path, &self.record)
+    }
+
+    /// Notes the restore point of this run; from now on nothing may prune it.
+    pub fn restore_point(&mut self, id: &str) -> Result<()> {
+        self.record.restore_point = Some(id.to_owned());
+        write(&self.path, &self.record)
+    }
+
+    /// Closes the run and keeps its record in the history.
+    pub fn close(&mut self, outcome: Outcome, failure: Option<&crate::error::Error>) -> Result<()> {
+        self.record.finished = Some(clock::rfc3339(self.clock.now()));
+        self.record.outcome = Some(outcome.word().to_owned());
+        if let Some(failure) = failure {
+            self.record.message = Some(failure.message());
+            self.record.state = failure.state_line().map(str::to_owned);
+            self.record.next = failure.hint_line().map(str::to_owned);
+        }
+        write(&self.history.join(format!("{}.json", self.record.run)), &self.record)?;
+        write(&self.path, &self.record)
+    }
+
+    /// Returns what is recorded so far.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Returns how long the run has taken so far.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.began.elapsed()
+    }
+}
+
+/// Reads the record of the current or last run; a damaged one counts as none and is kept aside.
+pub fn read(layout: &Layout) -> Result<Option<Record>> {
+    read_record(&layout.journal())
+}
+
+/// Reads the records of past runs, newest first.
+pub fn history(layout: &Layout) -> Result<Vec<Record>> {
+    let Ok(entries) = std::fs::read_dir(layout.history_dir()) else { return Ok(Vec::new()) };
+    let mut records: Vec<Record> = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|e| e == "json"))
+        .filter_map(|entry| read_record(&entry.path()).ok().flatten())
+        .collect();
+    records.sort_by(|a, b| b.run.cmp(&a.run));
+    Ok(records)
+}
+
+fn read_record(path: &std::path::Path) -> Result<Option<Record>> {
+    match fs::read_text(path, MOST_BYTES) {
+        // The journal is evidence, not the decision: recovery looks at the machine. One that cannot
+        // be read therefore never blocks the next run.
+        Ok(text) => Ok(serde_json::from_str(&text).ok()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(error).context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn write(path: &std::path::Path, record: &Record) -> Result<()> {
+    let text = serde_json::to_string(record).context(|| "cannot write the journal".into())?;
+    fs::replace(path, text.as_bytes(), 0o644)
+}

@@ -1,0 +1,170 @@
+//! The surroundings that every step needs: paths, settings, databases, units, clock, progress.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, DatabaseSpec, secrets};
+use crate::database::{Database, Session, Source};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::migrations::{self, Migration};
+use crate::outcome::Outcome;
+use crate::package;
+use crate::progress::Progress;
+use crate::restore_points::Store;
+use crate::services::{self, ServiceManager};
+use crate::system::clock::{self, Clock, Deadline};
+use crate::system::lock::FileLock;
+use crate::version::Version;
+
+/// What the machine offers; it holds no state of a run.
+pub struct Machine {
+    /// Fixed paths.
+    pub layout: Layout,
+    /// Settings of packager and operator.
+    pub config: Config,
+    /// Databases with the migrations that the installed package ships, in migration order.
+    pub databases: Vec<Shipped>,
+    /// The service manager.
+    pub services: Box<dyn ServiceManager>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where progress goes.
+    pub progress: Arc<dyn Progress>,
+    /// Version of the installed package.
+    pub version: Version,
+    /// Where the service listens, where `secrets.env` or the environment says so.
+    pub listen: Option<String>,
+}
+
+/// One database and the migrations that the installed package ships for it.
+pub struct Shipped {
+    /// The database.
+    pub database: Database,
+    /// Its migrations, in order.
+    pub migrations: Vec<Migration>,
+}
+
+impl Machine {
+    /// Reads configuration, secrets and migrations; connects to nothing.
+    pub fn open(
+        layout: Layout,
+        operator_file: Option<&Path>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Self> {
+        let config = Config::load(&layout, operator_file)?;
+        let environment = environment(&layout, &*progress)?;
+        let databases = config
+            .databases
+            .iter()
+            .map(|spec| shipped(spec, &layout, &environment))
+            .collect::<Result<Vec<_>>>()?;
+        let version = package::installed_version(&layout, config.app.version.as_ref())
+            .unwrap_or_else(|| Version::new(env!("CARGO_PKG_VERSION")));
+        let services = services::manager(&layout);
+        let listen = environment.get("OPENWATCH_LISTEN").cloned();
+        let clock = Clock::System;
+        Ok(Self { layout, config, databases, services, clock, progress, version, listen })
+    }
+
+    /// Takes restore points below another directory than the configured one.
+    pub fn use_backup_dir(&mut self, dir: PathBuf) -> Result<()> {
+        if dir.is_relative() {
+            return Err(Error::new(
+                Outcome::Usage,
+                format!("the backup directory {} is not an absolute path", dir.display()),
+            )
+            .state("nothing was changed"));
+        }
+        self.config.policy.backup_dir = dir;
+        Ok(())
+    }
+
+    /// Takes the lock that upgrades, restores and prunes share, or says who holds it.
+    pub fn lock(&self, doing: &str) -> Result<FileLock> {
+        FileLock::try_lock(&self.layout.lock(), doing)
+    }
+
+    /// Opens the store of restore points.
+    pub fn store(&self) -> Result<Store> {
+        Store::open(&self.config.policy.backup_dir, self.layout.app())
+    }
+
+    /// Connects, waiting a bounded time for a server that is away or coming up.
+    pub fn connect_waiting(&self, database: &Database, wait: Duration) -> Result<Session> {
+        let deadline = Deadline::after(wait);
+        let mut between = Duration::from_millis(100);
+        loop {
+            match database.connect() {
+                Err(error) if error.outcome() == Outcome::Unreachable && !deadline.passed() => {
+                    self.progress.alive(
+                        &format!("waiting for {}", database.described()),
+                        wait.saturating_sub(deadline.remaining()).as_secs(),
+                        Some(wait.as_secs()),
+                    );
+                    clock::pause(between.min(deadline.remaining()));
+                    between = (between * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => return Err(error.state("nothing was changed")),
+                Ok(session) => return Ok(session),
+            }
+        }
+    }
+
+    /// Returns the command line that runs the engine for this application.
+    pub fn command(&self, words: &str) -> String {
+        match self.layout.app() {
+            "openwatch" => format!("openwatch {words}"),
+            app => format!("openwatch --app {app} {words}"),
+        }
+    }
+}
+
+/// Returns the variables that connection strings may use: `PG*` of the process, then `secrets.env`.
+fn environment(layout: &Layout, progress: &dyn Progress) -> Result<BTreeMap<String, String>> {
+    let mut all: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(key, _)| key.starts_with("PG") || key.ends_with("_DSN") || key.ends_with("_URL"))
+        .collect();
+    let secrets = secrets::load(&layout.secrets())?;
+    for warning in &secrets.warnings {
+        progress.warn(warning);
+    }
+    all.extend(secrets.values);
+    Ok(all)
+}
+
+fn shipped(
+    spec: &DatabaseSpec,
+    layout: &Layout,
+    environment: &BTreeMap<String, String>,
+) -> Result<Shipped> {
+    let conninfo = match &spec.url_env {
+        Some(variable) => match environment.get(variable).filter(|value| !value.is_empty()) {
+            Some(value) => Some(value.clone()),
+            None if spec.service.is_some() => None,
+            None => {
+                return Err(Error::config(format!(
+                    "{variable} is not set, so the database {} cannot be reached",
+                    spec.name
+                ))
+                .state("nothing was changed")
+                .hint(format!("Set {variable} in {}.", layout.secrets().display())));
+            }
+        },
+        None => None,
+    };
+    let source = Source {
+        name: spec.name.clone(),
+        conninfo,
+        service: spec.service.clone(),
+        user: spec.user.clone(),
+        environment: environment.clone(),
+    };
+    Ok(Shipped {
+        database: Database::resolve(&source)?,
+        migrations: migrations::load(&spec.migrations)?,
+    })
+}

@@ -1,0 +1,77 @@
+//! What `openwatch migrate` does: the data's half of an upgrade, with the units left alone.
+
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::system::clock;
+
+use super::journal::{Journal, Record};
+use super::machine::Machine;
+use super::plan::{self, Decision};
+use super::stop_services::Quiesced;
+use super::survey::{self, Survey};
+use super::{apply_migrations, create_restore_point, preflight};
+
+/// What was applied.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Versions, in order.
+    pub versions: Vec<String>,
+    /// The restore point that was taken.
+    pub restore_point: Option<String>,
+}
+
+/// Takes a restore point and applies what is pending, without touching units.
+pub fn run(machine: &Machine) -> Result<Applied> {
+    let _lock = machine.lock("migrate")?;
+    let survey = survey::take(machine, None)?;
+    let plan = match plan::decide(&survey, &machine.config) {
+        Decision::Refuse(error) => return Err(error),
+        Decision::NothingPending => return Ok(Applied::default()),
+        Decision::Upgrade(plan) => plan,
+    };
+    refuse_running(machine, &survey)?;
+    let ready = preflight::check(machine, &survey, &plan)?;
+    let mut journal = open(machine, &survey)?;
+    let mut quiet = Quiesced::units_already_down(ready);
+    let done = create_restore_point::run(machine, &survey, &plan, &quiet, &mut journal)
+        .map_err(|error| error.state("no migration was applied; the data is unchanged"))
+        .and_then(|secured| {
+            let point = secured.point().map(|point| point.id().to_owned());
+            apply_migrations::run(machine, &survey, &mut quiet, &secured, &mut journal)
+                .map_err(|failure| super::fail::told(machine, &survey, point.clone(), failure))
+                .map(|_migrated| point)
+        });
+    match done {
+        Ok(restore_point) => {
+            journal.close(Outcome::Ok, None)?;
+            let versions = plan.databases.into_iter().flat_map(|d| d.pending).collect();
+            Ok(Applied { versions, restore_point })
+        }
+        Err(error) => {
+            if let Err(problem) = journal.close(error.outcome(), Some(&error)) {
+                machine.progress.warn(&problem.message());
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Refuses while units run: their program does not know the schema that would come.
+fn refuse_running(machine: &Machine, survey: &Survey<'_>) -> Result<()> {
+    let up: Vec<&str> =
+        survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.as_str()).collect();
+    if up.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} runs and would find a schema that it does not know", up.join(", "));
+    Err(Error::new(Outcome::Refused, what).state(preflight::untouched(survey)).hint(format!(
+        "Run `{}`, which stops and starts it around the migrations.",
+        machine.command("upgrade")
+    )))
+}
+
+fn open(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
+    let now = machine.clock.now();
+    let record = Record::new(clock::stamp(now), clock::rfc3339(now), survey);
+    Journal::begin(&machine.layout, machine.clock, record)
+}

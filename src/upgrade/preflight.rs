@@ -1,0 +1,247 @@
+//! Checks before any change: every finding at once, so that an operator mends all in one go.
+
+use std::time::Duration;
+
+use crate::database::{Database, DatabaseLock};
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::system::process::Call;
+
+use super::machine::Machine;
+use super::plan::{Plan, Protection};
+use super::survey::{Survey, Surveyed};
+
+/// How long one of the operator's own checks may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long another host that migrates the same database is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// One result of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it stops the upgrade.
+    pub severity: Severity,
+    /// What was found, one line.
+    pub message: String,
+    /// The next action, where there is one.
+    pub hint: Option<String>,
+}
+
+/// Whether a finding stops the upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It does.
+    Required,
+    /// It is only told.
+    Advisory,
+}
+
+/// Proof that preflight passed and that the databases are locked; nothing has changed yet.
+pub struct Ready {
+    pub(super) locks: Vec<DatabaseLock>,
+}
+
+/// Locks the databases, looks at everything again that could stop the upgrade, and says all of it.
+pub fn check(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Result<Ready> {
+    let mut locks = Vec::new();
+    for surveyed in &survey.databases {
+        if !surveyed.comparison.pending.is_empty() {
+            locks.push(DatabaseLock::acquire(surveyed.database, "upgrade", LOCK_WAIT)?);
+        }
+    }
+    let found = findings(machine, survey, plan);
+    for finding in found.iter().filter(|f| f.severity == Severity::Advisory) {
+        machine.progress.warn(&finding.message);
+    }
+    match refusal(&found) {
+        Some(error) => Err(error.state(untouched(survey))),
+        None => Ok(Ready { locks }),
+    }
+}
+
+/// Returns everything that was found, required ones first. Changes nothing that stays.
+pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for surveyed in &survey.databases {
+        server(surveyed, &mut found);
+        let dumps = plan
+            .databases
+            .iter()
+            .any(|d| d.name == surveyed.database.name() && d.protection == Protection::Dump);
+        if dumps {
+            dump(surveyed, &mut found);
+        }
+    }
+    if plan.databases.iter().any(|d| d.protection == Protection::Dump) {
+        space(machine, survey, plan, &mut found);
+    }
+    for command in &machine.config.policy.checks {
+        own_check(command, &mut found);
+    }
+    for database in plan.databases.iter().filter(|d| d.protection == Protection::SwitchedOff) {
+        found.push(advisory(format!(
+            "{} is migrated without a restore point: auto_backup is off",
+            database.name
+        )));
+    }
+    found.sort_by_key(|finding| finding.severity == Severity::Advisory);
+    found
+}
+
+/// Returns the refusal that these findings amount to, if any of them is required.
+pub fn refusal(found: &[Finding]) -> Option<Error> {
+    let required: Vec<&Finding> =
+        found.iter().filter(|finding| finding.severity == Severity::Required).collect();
+    match required.as_slice() {
+        [] => None,
+        [one] => {
+            let error = Error::new(Outcome::Refused, &one.message);
+            Some(one.hint.iter().fold(error, |error, hint| error.hint(hint)))
+        }
+        several => {
+            let first = Error::new(
+                Outcome::Refused,
+                format!("preflight found {} reasons not to begin", several.len()),
+            );
+            let all = several.iter().fold(first, |error, finding| {
+                error.detail(match &finding.hint {
+                    Some(hint) => format!("{}. {hint}", finding.message),
+                    None => finding.message.clone(),
+                })
+            });
+            Some(all.hint("Mend these, then run `openwatch preflight` again."))
+        }
+    }
+}
+
+/// Says that nothing was changed and what the units do.
+pub fn untouched(survey: &Survey<'_>) -> String {
+    let units: Vec<String> = survey.units.iter().map(|unit| unit.spoken()).collect();
+    match units.as_slice() {
+        [] => "nothing was changed".into(),
+        units => format!("nothing was changed; {}", units.join(", ")),
+    }
+}
+
+fn required(message: impl Into<String>, hint: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Required, message: message.into(), hint: Some(hint.into()) }
+}
+
+fn advisory(message: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Advisory, message: message.into(), hint: None }
+}
+
+fn server(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
+    let name = surveyed.database.described();
+    if surveyed.facts.in_recovery {
+        found.push(required(
+            format!("the server of {name} is a standby"),
+            "Name the primary in the connection string, or add `target_session_attrs=primary`.",
+        ));
+    } else if surveyed.facts.read_only {
+        found.push(required(
+            format!("transactions in {name} are read-only by default"),
+            "Run `ALTER DATABASE … RESET default_transaction_read_only`, or the same for the role.",
+        ));
+    }
+    if !surveyed.facts.prepared_transactions.is_empty() {
+        found.push(required(
+            format!(
+                "{name} has prepared transactions that hold locks: {}",
+                surveyed.facts.prepared_transactions.join(", ")
+            ),
+            "Finish each with `COMMIT PREPARED` or `ROLLBACK PREPARED`.",
+        ));
+    }
+}
+
+fn dump(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
+    let name = surveyed.database.described();
+    match &surveyed.client {
+        None => {}
+        Some(Ok((_, warning))) => found.extend(warning.clone().map(advisory)),
+        Some(Err(error)) => found.push(Finding {
+            severity: Severity::Required,
+            message: error.message(),
+            hint: error.hint_line().map(str::to_owned),
+        }),
+    }
+    if !surveyed.unreadable.is_empty() {
+        found.push(required(
+            format!("a dump of {name} would fail or miss data: {}", surveyed.unreadable.join("; ")),
+            "Grant the role of the connection string these rights, or name the owner there.",
+        ));
+    }
+}
+
+fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Finding>) {
+    let dumped = survey.databases.iter().filter(|surveyed| {
+        plan.databases
+            .iter()
+            .any(|d| d.name == surveyed.database.name() && d.protection == Protection::Dump)
+    });
+    let dumped: Vec<&Database> = dumped.map(|surveyed| surveyed.database).collect();
+    let reserve = machine.config.policy.reserve;
+    let checked = machine.store().and_then(|store| {
+        store.probe()?;
+        store.estimate(&dumped)?.check(&store, reserve)
+    });
+    if let Err(error) = checked {
+        let facts = error.details().join("; ");
+        found.push(Finding {
+            severity: Severity::Required,
+            message: if facts.is_empty() {
+                error.message()
+            } else {
+                format!("{}: {facts}", error.message())
+            },
+            hint: error.hint_line().map(str::to_owned),
+        });
+    }
+}
+
+fn own_check(command: &[String], found: &mut Vec<Finding>) {
+    let Some((program, arguments)) = command.split_first() else { return };
+    if let Err(failure) = Call::new(program).args(arguments).deadline(CHECK_LIMIT).run() {
+        let said = match failure.stderr().lines().last() {
+            Some(line) => format!(": {line}"),
+            None => String::new(),
+        };
+        found.push(required(
+            format!("the check {} {failure}{said}", command.join(" ")),
+            "Mend what the check found, or remove it from `checks`.",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_required_findings_are_told_at_once() {
+        let found = [
+            required("no space", "Free some."),
+            advisory("old client"),
+            required("standby", "Go."),
+        ];
+        let error = refusal(&found).unwrap();
+        assert_eq!(error.outcome(), Outcome::Refused);
+        assert_eq!(error.message(), "preflight found 2 reasons not to begin");
+        assert_eq!(error.details(), ["no space. Free some.", "standby. Go."]);
+    }
+
+    #[test]
+    fn advisory_findings_refuse_nothing() {
+        assert!(refusal(&[advisory("old client")]).is_none());
+    }
+
+    #[test]
+    fn a_failing_own_check_is_told_with_its_last_line() {
+        let mut found = Vec::new();
+        let command = ["/bin/sh", "-c", "echo jobs are running >&2; exit 3"].map(str::to_owned);
+        own_check(&command, &mut found);
+        assert!(found[0].message.ends_with("exited with status 3: jobs are running"), "{found:?}");
+    }
+}

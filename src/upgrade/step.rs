@@ -1,0 +1,47 @@
+//! The steps of an upgrade, in order; for each, what it changes and how that is undone.
+
+use serde::{Deserialize, Serialize};
+
+/// One step of an upgrade.
+///
+/// | Step | Proves | Changes | When it fails |
+/// |---|---|---|---|
+/// | preflight | `Ready` | nothing | all findings are told |
+/// | quiesce | `Quiesced` | units | units that ran are started again |
+/// | restore point | `Secured` | adds files | the partial is removed |
+/// | migrate | `Migrated` | schema and data | its transaction, or the restore point |
+/// | start | `Started` | units | units are stopped, gate closed |
+/// | health | `Healthy` | nothing | units are stopped, gate closed |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Checks before any change.
+    Preflight,
+    /// Units stopped and proved stopped.
+    Quiesce,
+    /// Restore point taken, verified, published.
+    RestorePoint,
+    /// Pending migrations applied.
+    Migrate,
+    /// The data put back from the restore point.
+    Restore,
+    /// Gate opened, units started.
+    Start,
+    /// Health proved.
+    Health,
+}
+
+impl Step {
+    /// Returns the step's name for people.
+    pub const fn spoken(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Quiesce => "stopping services",
+            Self::RestorePoint => "restore point",
+            Self::Migrate => "migrations",
+            Self::Restore => "restore",
+            Self::Start => "starting services",
+            Self::Health => "health",
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Stops the units in order and proves that nothing of them, and nobody else, writes any more.
+
+use crate::config::ForeignSessions;
+use crate::database::{Database, DatabaseLock, facts};
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+
+use super::gate::Pending;
+use super::journal::Journal;
+use super::machine::Machine;
+use super::plan::Plan;
+use super::preflight::Ready;
+use super::step::Step;
+use super::survey::Survey;
+
+/// Proof that the application is down and the gate closed.
+pub struct Quiesced {
+    pub(super) running: Vec<String>,
+    pub(super) locks: Vec<DatabaseLock>,
+}
+
+impl Quiesced {
+    /// Returns the proof for `openwatch migrate`, which refuses while any unit runs.
+    pub(super) fn units_already_down(ready: Ready) -> Self {
+        Self { running: Vec::new(), locks: ready.locks }
+    }
+}
+
+/// Closes the gate, then stops what runs.
+pub fn run(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    plan: &Plan,
+    ready: Ready,
+    journal: &mut Journal,
+) -> Result<Quiesced> {
+    // The mark before the first stop: if we die in between, recovery knows which units ran. The
+    // other order could leave a service down with nobody knowing that it had run.
+    if survey.pending.is_none() {
+        let mark = Pending {
+            from: survey.from.clone(),
+            ..Pending::new(survey.version.clone(), plan.running.clone(), machine.clock)
+        };
+        mark.write(&machine.layout)?;
+    }
+    let up: Vec<String> =
+        survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect();
+    journal.begun(Step::Quiesce, up.join(" "))?;
+    for name in &up {
+        machine.progress.step(&format!("stopping {name}"));
+        machine.services.stop(name, &*machine.progress)?;
+    }
+    for surveyed in &survey.databases {
+        if !surveyed.comparison.pending.is_empty() {
+            judge_others(machine, surveyed.database, &ready.locks)?;
+        }
+    }
+    journal.done(Step::Quiesce, "")?;
+    Ok(Quiesced { running: plan.running.clone(), locks: ready.locks })
+}
+
+/// Sessions that are left belong to somebody whom the service manager does not know.
+fn judge_others(machine: &Machine, database: &Database, locks: &[DatabaseLock]) -> Result<()> {
+    let mut session = database.connect()?;
+    let mut others = facts::foreign_sessions(&mut session)?;
+    others.retain(|other| locks.iter().all(|lock| lock.backend() != other.pid));
+    if others.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let message = format!("{} has other sessions: {}", database.described(), named.join("; "));
+    match machine.config.policy.foreign_sessions {
+        ForeignSessions::Warn => machine.progress.warn(&message),
+        ForeignSessions::End => {
+            machine.progress.note(&message);
+            facts::end_sessions(&mut session, &others)?;
+        }
+        ForeignSessions::Refuse => {
+            return Err(Error::new(Outcome::Refused, message)
+                .hint("End them, or set `foreign_sessions = \"end\"`, then try again."));
+        }
+    }
+    Ok(())
+}

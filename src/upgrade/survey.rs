@@ -1,0 +1,173 @@
+//! Looks at the machine once, read-only, before anything is decided.
+
+use crate::config::Policy;
+use crate::database::Database;
+use crate::database::clients::{Client, Clients};
+use crate::database::facts::{self, Facts};
+use crate::error::Result;
+use crate::migrations::{self, Comparison, Migration, State};
+use crate::services::Unit;
+use crate::version::Version;
+
+use super::gate::Pending;
+use super::journal::{self, Record};
+use super::machine::{Machine, Shipped};
+
+/// What was found; every decision rests on this and on nothing else.
+pub struct Survey<'m> {
+    /// Version of the installed package.
+    pub version: Version,
+    /// Version that was there before, where anything knows it.
+    pub from: Option<Version>,
+    /// The pending mark, where there is one.
+    pub pending: Option<Pending>,
+    /// The last run, where it never ended.
+    pub interrupted: Option<Record>,
+    /// The application's units, in stop order.
+    pub units: Vec<Unit>,
+    /// Each database.
+    pub databases: Vec<Surveyed<'m>>,
+}
+
+/// What was found of one database.
+pub struct Surveyed<'m> {
+    /// The database.
+    pub database: &'m Database,
+    /// What the installed package ships.
+    pub shipped: &'m [Migration],
+    /// What the server says of itself.
+    pub facts: Facts,
+    /// Applied against shipped.
+    pub comparison: Comparison,
+    /// What a dump by this role would miss or trip over.
+    pub unreadable: Vec<String>,
+    /// The client that would dump, with a warning, or why there is none; none where no dump is due.
+    pub client: Option<Result<(Client, Option<String>)>>,
+}
+
+impl Survey<'_> {
+    /// Returns the units that ran when the first attempt began.
+    pub fn running(&self) -> Vec<String> {
+        match (&self.pending, &self.interrupted) {
+            (Some(mark), _) => mark.running.clone(),
+            // Killed between opening the gate and the end: the mark is gone, the record is not.
+            (None, Some(record)) => record.running.clone(),
+            (None, None) => {
+                self.units.iter().filter(|u| u.is_up()).map(|u| u.name.clone()).collect()
+            }
+        }
+    }
+
+    /// Returns whether any database needs migrations.
+    pub fn has_pending(&self) -> bool {
+        self.databases
+            .iter()
+            .any(|d| matches!(d.comparison.state, State::Pending | State::Empty) && d.has_work())
+    }
+
+    /// Returns whether every database is exactly as the installed package needs it.
+    pub fn is_current(&self) -> bool {
+        self.databases
+            .iter()
+            .all(|d| d.comparison.state == State::Current || !d.has_work_or_problem())
+    }
+}
+
+/// Returns the versions that are applied: those shipped that are not pending.
+pub fn applied_versions(shipped: &[Migration], comparison: &Comparison) -> Vec<String> {
+    let pending = |version: &str| comparison.pending.iter().any(|p| p.version == version);
+    shipped.iter().map(|m| m.version.clone()).filter(|version| !pending(version)).collect()
+}
+
+impl Surveyed<'_> {
+    /// Returns the versions that are applied.
+    pub fn applied_versions(&self) -> Vec<String> {
+        applied_versions(self.shipped, &self.comparison)
+    }
+
+    fn has_work(&self) -> bool {
+        !self.comparison.pending.is_empty()
+    }
+
+    fn has_work_or_problem(&self) -> bool {
+        self.has_work() || !self.comparison.problems.is_empty()
+    }
+}
+
+/// Whether dumping is looked into although nothing may be pending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dumping {
+    WherePending,
+    Everywhere,
+}
+
+/// How long the check before unpacking waits: in a run that also upgrades the server, the database
+/// is always down at that time (measured), and waiting longer would only delay the run.
+const SHORT_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Looks at everything; waits a bounded time for databases that are away.
+pub fn take<'m>(machine: &'m Machine, from: Option<&Version>) -> Result<Survey<'m>> {
+    look_at_all(machine, from, Dumping::WherePending, machine.config.policy.database_wait)
+}
+
+/// Looks at everything that the next upgrade will need, whether or not anything is pending now.
+pub fn take_for_next(machine: &Machine) -> Result<Survey<'_>> {
+    let wait = SHORT_WAIT.min(machine.config.policy.database_wait);
+    look_at_all(machine, None, Dumping::Everywhere, wait)
+}
+
+fn look_at_all<'m>(
+    machine: &'m Machine,
+    from: Option<&Version>,
+    dumping: Dumping,
+    wait: std::time::Duration,
+) -> Result<Survey<'m>> {
+    let pending = Pending::read(&machine.layout)?;
+    let last = journal::read(&machine.layout)?;
+    let interrupted = last.filter(|record| record.finished.is_none());
+    let units = machine.services.look(&machine.config.app.services)?;
+    let databases = machine
+        .databases
+        .iter()
+        .map(|shipped| look(machine, shipped, dumping, wait))
+        .collect::<Result<Vec<_>>>()?;
+    let from = from
+        .cloned()
+        .or_else(|| pending.as_ref().and_then(|mark| mark.from.clone()))
+        .or_else(|| interrupted.as_ref().and_then(|record| record.from.clone()));
+    Ok(Survey { version: machine.version.clone(), from, pending, interrupted, units, databases })
+}
+
+fn look<'m>(
+    machine: &'m Machine,
+    shipped: &'m Shipped,
+    dumping: Dumping,
+    wait: std::time::Duration,
+) -> Result<Surveyed<'m>> {
+    let database = &shipped.database;
+    let mut session = machine.connect_waiting(database, wait)?;
+    let server = facts::facts(&mut session)?;
+    let comparison = migrations::look(&mut session, &shipped.migrations)?;
+    // Only a run that will dump needs to know whether a dump would work.
+    let dumps = match dumping {
+        Dumping::WherePending => will_dump(&machine.config.policy, &comparison),
+        Dumping::Everywhere => {
+            machine.config.policy.auto_backup && comparison.state != State::Empty
+        }
+    };
+    let unreadable = if dumps { facts::unreadable(&mut session)? } else { Vec::new() };
+    let client = dumps.then(|| Clients::default().choose(server.major));
+    Ok(Surveyed {
+        database,
+        shipped: &shipped.migrations,
+        facts: server,
+        comparison,
+        unreadable,
+        client,
+    })
+}
+
+/// Returns whether this database will be dumped before it is migrated.
+pub fn will_dump(policy: &Policy, comparison: &Comparison) -> bool {
+    policy.auto_backup && comparison.state != State::Empty && !comparison.pending.is_empty()
+}
