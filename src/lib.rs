@@ -14,6 +14,7 @@
 //! | 0 | `system`, `progress`, `error`, `outcome` | the one door each |
 
 #![warn(
+    unreachable_pub,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,

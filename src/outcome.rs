@@ -96,6 +96,26 @@ impl Outcome {
         }
     }
 
+    /// Returns what the outcome means, as the table in openwatch(1) says it.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "Done, or nothing to do.",
+            Self::Failed => "Something unexpected.",
+            Self::Usage => "Wrong arguments.",
+            Self::Config => "Configuration or credentials are wrong.",
+            Self::Unreachable => "The database is away; a package script defers the upgrade.",
+            Self::Refused => "A check said no; nothing was changed.",
+            Self::BackupFailed => "There is no restore point, therefore nothing was migrated.",
+            Self::MigrationFailed => "A migration failed; the state line says where the data is.",
+            Self::Unhealthy => "Migrated, but health was not proved.",
+            Self::RolledBack => "Failed and put back.",
+            Self::Pending => "Migrations are pending (migrate --check, gate).",
+            Self::Mismatch => "The schema is ahead, divergent or has missing migrations.",
+            Self::Stuck => "A person is needed; one file and one command are named.",
+            Self::Busy => "Another run holds the lock.",
+        }
+    }
+
     /// Returns the outcome that a word of the journal stands for.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.word() == word)

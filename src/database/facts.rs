@@ -286,3 +286,11 @@ pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
     counts.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(counts)
 }
+
+/// Returns the server's version as it writes it, such as `15.8`.
+pub fn server_version(session: &mut Session) -> Result<String> {
+    let rows = session
+        .rows("select split_part(current_setting('server_version'), ' ', 1)", &[])
+        .map_err(|e| failed("ask for the server's version", e))?;
+    Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
+}

@@ -345,7 +345,7 @@ pub(super) fn contents_name(name: &str) -> String {
 }
 
 pub(super) fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    crate::system::host::name()
 }
 
 fn millis(begun: Instant) -> u64 {

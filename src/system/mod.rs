@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod host;
 pub mod http;
 pub mod identity;
 pub mod lock;

@@ -1,0 +1,187 @@
+//! What can be typed: types only, no defaults that touch the machine.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Makes one dnf update or apt upgrade safe for an application that keeps its data in PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "openwatch", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Arguments {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Application whose paths and settings are meant
+    #[arg(long, global = true, value_name = "NAME", default_value = "openwatch")]
+    pub app: String,
+    /// Operator's configuration file instead of /etc/APP/upgrade.conf
+    #[arg(long, global = true, value_name = "FILE", env = "OPENWATCH_UPGRADE_CONF")]
+    pub config: Option<PathBuf>,
+    /// Directory that all fixed paths lie below
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Tell more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Tell only failures
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Never use colour or a progress bar
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// One verb and its options.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show or apply the migrations of the installed package
+    Migrate(Migrate),
+    /// Check, stop, take a restore point, migrate, start, prove health
+    Upgrade(Upgrade),
+    /// Check everything that an upgrade needs, and change nothing
+    Preflight(Package),
+    /// Take, list, check and prune restore points
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Put the data of a restore point back; the present database is kept beside it
+    Restore(Restore),
+    /// Show versions, schema, gate, last outcome, restore points and the next command
+    Status,
+    /// Show past runs, newest first
+    History,
+    /// Exit 0 where the program may start, and say why not otherwise
+    Gate,
+    /// Called by the package's scripts
+    #[command(hide = true)]
+    Scriptlet(Scriptlet),
+}
+
+/// `openwatch migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// Show applied and pending migrations, and change nothing
+    #[arg(long, group = "mode")]
+    pub status: bool,
+    /// Exit 10 when migrations are pending, 11 when the schema does not match
+    #[arg(long, group = "mode")]
+    pub check: bool,
+    /// Run every check and show what would be applied, and change nothing
+    #[arg(long, group = "mode")]
+    pub dry_run: bool,
+    /// Take the restore point below this directory
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// With --status: show what this package file would apply
+    #[command(flatten)]
+    pub package: Package,
+}
+
+/// A package file that is not installed yet.
+#[derive(Debug, Args)]
+pub struct Package {
+    /// Package file (.deb or .rpm) to look into instead of the installed package
+    #[arg(long, value_name = "FILE")]
+    pub package: Option<PathBuf>,
+}
+
+/// `openwatch upgrade`.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// Version that was installed before
+    #[arg(long, value_name = "VERSION")]
+    pub from: Option<String>,
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Try a version again that failed before
+    #[arg(long)]
+    pub retry: bool,
+    /// Take the restore point below this directory
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// We are the upgrade unit
+    #[arg(long, hide = true)]
+    pub unit: bool,
+}
+
+/// `openwatch backup`.
+#[derive(Debug, Subcommand)]
+pub enum Backup {
+    /// Take a restore point now, with the services running
+    Create {
+        /// Take it below this directory
+        #[arg(long, value_name = "DIR")]
+        backup_dir: Option<PathBuf>,
+    },
+    /// List restore points, newest first, and what else lies there
+    List,
+    /// Show one restore point
+    Show {
+        /// Its id, or `latest`
+        #[arg(default_value = "latest")]
+        id: String,
+    },
+    /// Read every byte of a restore point back and compare it with its manifest
+    Verify {
+        /// Its id, or `latest`
+        #[arg(default_value = "latest")]
+        id: String,
+    },
+    /// Remove what retention no longer keeps; never the last good one
+    Prune {
+        /// Show what would be removed and why the rest stays
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// `openwatch restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Id of the restore point, or `latest`
+    #[arg(default_value = "latest")]
+    pub id: String,
+    /// Restore this database of the application only
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Restore a point of another host, application or database
+    #[arg(long)]
+    pub foreign: bool,
+}
+
+/// `openwatch scriptlet`.
+#[derive(Debug, Args)]
+pub struct Scriptlet {
+    /// `deb` or `rpm`
+    pub family: String,
+    /// The script, such as `postinst` or `posttrans`
+    pub script: String,
+    /// The script's own arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,146 @@
+//! From what was typed to the verb that does it.
+
+use std::sync::Arc;
+
+use crate::commands::{self, Reply, scriptlet};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::system::fs;
+use crate::upgrade::machine::Machine;
+use crate::version::Version;
+
+use super::args::{Arguments, Backup, Global, Migrate, Upgrade, Verb};
+use super::printer::Printer;
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply> {
+    let global = &arguments.global;
+    let layout = layout(global)?;
+    match &arguments.verb {
+        Verb::Migrate(options) => migrate(global, layout, options, printer),
+        Verb::Upgrade(options) => upgrade(global, layout, options, printer),
+        Verb::Preflight(_) => commands::preflight::run(&open(global, layout, printer)?),
+        Verb::Backup(verb) => backup(&mut open(global, layout, printer)?, verb),
+        Verb::Restore(options) => {
+            let request = commands::restore::Wanted {
+                id: &options.id,
+                database: options.database.as_deref(),
+                confirmed: options.yes,
+                foreign: options.foreign,
+            };
+            commands::restore::run(&open(global, layout, printer)?, &request)
+        }
+        Verb::Status => commands::status::run(&open(global, layout, printer)?),
+        Verb::History => commands::history::run(&layout),
+        Verb::Gate => commands::gate::run(&open(global, layout, printer)?),
+        Verb::Scriptlet(options) => {
+            let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
+            let context = scriptlet::Context {
+                layout,
+                operator_file: global.config.as_deref(),
+                progress,
+                relay: &|line| printer.relay(line),
+            };
+            scriptlet::run(&context, &options.family, &options.script, &options.arguments)
+        }
+    }
+}
+
+fn layout(global: &Global) -> Result<Layout> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    // The name becomes part of paths.
+    if global.app.is_empty() || global.app.starts_with('.') || !global.app.chars().all(plain) {
+        return Err(Error::new(
+            Outcome::Usage,
+            format!("{:?} is not the name of an application", global.app),
+        ));
+    }
+    if global.root.is_relative() {
+        let shown = global.root.display();
+        return Err(Error::new(
+            Outcome::Usage,
+            format!("the root {shown} is not an absolute path"),
+        ));
+    }
+    Ok(Layout::new(&global.root, &global.app))
+}
+
+fn open(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Machine> {
+    let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
+    let machine = Machine::open(layout, global.config.as_deref(), progress)?;
+    for warning in &machine.config.warnings {
+        printer.warn(warning);
+    }
+    Ok(machine)
+}
+
+fn migrate(
+    global: &Global,
+    layout: Layout,
+    options: &Migrate,
+    printer: &Arc<Printer>,
+) -> Result<Reply> {
+    let mut machine = open(global, layout, printer)?;
+    if let Some(dir) = &options.backup_dir {
+        machine.use_backup_dir(dir.clone())?;
+    }
+    if options.status {
+        commands::migrate::status(&machine)
+    } else if options.check {
+        commands::migrate::check(&machine)
+    } else if options.dry_run {
+        commands::migrate::dry_run(&machine)
+    } else {
+        commands::migrate::apply(&machine)
+    }
+}
+
+fn upgrade(
+    global: &Global,
+    layout: Layout,
+    options: &Upgrade,
+    printer: &Arc<Printer>,
+) -> Result<Reply> {
+    if !options.plan {
+        log(&layout, printer);
+    }
+    let mut machine = open(global, layout, printer)?;
+    if let Some(dir) = &options.backup_dir {
+        machine.use_backup_dir(dir.clone())?;
+    }
+    let from = options.from.as_deref().map(Version::new);
+    if options.plan {
+        commands::upgrade::plan(&machine, from.as_ref())
+    } else {
+        commands::upgrade::run(&machine, from.as_ref())
+    }
+}
+
+/// Keeps what the run tells where a waiting scriptlet, and the operator later, can read it.
+fn log(layout: &Layout, printer: &Printer) {
+    let path = layout.run_log();
+    // A new file for each run: whoever follows the old one notices.
+    let made = fs::make_dir(&layout.upgrade_dir(), 0o755)
+        .and_then(|()| fs::remove_file(&path))
+        .map(|()| fs::create_new(&path, 0o644));
+    if let Ok(Ok(file)) = made {
+        printer.log_to(file);
+    }
+}
+
+fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
+    match verb {
+        Backup::Create { backup_dir } => {
+            if let Some(dir) = backup_dir {
+                machine.use_backup_dir(dir.clone())?;
+            }
+            commands::backup::create(machine)
+        }
+        Backup::List => commands::backup::list(machine),
+        Backup::Show { id } => commands::backup::show(machine, id),
+        Backup::Verify { id } => commands::backup::verify(machine, id),
+        Backup::Prune { dry_run } => commands::backup::prune(machine, *dry_run),
+    }
+}

@@ -1,0 +1,169 @@
+//! The only place that prints: results on standard output, everything else on standard error.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use crate::error::Error;
+use crate::progress::Progress;
+
+/// Between two signs of life where no bar can be drawn: a package manager's log is no terminal.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// Failures only.
+    Quiet,
+    /// Steps and facts.
+    Normal,
+    /// Facts that only help to find a cause, too.
+    Verbose,
+}
+
+/// Prints progress, results and failures; keeps a copy of what it tells in a log.
+pub struct Printer {
+    volume: Volume,
+    bar: Option<ProgressBar>,
+    log: Mutex<Option<File>>,
+    heartbeat: Mutex<(Instant, String)>,
+}
+
+impl Printer {
+    /// Returns the printer for this volume; a bar is drawn on terminals only.
+    pub fn new(volume: Volume, plain: bool) -> Self {
+        let drawn = !plain && volume != Volume::Quiet && std::io::stderr().is_terminal();
+        Self {
+            volume,
+            bar: drawn.then(bar),
+            log: Mutex::new(None),
+            heartbeat: Mutex::new((Instant::now(), String::new())),
+        }
+    }
+
+    /// Keeps a copy of everything that is told from now on.
+    pub fn log_to(&self, log: File) {
+        if let Ok(mut slot) = self.log.lock() {
+            *slot = Some(log);
+        }
+    }
+
+    /// Prints a result on standard output.
+    pub fn result(&self, text: &str) {
+        self.clear();
+        // A reader that went away (`| head`) is no failure of ours.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// Prints a failure in its four-line form on standard error.
+    pub fn failure(&self, error: &Error) {
+        self.clear();
+        let mut text = format!("openwatch: {}\n", error.message());
+        if !error.details().is_empty() {
+            text.push_str(&part("detail", &error.details().join("\n")));
+        }
+        if let Some(state) = error.state_line() {
+            text.push_str(&part("state", state));
+        }
+        if let Some(hint) = error.hint_line() {
+            text.push_str(&part("hint", hint));
+        }
+        self.tell(text.trim_end());
+    }
+
+    /// Prints a line that another process wrote, as it is.
+    pub fn relay(&self, line: &str) {
+        self.tell(line);
+    }
+
+    fn tell(&self, line: &str) {
+        if let Some(bar) = &self.bar {
+            bar.suspend(|| self.write(line));
+        } else {
+            self.write(line);
+        }
+    }
+
+    fn write(&self, line: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        if let Ok(mut slot) = self.log.lock()
+            && let Some(log) = slot.as_mut()
+        {
+            // The log is a convenience for whoever waits; a full disk must not fail the run.
+            let _ = writeln!(log, "{line}");
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Printer {
+    fn step(&self, text: &str) {
+        if let Ok(mut beat) = self.heartbeat.lock() {
+            *beat = (Instant::now(), text.to_owned());
+        }
+        if self.volume != Volume::Quiet {
+            self.clear();
+            self.tell(&format!("openwatch: {text}"));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        if self.volume != Volume::Quiet {
+            self.tell(&format!("  {text}"));
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        self.tell(&format!("openwatch: warning: {text}"));
+    }
+
+    fn alive(&self, what: &str, done: u64, total: Option<u64>) {
+        if self.volume == Volume::Quiet {
+            return;
+        }
+        if let Some(bar) = &self.bar {
+            bar.reset_elapsed();
+            bar.set_length(total.unwrap_or(0));
+            bar.set_position(done);
+            bar.set_message(what.to_owned());
+            return;
+        }
+        let Ok(mut beat) = self.heartbeat.lock() else { return };
+        if beat.0.elapsed() >= HEARTBEAT {
+            beat.0 = Instant::now();
+            drop(beat);
+            self.tell(&format!("  still {what}{}", amount(done, total)));
+        }
+    }
+}
+
+fn amount(done: u64, total: Option<u64>) -> String {
+    match (done, total) {
+        (0, _) => String::new(),
+        // Items are few, bytes are many.
+        (done, Some(total)) if total < 100_000 => format!(", {done} of {total}"),
+        (done, Some(total)) => format!(", {} of about {}", HumanBytes(done), HumanBytes(total)),
+        (done, None) if done < 100_000 => format!(", {done}"),
+        (done, None) => format!(", {}", HumanBytes(done)),
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("  {msg} {wide_bar} {bytes}/{total_bytes}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn part(name: &str, text: &str) -> String {
+    format!("  {:<8}{}\n", format!("{name}:"), text.replace('\n', "\n          "))
+}

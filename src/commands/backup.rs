@@ -1,0 +1,199 @@
+//! `openwatch backup`: takes, lists, shows, verifies and prunes restore points.
+
+use serde_json::{Value, json};
+
+use crate::database::clients::Clients;
+use crate::disk;
+use crate::error::Result;
+use crate::migrations::{self, State};
+use crate::restore_points::{
+    Entry, Manifest, Mode, Pin, Reason, Request, SchemaNote, Status, Store, Target, Verdict,
+};
+use crate::system::clock;
+use crate::upgrade::create_restore_point::LOCK_WAIT;
+use crate::upgrade::journal;
+use crate::upgrade::machine::Machine;
+use crate::upgrade::survey::applied_versions;
+
+use super::Reply;
+
+/// Takes a restore point of every database, with the services running.
+pub fn create(machine: &Machine) -> Result<Reply> {
+    let _lock = machine.lock("backup")?;
+    let mut databases = Vec::new();
+    for shipped in &machine.databases {
+        let mut session = shipped.database.connect()?;
+        let found = migrations::look(&mut session, &shipped.migrations)?;
+        if found.state != State::Empty {
+            let schema = SchemaNote {
+                applied: applied_versions(&shipped.migrations, &found),
+                head: found.current,
+            };
+            databases.push(Target { database: &shipped.database, schema });
+        }
+    }
+    if databases.is_empty() {
+        return Ok(Reply::ok("there is nothing to back up: every database is empty", json!({})));
+    }
+    let all: Vec<_> = databases.iter().map(|target| target.database).collect();
+    let store = machine.store()?;
+    store.estimate(&all)?.check(&store, machine.config.policy.reserve)?;
+    let request = Request {
+        reason: Reason::Manual,
+        from_version: Some(machine.version.clone()),
+        to_version: None,
+        databases,
+        reserve: machine.config.policy.reserve,
+        lock_wait: LOCK_WAIT,
+        clock: machine.clock,
+        clients: Clients::default(),
+    };
+    let point = store.create(&request, &*machine.progress)?;
+    let text = format!(
+        "restore point {}: {}, read back and hashed",
+        point.id(),
+        disk::spoken(point.manifest().bytes)
+    );
+    Ok(Reply::ok(text, json!({"id": point.id(), "bytes": point.manifest().bytes})))
+}
+
+/// Lists restore points, newest first, and what else lies there.
+pub fn list(machine: &Machine) -> Result<Reply> {
+    let entries = existing(machine)?.map_or_else(|| Ok(Vec::new()), |store| store.list())?;
+    let lines: Vec<String> = entries.iter().map(line).collect();
+    let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
+    let json: Vec<Value> = entries.iter().map(entry_json).collect();
+    Ok(Reply::ok(text, json!({"restore_points": json})))
+}
+
+/// Looking must not make the directory.
+fn existing(machine: &Machine) -> Result<Option<Store>> {
+    if machine.config.policy.backup_dir.exists() { machine.store().map(Some) } else { Ok(None) }
+}
+
+fn line(entry: &Entry) -> String {
+    let size = entry.manifest.as_ref().map_or(String::new(), |m| disk::spoken(m.bytes));
+    let reason = entry.manifest.as_ref().map_or("", |m| m.reason.word());
+    let why = match &entry.status {
+        Status::Damaged(why) => format!("  {why}"),
+        Status::Good | Status::Partial | Status::Busy | Status::Removing | Status::Foreign => {
+            String::new()
+        }
+    };
+    format!("{:<9} {:<32} {size:>10}  {reason}{why}", entry.status.word(), entry.id)
+}
+
+/// Returns one entry for `--json`; `status` says the same.
+pub(super) fn entry_json(entry: &Entry) -> Value {
+    let manifest = entry.manifest.as_ref();
+    json!({
+        "id": entry.id,
+        "state": entry.status.word(),
+        "why": match &entry.status {
+            Status::Damaged(why) => Some(why),
+            Status::Good | Status::Partial | Status::Busy | Status::Removing | Status::Foreign => None,
+        },
+        "created": entry.created.map(clock::rfc3339),
+        "bytes": manifest.map(|m| m.bytes),
+        "reason": manifest.map(|m| m.reason.word()),
+        "from_version": manifest.and_then(|m| m.from_version.clone()),
+        "to_version": manifest.and_then(|m| m.to_version.clone()),
+    })
+}
+
+/// Shows what one restore point says about itself.
+pub fn show(machine: &Machine, id: &str) -> Result<Reply> {
+    let point = machine.store()?.find(id)?;
+    let manifest = point.manifest();
+    let json = json!({"restore_point": manifest});
+    Ok(Reply::ok(spoken(manifest), json))
+}
+
+fn spoken(manifest: &Manifest) -> String {
+    let version = |v: &Option<crate::version::Version>| {
+        v.as_ref().map_or("unknown".into(), ToString::to_string)
+    };
+    let mut lines = vec![
+        manifest.id.clone(),
+        format!(
+            "  created:  {} on {}, {}",
+            manifest.created,
+            manifest.host,
+            manifest.reason.word()
+        ),
+        format!(
+            "  versions: from {} to {}",
+            version(&manifest.from_version),
+            version(&manifest.to_version)
+        ),
+        format!("  size:     {}", disk::spoken(manifest.bytes)),
+    ];
+    lines.extend(manifest.databases.iter().map(|archive| {
+        format!(
+            "  database: {} ({}), schema {}, server {}, client {}, {}",
+            archive.name,
+            archive.identity.dbname,
+            archive.schema.head.as_deref().unwrap_or("none"),
+            archive.server_version,
+            archive.client_version,
+            archive.compression
+        )
+    }));
+    lines.join("\n")
+}
+
+/// Reads every byte of a restore point back and compares it with its manifest.
+pub fn verify(machine: &Machine, id: &str) -> Result<Reply> {
+    let _lock = machine.lock("backup verify")?;
+    let store = machine.store()?;
+    let id = store.find(id)?.id().to_owned();
+    store.verify(&id, &*machine.progress)?;
+    Ok(Reply::ok(format!("restore point {id} is whole"), json!({"id": id})))
+}
+
+/// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
+pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
+    let Some(store) = existing(machine)? else {
+        return Ok(Reply::ok("there is no restore point", json!({"decisions": []})));
+    };
+    let _lock = machine.lock("backup prune")?;
+    let mode = if dry_run { Mode::DryRun } else { Mode::Act };
+    let pins = pins(machine)?;
+    let retention = &machine.config.policy.retention;
+    let decisions = store.prune(retention, &pins, machine.clock.now(), mode)?;
+    let word = |verdict: Verdict| match (verdict, mode) {
+        (Verdict::Keep, _) => "keep",
+        (Verdict::Remove, Mode::DryRun) => "would remove",
+        (Verdict::Remove, Mode::Act) => "removed",
+    };
+    let lines: Vec<String> = decisions
+        .iter()
+        .map(|d| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason))
+        .collect();
+    let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
+    let json: Vec<Value> = decisions
+        .iter()
+        .map(|d| json!({"id": d.id, "verdict": word(d.verdict), "reason": d.reason}))
+        .collect();
+    Ok(Reply::ok(text, json!({"decisions": json})))
+}
+
+/// Restore points that something still needs: that of the last run unless it ended well, and the
+/// one that leads back from the running version.
+fn pins(machine: &Machine) -> Result<Vec<Pin>> {
+    let mut pins = Vec::new();
+    let last = journal::read(&machine.layout)?;
+    let open = last.filter(|record| record.outcome.as_deref() != Some("ok"));
+    if let Some(id) = open.and_then(|record| record.restore_point) {
+        pins.push(Pin { id, reason: "the last upgrade, which did not end well".into() });
+    }
+    let back = journal::history(&machine.layout)?.into_iter().find(|record| {
+        record.outcome.as_deref() == Some("ok")
+            && record.to == machine.version
+            && record.restore_point.is_some()
+    });
+    if let Some(id) = back.and_then(|record| record.restore_point) {
+        pins.push(Pin { id, reason: "the running version, as its way back".into() });
+    }
+    Ok(pins)
+}

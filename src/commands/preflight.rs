@@ -1,0 +1,69 @@
+//! `openwatch preflight`: everything that an upgrade needs, checked now; changes nothing.
+//!
+//! What is checked is the *next* upgrade: the installed package's schema must be in order and a
+//! restore point must be possible, whether or not anything is pending today.
+
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::migrations::State;
+use crate::outcome::Outcome;
+use crate::upgrade::machine::Machine;
+use crate::upgrade::plan::{self, DatabasePlan, Decision, Plan, Protection};
+use crate::upgrade::preflight::{self, Severity};
+use crate::upgrade::survey::{self, Survey};
+
+use super::Reply;
+use super::upgrade::findings_json;
+
+/// Checks everything and says all that was found.
+pub fn run(machine: &Machine) -> Result<Reply> {
+    let survey = survey::take_for_next(machine)?;
+    let found = check(machine, &survey)?;
+    let mut lines: Vec<String> = survey
+        .databases
+        .iter()
+        .map(|d| {
+            format!(
+                "{}: schema {}, server {}",
+                d.database.described(),
+                d.comparison.current.as_deref().unwrap_or("none"),
+                d.facts.server_version
+            )
+        })
+        .collect();
+    lines.extend(found.iter().map(|finding| format!("warning: {}", finding.message)));
+    lines.push("an upgrade can begin".into());
+    Ok(Reply::ok(lines.join("\n"), json!({"findings": findings_json(&found)})))
+}
+
+/// Returns the advisory findings, or the refusal that the required ones amount to.
+pub(super) fn check(machine: &Machine, survey: &Survey<'_>) -> Result<Vec<preflight::Finding>> {
+    if let Decision::Refuse(error) = plan::decide(survey, &machine.config) {
+        return Err(error.outcome_as(Outcome::Refused));
+    }
+    let found = preflight::findings(machine, survey, &next(machine, survey));
+    match preflight::refusal(&found) {
+        Some(error) => Err::<Vec<_>, Error>(error.state(preflight::untouched(survey))),
+        None => Ok(found.into_iter().filter(|f| f.severity == Severity::Advisory).collect()),
+    }
+}
+
+/// The plan of an upgrade that would migrate every database.
+fn next(machine: &Machine, survey: &Survey<'_>) -> Plan {
+    let protection = |state: State| match state {
+        State::Empty => Protection::Empty,
+        _ if !machine.config.policy.auto_backup => Protection::SwitchedOff,
+        _ => Protection::Dump,
+    };
+    let databases = survey
+        .databases
+        .iter()
+        .map(|d| DatabasePlan {
+            name: d.database.name().to_owned(),
+            protection: protection(d.comparison.state),
+            pending: Vec::new(),
+        })
+        .collect();
+    Plan { running: survey.running(), databases }
+}

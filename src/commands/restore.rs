@@ -1,0 +1,127 @@
+//! `openwatch restore`: puts the data of a restore point back; the present database stays beside it.
+
+use serde_json::{Value, json};
+
+use crate::config::ForeignSessions;
+use crate::database::Database;
+use crate::database::clients::Clients;
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::restore_points::{self, Override, RestoreOptions, Restored};
+use crate::system::clock;
+use crate::upgrade::machine::Machine;
+
+use super::Reply;
+
+/// What was asked for.
+pub struct Wanted<'w> {
+    /// Id of the restore point, or `latest`.
+    pub id: &'w str,
+    /// One database of the application; none for all of the restore point.
+    pub database: Option<&'w str>,
+    /// Whether the operator said yes already.
+    pub confirmed: bool,
+    /// Whether a point of another host, application or database is accepted.
+    pub foreign: bool,
+}
+
+/// Restores, once the operator has said yes and the units are down.
+pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
+    let _lock = machine.lock("restore")?;
+    let point = machine.store()?.find(wanted.id)?;
+    let units = machine.services.look(&machine.config.app.services)?;
+    let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
+    if !up.is_empty() {
+        return Err(Error::new(
+            Outcome::Refused,
+            format!("{} runs and uses the database", up.join(", ")),
+        )
+        .state("nothing was changed")
+        .hint(format!("Run `systemctl stop {}`, then try again.", up.join(" "))));
+    }
+    let in_point =
+        |name: &str| point.manifest().databases.iter().any(|archive| archive.name == name);
+    let databases: Vec<&Database> = machine
+        .databases
+        .iter()
+        .map(|shipped| &shipped.database)
+        .filter(|d| in_point(d.name()) && wanted.database.is_none_or(|name| name == d.name()))
+        .collect();
+    if databases.is_empty() {
+        let name = wanted.database.unwrap_or("any database of this application");
+        return Err(Error::new(
+            Outcome::Usage,
+            format!("restore point {} does not hold {name}", point.id()),
+        )
+        .state("nothing was changed")
+        .hint(format!("Run `openwatch backup show {}`.", point.id())));
+    }
+    if !wanted.confirmed {
+        return Err(unconfirmed(machine, point.id(), &databases));
+    }
+    machine.progress.step(&format!("restoring {}", point.id()));
+    let options = RestoreOptions {
+        foreign: if wanted.foreign { Override::AcceptForeign } else { Override::No },
+        sessions: ForeignSessions::End,
+        clock: machine.clock,
+        clients: Clients::default(),
+    };
+    let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
+    Ok(Reply::ok(spoken(machine, point.id(), &restored), json(point.id(), &restored)))
+}
+
+/// Nothing is ever asked on a terminal: a script would hang. What would happen is said instead.
+fn unconfirmed(machine: &Machine, id: &str, databases: &[&Database]) -> Error {
+    let names: Vec<String> = databases.iter().map(|d| d.described()).collect();
+    Error::new(
+        Outcome::Refused,
+        format!("restoring {id} takes the place of the present data of {}", names.join(", ")),
+    )
+    .detail(
+        "what was written since the restore point is then only in the copy that is kept beside it",
+    )
+    .state("nothing was changed")
+    .hint(format!("To do it, run `{}`.", machine.command(&format!("restore {id} --yes"))))
+}
+
+fn spoken(machine: &Machine, id: &str, restored: &Restored) -> String {
+    let mut lines = vec![format!("restored {id}")];
+    for loss in &restored.loss {
+        let rows =
+            loss.rows_written.map_or(String::new(), |rows| format!(", {rows} rows written since"));
+        lines.push(format!(
+            "  {}: the restore point is {} old{rows}",
+            loss.database,
+            clock::spoken(loss.age)
+        ));
+    }
+    for replaced in &restored.replaced {
+        lines.push(match &replaced.kept_as {
+            Some(name) => {
+                format!("  {}: the former data is kept as database {name}", replaced.database)
+            }
+            None => format!("  {}: the former data was replaced in place", replaced.database),
+        });
+    }
+    lines.push(format!(
+        "  next: install the version that fits, or run `{}`",
+        machine.command("upgrade")
+    ));
+    lines.join("\n")
+}
+
+fn json(id: &str, restored: &Restored) -> Value {
+    json!({
+        "id": id,
+        "replaced": restored.replaced.iter().map(|r| json!({
+            "database": r.database,
+            "kept_as": r.kept_as,
+        })).collect::<Vec<_>>(),
+        "loss": restored.loss.iter().map(|l| json!({
+            "database": l.database,
+            "age_seconds": l.age.as_secs(),
+            "wal_bytes": l.wal_bytes,
+            "rows_written": l.rows_written,
+        })).collect::<Vec<_>>(),
+    })
+}

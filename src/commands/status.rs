@@ -1,0 +1,162 @@
+//! `openwatch status`: versions, schema, gate, last outcome, restore points, the next command.
+
+use serde_json::{Value, json};
+
+use crate::database::facts;
+use crate::error::Result;
+use crate::migrations;
+use crate::upgrade::gate::Pending;
+use crate::upgrade::journal::{self, Record};
+use crate::upgrade::machine::Machine;
+
+use super::Reply;
+use super::backup::entry_json;
+use super::migrate::comparison_json;
+
+/// Looks at everything that can be looked at; what cannot is said in its place.
+pub fn run(machine: &Machine) -> Result<Reply> {
+    let json = report(machine);
+    Ok(Reply::ok(spoken(machine, &json), json))
+}
+
+/// Returns what `status --json` says; the service answers the same at `/api/v1/upgrade`.
+pub fn report(machine: &Machine) -> Value {
+    let (gate, next) = gate(machine);
+    let last = journal::read(&machine.layout).ok().flatten();
+    let next = next.or_else(|| last.as_ref().and_then(|record| interrupted(machine, record)));
+    json!({
+        "outcome": "ok",
+        "app": machine.layout.app(),
+        "package_version": machine.version,
+        "gate": gate,
+        "databases": databases(machine),
+        "units": units(machine),
+        "last_run": last.map(|record| last_run(&record)),
+        "restore_points": restore_points(machine),
+        "warnings": machine.config.warnings,
+        "next": next,
+    })
+}
+
+fn gate(machine: &Machine) -> (Value, Option<String>) {
+    match Pending::read(&machine.layout) {
+        Ok(None) => (json!({"state": "open"}), None),
+        Ok(Some(mark)) => {
+            let retry = crate::upgrade::fail::retry_command(machine, mark.family);
+            let failed = mark.failed.as_ref();
+            let json = json!({
+                "state": "closed",
+                "since": mark.since,
+                "from": mark.from,
+                "to": mark.to,
+                "outcome": failed.map(|failed| &failed.outcome),
+                "why": failed.map_or("the upgrade is not done yet", |failed| &failed.message),
+            });
+            (json, Some(retry))
+        }
+        Err(error) => {
+            let json = json!({"state": "closed", "why": error.message()});
+            (json, error.hint_line().map(str::to_owned))
+        }
+    }
+}
+
+/// A run without an end was killed: one command finishes it.
+fn interrupted(machine: &Machine, record: &Record) -> Option<String> {
+    record.finished.is_none().then(|| machine.command("upgrade"))
+}
+
+fn databases(machine: &Machine) -> Vec<Value> {
+    let look = |shipped: &crate::upgrade::machine::Shipped| {
+        let mut session = shipped.database.connect()?;
+        let found = migrations::look(&mut session, &shipped.migrations)?;
+        let mut json = comparison_json(&found);
+        json["server_version"] = facts::server_version(&mut session)?.into();
+        Ok::<Value, crate::error::Error>(json)
+    };
+    machine
+        .databases
+        .iter()
+        .map(|shipped| {
+            let mut json = look(shipped).unwrap_or_else(|error| {
+                json!({"state": "unknown", "problems": [{"kind": "unreachable", "what": error.message()}]})
+            });
+            json["name"] = shipped.database.name().into();
+            json
+        })
+        .collect()
+}
+
+fn units(machine: &Machine) -> Vec<String> {
+    match machine.services.look(&machine.config.app.services) {
+        Ok(units) => units.iter().map(|unit| unit.spoken()).collect(),
+        Err(error) => vec![error.message()],
+    }
+}
+
+fn last_run(record: &Record) -> Value {
+    json!({
+        "started": record.started,
+        "finished": record.finished,
+        "from": record.from,
+        "to": record.to,
+        "outcome": record.outcome.as_deref().unwrap_or("interrupted"),
+        "message": record.message,
+        "state": record.state,
+        "next": record.next,
+        "restore_point": record.restore_point,
+    })
+}
+
+/// Only looks: the directory is neither made nor changed.
+fn restore_points(machine: &Machine) -> Value {
+    if !machine.config.policy.backup_dir.is_dir() {
+        return json!([]);
+    }
+    match machine.store().and_then(|store| store.list()) {
+        Ok(entries) => entries.iter().map(entry_json).collect(),
+        Err(error) => json!({"error": error.message()}),
+    }
+}
+
+fn spoken(machine: &Machine, report: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let mut lines = vec![format!("{} {}", machine.layout.app(), machine.version)];
+    for database in report["databases"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "  database:      {} is {}, schema {}, {} pending",
+            text(&database["name"]),
+            text(&database["state"]),
+            database["current"].as_str().unwrap_or("none"),
+            database["pending"].as_array().map_or(0, Vec::len)
+        ));
+        for problem in database["problems"].as_array().into_iter().flatten() {
+            lines.push(format!("                 {}", text(&problem["what"])));
+        }
+    }
+    for unit in report["units"].as_array().into_iter().flatten() {
+        lines.push(format!("  unit:          {}", text(unit)));
+    }
+    let gate = &report["gate"];
+    lines.push(match gate["why"].as_str() {
+        Some(why) => format!("  gate:          closed: {why}"),
+        None => "  gate:          open".into(),
+    });
+    let last = &report["last_run"];
+    if !last.is_null() {
+        let when = last["finished"].as_str().or(last["started"].as_str()).unwrap_or_default();
+        lines.push(format!("  last run:      {} at {when}", text(&last["outcome"])));
+    }
+    if let Some(points) = report["restore_points"].as_array() {
+        let newest = points.iter().find(|point| point["state"] == "good");
+        let newest = newest.map_or("none".to_owned(), |point| text(&point["id"]));
+        lines.push(format!("  restore point: {newest} ({} in all)", points.len()));
+    }
+    for warning in report["warnings"].as_array().into_iter().flatten() {
+        lines.push(format!("  warning:       {}", text(warning)));
+    }
+    if let Some(next) = report["next"].as_str() {
+        lines.push(format!("  next:          {next}"));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,131 @@
+//! `openwatch upgrade`: runs the engine, or shows what it would do.
+
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::system::clock;
+use crate::upgrade::machine::Machine;
+use crate::upgrade::plan::{self, Decision, Plan};
+use crate::upgrade::{self, Success, Work, preflight, survey};
+use crate::version::Version;
+
+use super::Reply;
+
+/// Runs the upgrade to its end.
+pub fn run(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
+    let success = upgrade::run(machine, from)?;
+    let json = json!({
+        "from": success.from,
+        "to": success.to,
+        "work": match success.work {
+            Work::Nothing => "nothing",
+            Work::Restarted => "restarted",
+            Work::Migrated => "migrated",
+        },
+        "applied": applied(&success),
+        "restore_point": success.restore_point,
+        "downtime_ms": u64::try_from(success.downtime.as_millis()).unwrap_or(u64::MAX),
+        "warnings": success.warnings,
+    });
+    Ok(Reply::ok(spoken(machine, &success), json))
+}
+
+fn applied(success: &Success) -> Value {
+    success
+        .applied
+        .iter()
+        .map(|(database, versions)| json!({"name": database, "versions": versions}))
+        .collect()
+}
+
+fn spoken(machine: &Machine, success: &Success) -> String {
+    let app = machine.layout.app();
+    match success.work {
+        Work::Nothing => format!("{app} {} is current, nothing to do", success.to),
+        Work::Restarted => format!("{app} {} runs; no migration was pending", success.to),
+        Work::Migrated => {
+            let versions: Vec<&str> =
+                success.applied.iter().flat_map(|(_, v)| v.iter().map(String::as_str)).collect();
+            let point = match &success.restore_point {
+                Some(id) => format!(", restore point {id}"),
+                None => String::new(),
+            };
+            format!(
+                "{app} {} is up and healthy: applied {}{point}, took {}",
+                success.to,
+                versions.join(" "),
+                clock::spoken(success.downtime)
+            )
+        }
+    }
+}
+
+/// Shows what would be done and every finding of preflight; changes nothing.
+pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
+    let survey = survey::take(machine, from)?;
+    match plan::decide(&survey, &machine.config) {
+        Decision::Refuse(error) => Err(error),
+        Decision::NothingPending => {
+            let text = format!(
+                "{} {}: nothing is pending; no stop, no dump",
+                machine.layout.app(),
+                survey.version
+            );
+            Ok(Reply::ok(text, json!({"decision": "nothing_pending", "to": survey.version})))
+        }
+        Decision::Upgrade(plan) => {
+            let found = preflight::findings(machine, &survey, &plan);
+            let mut lines = told(machine, &survey, &plan);
+            lines.extend(found.iter().map(|finding| match finding.severity {
+                preflight::Severity::Required => format!("  must be mended: {}", finding.message),
+                preflight::Severity::Advisory => format!("  warning: {}", finding.message),
+            }));
+            let json = json!({
+                "decision": "upgrade",
+                "from": survey.from,
+                "to": survey.version,
+                "stop": plan.running,
+                "databases": plan.databases.iter().map(|d| json!({
+                    "name": d.name,
+                    "restore_point": d.protection.word(),
+                    "pending": d.pending,
+                })).collect::<Vec<_>>(),
+                "findings": findings_json(&found),
+            });
+            Ok(Reply::ok(lines.join("\n"), json))
+        }
+    }
+}
+
+fn told(machine: &Machine, survey: &survey::Survey<'_>, plan: &Plan) -> Vec<String> {
+    let from = survey.from.as_ref().map_or("unknown".into(), ToString::to_string);
+    let mut lines = vec![format!("{} {from} -> {}", machine.layout.app(), survey.version)];
+    let units =
+        |names: Vec<&str>| if names.is_empty() { "nothing".into() } else { names.join(", ") };
+    let stop: Vec<&str> = plan.running.iter().map(String::as_str).collect();
+    lines.push(format!("  stop:    {}", units(stop.clone())));
+    for database in &plan.databases {
+        lines.push(format!("  dump:    {}: {}", database.name, database.protection.word()));
+        lines.push(format!("  migrate: {}: {}", database.name, database.pending.join(" ")));
+    }
+    lines.push(format!("  start:   {}", units(stop.into_iter().rev().collect())));
+    lines.push(format!("  prove:   {} probes", machine.config.probes.len()));
+    lines
+}
+
+/// Returns findings for `--json`.
+pub(super) fn findings_json(found: &[preflight::Finding]) -> Value {
+    found
+        .iter()
+        .map(|finding| {
+            json!({
+                "severity": match finding.severity {
+                    preflight::Severity::Required => "required",
+                    preflight::Severity::Advisory => "advisory",
+                },
+                "message": finding.message,
+                "hint": finding.hint,
+            })
+        })
+        .collect()
+}
