@@ -217,7 +217,10 @@ fn follow_unit(context: &Context<'_>) -> Result<Outcome> {
             output.map_err(|failure| Error::failed(format!("cannot look at {unit}: {failure}")))?;
         Ok(output.text().split_once('=').map_or(String::new(), |(_, value)| value.to_owned()))
     };
-    while !matches!(property("ActiveState")?.as_str(), "inactive" | "failed") {
+    // A run that found no database is tried again by the unit itself; for us it has ended.
+    while !matches!(property("ActiveState")?.as_str(), "inactive" | "failed")
+        && !property("SubState")?.starts_with("auto-restart")
+    {
         show();
         clock::pause(Duration::from_millis(100));
     }

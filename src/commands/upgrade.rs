@@ -50,8 +50,9 @@ fn spoken(machine: &Machine, success: &Success) -> String {
                 Some(id) => format!(", restore point {id}"),
                 None => String::new(),
             };
+            let up = if success.started { "is up and healthy" } else { "is migrated, no unit ran" };
             format!(
-                "{app} {} is up and healthy: applied {}{point}, took {}",
+                "{app} {} {up}: applied {}{point}, took {}",
                 success.to,
                 versions.join(" "),
                 clock::spoken(success.downtime)

@@ -53,6 +53,8 @@ pub struct Success {
     pub to: Version,
     /// Versions applied, per database.
     pub applied: Vec<(String, Vec<String>)>,
+    /// Whether any unit was started, and its health proved.
+    pub started: bool,
     /// The restore point that was taken.
     pub restore_point: Option<String>,
     /// How long the units were down, at most.
@@ -115,6 +117,7 @@ fn with_migrations(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Resul
                     .filter(|database| !database.pending.is_empty())
                     .map(|database| (database.name.clone(), database.pending.clone()))
                     .collect(),
+                started: !survey.running().is_empty(),
                 restore_point: secured.point().map(|point| point.id().to_owned()),
                 downtime: journal.elapsed(),
                 warnings,
@@ -134,6 +137,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
         from: survey.from.clone(),
         to: survey.version.clone(),
         applied: Vec::new(),
+        started: !survey.running().is_empty(),
         restore_point: None,
         downtime: Duration::ZERO,
         warnings: Vec::new(),
