@@ -7,6 +7,7 @@ pub mod migrate;
 pub mod preflight;
 pub mod restore;
 pub mod scriptlet;
+pub mod serve;
 pub mod status;
 pub mod upgrade;
 

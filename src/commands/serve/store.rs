@@ -1,0 +1,139 @@
+//! The service's database: one session that is opened again after it broke.
+
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::database::{Database, Session};
+use crate::error::{Error, Result};
+use crate::migrations::{self, Comparison, Migration, State};
+use crate::outcome::Outcome;
+use crate::system::clock::{self, Deadline};
+
+/// How long a question waits for the one before it.
+const TURN: Duration = Duration::from_secs(2);
+
+/// The database of the service; questions take turns.
+pub(super) struct Store {
+    database: Database,
+    migrations: Vec<Migration>,
+    session: Mutex<Option<Session>>,
+}
+
+/// Whether the database can be used now, as `/readyz` tells it.
+#[derive(Serialize)]
+pub(super) struct Readiness {
+    pub(super) ready: bool,
+    /// The schema's state in one word; `unreachable` where it could not be looked at.
+    pub(super) state: &'static str,
+    /// The newest applied migration.
+    pub(super) schema: Option<String>,
+    /// The newest shipped migration.
+    pub(super) head: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+}
+
+impl Readiness {
+    /// Says that the database could not be asked.
+    pub(super) fn unreachable(reason: impl Into<String>) -> Self {
+        Self {
+            ready: false,
+            state: "unreachable",
+            schema: None,
+            head: None,
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+impl Store {
+    pub(super) fn new(database: Database, migrations: Vec<Migration>) -> Self {
+        Self { database, migrations, session: Mutex::new(None) }
+    }
+
+    /// Works with the session, in a new one when the old one broke; work may be begun twice.
+    pub(super) fn with<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
+        let mut held = self.turn()?;
+        if let Some(mut session) = held.take() {
+            // A server that was restarted has ended our session; the failure tells nothing yet.
+            if let Ok(value) = work(&mut session) {
+                *held = Some(session);
+                return Ok(value);
+            }
+        }
+        let mut session = self.open()?;
+        let value = work(&mut session)?;
+        *held = Some(session);
+        Ok(value)
+    }
+
+    /// Compares the schema with the shipped migrations.
+    pub(super) fn compare(&self) -> Result<Comparison> {
+        self.with(|session| migrations::look(session, &self.migrations))
+    }
+
+    /// Looks whether the database can be used.
+    pub(super) fn look(&self) -> Readiness {
+        match self.compare() {
+            Ok(comparison) => Readiness {
+                ready: comparison.state == State::Current,
+                state: comparison.state.word(),
+                reason: (comparison.state != State::Current).then(|| wrong(&comparison)),
+                schema: comparison.current,
+                head: comparison.head,
+            },
+            Err(error) => Readiness::unreachable(error.message()),
+        }
+    }
+
+    fn open(&self) -> Result<Session> {
+        let mut session = self.database.connect()?;
+        // Requests give up after some seconds; statements must not go on behind them.
+        session
+            .run("set application_name = 'openwatch serve'; set statement_timeout = '20s'")
+            .map_err(|error| {
+                Error::new(Outcome::Unreachable, "cannot use the database").source(error)
+            })?;
+        Ok(session)
+    }
+
+    fn turn(&self) -> Result<MutexGuard<'_, Option<Session>>> {
+        let deadline = Deadline::after(TURN);
+        loop {
+            match self.session.try_lock() {
+                Ok(held) => return Ok(held),
+                // A panic left no session behind: it is taken out while it is used.
+                Err(TryLockError::Poisoned(held)) => return Ok(held.into_inner()),
+                Err(TryLockError::WouldBlock) if deadline.passed() => {
+                    let what = "the database has not answered an earlier question yet";
+                    return Err(Error::new(Outcome::Unreachable, what));
+                }
+                Err(TryLockError::WouldBlock) => clock::pause(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+/// Says what is wrong with a schema that is not current.
+pub(super) fn wrong(comparison: &Comparison) -> String {
+    const MOST: usize = 3;
+    if let Some(problem) = comparison.problems.first() {
+        return problem.what.clone();
+    }
+    let names: Vec<String> =
+        comparison.pending.iter().map(|p| format!("{}_{}", p.version, p.name)).collect();
+    let listed = match names.len() {
+        0..=MOST => names.join(", "),
+        count => format!("{} and {} more", names[..MOST].join(", "), count - MOST),
+    };
+    match comparison.state {
+        State::Empty => "the database is empty".to_owned(),
+        State::Pending if names.len() == 1 => format!("migration {listed} is pending"),
+        State::Pending => format!("{} migrations are pending: {listed}", names.len()),
+        State::Current | State::Ahead | State::Divergent | State::Missing | State::Unknown => {
+            format!("the schema is {}", comparison.state.word())
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! The package's own service: it serves on exactly its schema, refuses any other, and remembers.
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use openwatch::commands::serve::{self, Parts};
+use openwatch::config::{Format, MigrationsSpec};
+use openwatch::database::{Database, Source};
+use openwatch::error::{Error, Result};
+use openwatch::layout::Layout;
+use openwatch::migrations::{self, Migration};
+use openwatch::outcome::Outcome;
+use openwatch::progress::Progress;
+use support::postgres::{Server, wait_for};
+
+/// Every line that the service told.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Heard {
+    fn tell(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.all().iter().any(|line| line.contains(part))
+    }
+}
+
+impl Progress for Heard {
+    fn step(&self, text: &str) {
+        self.tell(text);
+    }
+    fn note(&self, text: &str) {
+        self.tell(text);
+    }
+    fn warn(&self, text: &str) {
+        self.tell(text);
+    }
+    fn alive(&self, _: &str, _: u64, _: Option<u64>) {}
+}
+
+fn shipped_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations")
+}
+
+/// The migrations of this repository, as a package with the first `count` of them ships them.
+fn shipped(count: usize) -> Vec<Migration> {
+    let spec = MigrationsSpec { format: Format::Plain, dir: shipped_dir() };
+    let mut all = migrations::load(&spec).unwrap();
+    all.truncate(count);
+    all
+}
+
+const ALL: usize = 7;
+
+/// A machine with one database and the first `count` migrations applied.
+struct Machine {
+    server: Server,
+    root: tempfile::TempDir,
+    heard: Arc<Heard>,
+}
+
+impl Machine {
+    fn new(applied: usize) -> Self {
+        let server = Server::start();
+        server.database("openwatch");
+        let root = tempfile::tempdir().unwrap();
+        let machine = Self { server, root, heard: Arc::default() };
+        std::fs::create_dir_all(machine.layout().history_dir()).unwrap();
+        machine.write(&machine.layout().version_file(), "2.0.0-1\n");
+        machine.write(&machine.root.path().join("etc/machine-id"), "0123456789abcdef\n");
+        machine.migrate(applied);
+        machine
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(self.root.path(), "openwatch")
+    }
+
+    fn write(&self, path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn database(&self) -> Database {
+        Database::resolve(&Source {
+            name: "main".into(),
+            conninfo: Some(self.server.conninfo("openwatch")),
+            ..Source::default()
+        })
+        .unwrap()
+    }
+
+    /// Applies what is missing up to the first `count` migrations, and records it.
+    fn migrate(&self, count: usize) {
+        for migration in shipped(count) {
+            let number = &migration.version;
+            let there = "select to_regclass('openwatch_schema_history') is not null";
+            let known =
+                format!("select count(*) from openwatch_schema_history where version = '{number}'");
+            if self.sql(there) == "t" && self.sql(&known) == "1" {
+                continue;
+            }
+            let psql = self
+                .server
+                .psql_command("openwatch")
+                .arg("-1")
+                .arg("-f")
+                .arg(&migration.file)
+                .output()
+                .unwrap();
+            assert!(psql.status.success(), "{}", String::from_utf8_lossy(&psql.stderr));
+            let mut session = self.database().connect().unwrap();
+            migrations::mark_applied(&mut session, &shipped(ALL), number, "1.0.0").unwrap();
+        }
+    }
+
+    fn sql(&self, sql: &str) -> String {
+        self.server.psql("openwatch", sql)
+    }
+
+    fn parts(&self, count: usize) -> Parts {
+        Parts {
+            layout: self.layout(),
+            database: self.database(),
+            migrations: shipped(count),
+            database_wait: Duration::from_secs(20),
+            listen: Some("127.0.0.1:0".into()),
+            status: Arc::new(|| json!({"outcome": "ok", "app": "openwatch"})),
+            progress: Arc::clone(&self.heard) as Arc<dyn Progress>,
+            stop: Arc::default(),
+        }
+    }
+
+    fn serve(&self, parts: Parts) -> Running {
+        let stop = Arc::clone(&parts.stop);
+        let thread = std::thread::spawn(move || serve::run(parts));
+        let mut running =
+            Running { stop, thread: Some(thread), address: "0.0.0.0:0".parse().unwrap() };
+        let heard = Arc::clone(&self.heard);
+        wait_for("the service listens, or has ended", || {
+            let line = heard.all().into_iter().rev().find(|line| line.contains("listens on"));
+            match line.as_deref().and_then(|line| line.split_once("http://")) {
+                Some((_, address)) => running.address = address.parse().unwrap(),
+                None => return running.thread.as_ref().unwrap().is_finished(),
+            }
+            true
+        });
+        running
+    }
+
+    fn refused(&self, parts: Parts) -> Error {
+        serve::run(parts).unwrap_err()
+    }
+}
+
+/// A service in a thread; it is stopped with the test.
+struct Running {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<()>>>,
+    address: SocketAddr,
+}
+
+/// An answer as it came over the wire.
+struct Answer {
+    status: u16,
+    headers: String,
+    json: Value,
+}
+
+impl Running {
+    fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    }
+
+    fn send(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (headers, body) = text.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: headers.split(' ').nth(1).unwrap().parse().unwrap(),
+            headers: headers.to_lowercase(),
+            json: serde_json::from_str(body).unwrap_or(Value::Null),
+        }
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[test]
+fn every_answer_tells_version_and_truth() {
+    let machine = Machine::new(ALL);
+    let service = machine.serve(machine.parts(ALL));
+
+    let alive = service.get("/healthz");
+    assert_eq!(alive.status, 200);
+    assert_eq!(alive.json["version"], "2.0.0");
+    assert_eq!(alive.json["pid"], std::process::id());
+    let began = alive.json["started_at"].as_str().unwrap();
+    assert!(openwatch::system::clock::parse_rfc3339(began).is_some());
+
+    let ready = service.get("/readyz");
+    assert_eq!(ready.status, 200);
+    assert_eq!(
+        ready.json,
+        json!({"ready": true, "state": "current", "schema": "0007", "head": "0007",
+               "version": "2.0.0", "started_at": began})
+    );
+    assert_eq!(service.get("/version").json["version"], "2.0.0");
+    assert_eq!(service.get("/api/v1/upgrade").json, json!({"outcome": "ok", "app": "openwatch"}));
+    for answer in [alive, ready, service.get("/nowhere")] {
+        assert!(answer.headers.contains("cache-control: no-store"), "{}", answer.headers);
+        assert!(answer.headers.contains("x-content-type-options: nosniff"), "{}", answer.headers);
+    }
+    service.end().unwrap();
+    assert!(machine.heard.has("stopped"));
+}
+
+#[test]
+fn what_is_not_there_and_what_is_too_large_is_refused_in_json() {
+    let machine = Machine::new(ALL);
+    let service = machine.serve(machine.parts(ALL));
+    let answer = service.get("/../etc/passwd");
+    assert_eq!(
+        (answer.status, &answer.json["error"]),
+        (404, &json!("there is nothing at /../etc/passwd"))
+    );
+    let answer = service.send(
+        "POST /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+    );
+    assert_eq!(answer.status, 405);
+    assert!(answer.headers.contains("allow: get, head"), "{}", answer.headers);
+    let answer = service.send(
+        "POST /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
+    );
+    assert_eq!(answer.status, 413);
+}
+
+#[test]
+fn both_package_versions_serve_on_their_own_schema() {
+    let machine = Machine::new(5);
+    let old = machine.serve(machine.parts(5));
+    assert_eq!(old.get("/readyz").json["schema"], "0005");
+    wait_for("the first sample", || machine.sql("select count(*) from health_samples") == "1");
+    machine.write(
+        &machine.layout().history_dir().join("20261120T131502Z.json"),
+        r#"{"outcome":"ok"}"#,
+    );
+    old.end().unwrap();
+    let before = machine.sql("select count(*) from hosts");
+
+    machine.migrate(ALL);
+    machine.heard.0.lock().unwrap().clear();
+    let new = machine.serve(machine.parts(ALL));
+    assert_eq!(new.get("/readyz").json["schema"], "0007");
+    wait_for("a sample of the new version", || {
+        machine.sql("select count(*) from health_samples where schema_version = '0007'") == "1"
+    });
+    wait_for("the report", || machine.sql("select count(*) from upgrade_reports") == "1");
+    assert_eq!(machine.sql("select count(*) from hosts"), before);
+    assert_eq!(machine.sql("select transport from host_overview"), "local");
+}
+
+#[test]
+fn a_schema_that_is_not_exactly_right_is_refused_by_name() {
+    let machine = Machine::new(5);
+    let error = machine.refused(machine.parts(ALL));
+    assert_eq!(error.outcome(), Outcome::Mismatch);
+    assert_eq!(
+        error.message(),
+        "the schema is not the one needed: 2 migrations are pending: 0006_report_duration, \
+         0007_host_connection_profile"
+    );
+    assert_eq!(error.state_line(), Some("the service was not started"));
+    assert_eq!(error.hint_line(), Some("Run `openwatch upgrade`."));
+
+    // The database is ahead of an older program.
+    let error = machine.refused(machine.parts(4));
+    assert_eq!(error.outcome(), Outcome::Mismatch);
+    assert!(error.message().contains("0005"), "{error:?}");
+
+    machine.sql("update openwatch_schema_history set checksum = 'edited' where version = '0002'");
+    let error = machine.refused(machine.parts(5));
+    assert_eq!(error.outcome(), Outcome::Mismatch);
+    assert!(error.message().contains("0002"), "{error:?}");
+}
+
+#[test]
+fn an_empty_database_is_refused() {
+    let machine = Machine::new(0);
+    let error = machine.refused(machine.parts(5));
+    assert_eq!(error.outcome(), Outcome::Mismatch);
+    assert_eq!(error.message(), "the schema is not the one needed: the database is empty");
+}
+
+#[test]
+fn a_schema_that_changes_under_the_running_service_ends_its_readiness() {
+    let machine = Machine::new(5);
+    let service = machine.serve(machine.parts(5));
+    assert_eq!(service.get("/readyz").status, 200);
+    machine.migrate(6);
+    let answer = service.get("/readyz");
+    assert_eq!(answer.status, 503);
+    assert_eq!((&answer.json["ready"], &answer.json["state"]), (&json!(false), &json!("ahead")));
+    assert!(answer.json["reason"].as_str().unwrap().contains("0006"), "{}", answer.json);
+    assert_eq!(service.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_database_that_goes_away_and_returns_is_used_again() {
+    let machine = Machine::new(ALL);
+    let service = machine.serve(machine.parts(ALL));
+    assert_eq!(service.get("/readyz").status, 200);
+    machine.server.down();
+    let answer = service.get("/readyz");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json["state"], "unreachable");
+    assert!(answer.json["reason"].is_string());
+    assert_eq!(service.get("/healthz").status, 200);
+    machine.server.up();
+    assert_eq!(service.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_database_that_is_away_at_start_is_waited_for() {
+    let machine = Machine::new(ALL);
+    machine.server.down();
+    let parts = machine.parts(ALL);
+    let stop = Arc::clone(&parts.stop);
+    let thread = std::thread::spawn(move || serve::run(parts));
+    wait_for("it says that it waits", || machine.heard.has("waiting for it"));
+    machine.server.up();
+    wait_for("it listens", || machine.heard.has("listens on"));
+    stop.store(true, Ordering::SeqCst);
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_database_that_stays_away_is_unreachable_and_a_stop_is_obeyed_meanwhile() {
+    let machine = Machine::new(ALL);
+    machine.server.down();
+    let parts = Parts { database_wait: Duration::from_millis(300), ..machine.parts(ALL) };
+    let error = machine.refused(parts);
+    assert_eq!(error.outcome(), Outcome::Unreachable);
+    assert_eq!(error.state_line(), Some("the service was not started"));
+    let parts = Parts { database_wait: Duration::from_secs(3600), ..machine.parts(ALL) };
+    parts.stop.store(true, Ordering::SeqCst);
+    assert!(serve::run(parts).is_ok());
+}
+
+#[test]
+fn an_address_that_is_taken_or_nonsense_is_refused() {
+    let machine = Machine::new(ALL);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    let error = machine.refused(Parts { listen: Some(taken.clone()), ..machine.parts(ALL) });
+    assert!(error.message().starts_with(&format!("cannot listen on {taken}: ")), "{error:?}");
+    let error = machine.refused(Parts { listen: Some("*:8480".into()), ..machine.parts(ALL) });
+    assert_eq!(error.outcome(), Outcome::Config);
+}
+
+#[test]
+fn finished_upgrades_are_recorded_once_and_a_damaged_report_harms_nothing() {
+    let machine = Machine::new(ALL);
+    let history = machine.layout().history_dir();
+    let run = json!({
+        "format": 1, "run": "20261120T131502Z", "from": "1.0.0", "to": "2.0.0",
+        "started": "2026-11-20T13:15:02Z", "finished": "2026-11-20T13:15:09Z",
+        "outcome": "migration_failed", "message": "migration 0006 failed",
+        "restore_point": "20261120T131502Z-1.0.0"
+    });
+    machine.write(&history.join("20261120T131502Z.json"), &run.to_string());
+    machine.write(&history.join("20261121T131502Z.json"), r#"{"run":"x","outcome":null}"#);
+    machine.write(&history.join("20261122T131502Z.json"), "{ truncat");
+    machine.write(&history.join("20261123T131502Z.json"), r#"{"outcome":"ok","started":"never"}"#);
+    machine.write(&history.join("20261124T131502Z.json"), r#"{"message":"a \u0000 b"}"#);
+    machine.write(&history.join("notes.txt"), "not ours");
+    for _ in 0..2 {
+        machine.heard.0.lock().unwrap().clear();
+        let service = machine.serve(machine.parts(ALL));
+        wait_for("the last report was looked at", || machine.heard.has("20261124T131502Z"));
+        service.end().unwrap();
+    }
+    assert_eq!(
+        machine.sql(
+            "select run, outcome, from_version, to_version, restore_point, duration \
+                     from upgrade_reports order by run"
+        ),
+        "20261120T131502Z|migration_failed|1.0.0|2.0.0|20261120T131502Z-1.0.0|00:00:07\n\
+         20261121T131502Z|failed||||00:00:00"
+    );
+    assert_eq!(
+        machine.sql("select point, product_version from restore_points_seen"),
+        "20261120T131502Z-1.0.0|1.0.0"
+    );
+    assert!(machine.heard.has("the report of run 20261122T131502Z is not recorded"));
+    assert!(machine.heard.has("the report of run 20261123T131502Z is not recorded"));
+    // The machine's identity is confidential: only a digest leaves it.
+    assert_eq!(machine.sql("select count(*) from hosts where machine ~ '^[0-9a-f]{64}$'"), "1");
+    assert!(!machine.server.dump("openwatch").contains("0123456789abcdef\n"));
+}
+
+#[test]
+fn a_status_that_fails_does_not_end_the_service() {
+    let machine = Machine::new(ALL);
+    let parts = Parts { status: Arc::new(|| panic!("no status")), ..machine.parts(ALL) };
+    let service = machine.serve(parts);
+    assert_eq!(service.get("/api/v1/upgrade").status, 500);
+    assert_eq!(service.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_connection_that_says_nothing_does_not_hold_the_end() {
+    let machine = Machine::new(ALL);
+    let service = machine.serve(machine.parts(ALL));
+    let mut idle = TcpStream::connect(service.address).unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost:").unwrap();
+    assert_eq!(service.get("/healthz").status, 200);
+    service.end().unwrap();
+}
+
+#[test]
+fn the_schema_is_the_same_whether_it_is_migrated_at_once_or_in_two_steps() {
+    let server = Server::start();
+    let files: Vec<PathBuf> = shipped(ALL).into_iter().map(|m| m.file).collect();
+    assert_eq!(files.len(), ALL, "0001 to 0005 are version 1, 0006 and 0007 version 2");
+    let apply = |database: &str, files: &[PathBuf]| {
+        let mut psql = server.psql_command(database);
+        psql.arg("-1");
+        for file in files {
+            psql.arg("-f").arg(file);
+        }
+        let output = psql.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    server.database("at_once");
+    apply("at_once", &files);
+    server.database("two_steps");
+    apply("two_steps", &files[..5]);
+    let data = "insert into hosts (machine, name, app) values ('m', 'web1', 'openwatch'); \
+                insert into upgrade_reports (host_id, run, outcome, started_at, finished_at, report) \
+                values (1, 'a', 'ok', '2026-11-20 13:15:02Z', '2026-11-20 13:15:09Z', '{}'), \
+                (1, 'b', 'stuck', '2026-11-20 13:15:02Z', '2026-11-20 13:15:01Z', '{}'), \
+                (1, 'c', 'ok', null, null, '{}')";
+    server.psql("two_steps", data);
+    apply("two_steps", &files[5..]);
+    // What version 1 wrote is filled in.
+    assert_eq!(
+        server.psql("two_steps", "select run, duration from upgrade_reports order by run"),
+        "a|00:00:07\nb|00:00:00\nc|00:00:00"
+    );
+    assert_eq!(server.psql("two_steps", "select host_id from host_connection_profile"), "1");
+    server.psql("two_steps", "truncate hosts cascade");
+    assert_eq!(server.dump("at_once").replace("at_once", "x"), schema(&server, "two_steps"));
+}
+
+/// The schema and sequences of an emptied database as those of a new one.
+fn schema(server: &Server, database: &str) -> String {
+    server.psql(
+        database,
+        "alter table hosts alter id restart; \
+                           alter table upgrade_reports alter id restart",
+    );
+    server.dump(database).replace(database, "x")
+}
+
+#[test]
+fn samples_of_the_last_day_cannot_be_pruned() {
+    let machine = Machine::new(4);
+    machine.sql("insert into hosts (machine, name, app) values ('m', 'web1', 'openwatch')");
+    machine.sql(
+        "insert into health_samples select 1, now() - d * interval '1 day' - interval '1 hour', '1', '1', true, 5 \
+                 from generate_series(0, 99) d",
+    );
+    assert_eq!(machine.sql("select prune_health_samples('90 days')"), "10");
+    let psql = machine
+        .server
+        .psql_command("openwatch")
+        .arg("-c")
+        .arg("select prune_health_samples('1 hour')")
+        .output()
+        .unwrap();
+    assert!(!psql.status.success());
+    assert!(String::from_utf8_lossy(&psql.stderr).contains("never removed"));
+}
