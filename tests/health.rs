@@ -6,6 +6,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -523,6 +524,119 @@ fn all_probes_together_take_no_longer_than_the_longest() {
     let report = ask(&probes, &context(&units));
     assert_eq!(report.failed().count(), 30);
     assert!(begin.elapsed() < Duration::from_secs(30), "one after the other takes a minute");
+}
+
+/// Makes an authority and a certificate for 127.0.0.1; returns their files.
+fn certificates(dir: &std::path::Path) {
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).current_dir(dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let authority = ["req", "-x509", "-subj", "/CN=authority", "-days", "2", "-out", "ca.pem"];
+    openssl(&[&authority[..], &key, &["-keyout", "ca.key"]].concat());
+    let request = ["req", "-subj", "/CN=server", "-out", "server.csr", "-keyout", "server.key"];
+    openssl(&[&request[..], &key].concat());
+    std::fs::write(dir.join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-days",
+        "2",
+        "-CAcreateserial",
+        "-extfile",
+        "ext",
+        "-out",
+        "server.pem",
+    ]);
+}
+
+#[test]
+fn a_certificate_counts_only_when_the_system_trusts_its_authority() {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let certificate = CertificateDer::from_pem_file(dir.path().join("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(dir.path().join("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::Stream::new(&mut tls, &mut stream);
+            let mut bytes = [0; 4096];
+            if matches!(stream.read(&mut bytes), Ok(1..)) {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n2.0.0");
+            }
+        }
+    });
+    let url = format!("https://127.0.0.1:{port}/");
+    let (passed, last) = last(versioned(&url), SOON);
+    assert!(!passed);
+    assert!(last.contains("UnknownIssuer"), "{last}");
+
+    // The trusted authorities are read once in a process: another one is asked.
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "a_trusted_certificate_is_accepted"])
+        .env("SSL_CERT_FILE", dir.path().join("ca.pem"))
+        .env("OPENWATCH_TEST_URL", url)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[test]
+#[ignore = "run by a_certificate_counts_only_when_the_system_trusts_its_authority"]
+fn a_trusted_certificate_is_accepted() {
+    let Ok(url) = std::env::var("OPENWATCH_TEST_URL") else {
+        eprintln!("SKIPPED: another test runs this one with an address");
+        return;
+    };
+    assert_eq!(last(versioned(url), LONG), (true, "answered 200, version 2.0.0".to_owned()));
+}
+
+#[test]
+#[ignore = "run by a_proxy_of_the_environment_is_not_asked_for_loopback"]
+fn a_proxy_in_the_environment_is_set() {
+    let Ok(url) = std::env::var("OPENWATCH_TEST_URL") else {
+        eprintln!("SKIPPED: another test runs this one with an address");
+        return;
+    };
+    assert_eq!(last(versioned(url), LONG), (true, "answered 200, version 2.0.0".to_owned()));
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_asked_for_loopback() {
+    let server = Listener::saying("200 OK", "2.0.0");
+    let proxy = Listener::saying("502 Bad Gateway", "");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "a_proxy_in_the_environment_is_set"])
+        .env("http_proxy", format!("http://127.0.0.1:{}", proxy.port))
+        .env("HTTP_PROXY", format!("http://127.0.0.1:{}", proxy.port))
+        .env("ALL_PROXY", format!("http://127.0.0.1:{}", proxy.port))
+        .env("OPENWATCH_TEST_URL", server.url())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    assert!(proxy.requests().is_empty());
 }
 
 fn event(outcome: Outcome) -> notify::Event {

@@ -76,7 +76,7 @@ impl Recorder {
                     &[&id, &service.version, &readiness.schema, &latency],
                 )
                 .map_err(unrecorded)?;
-            if memory.rounds % ROUNDS_A_DAY == 0 {
+            if memory.rounds.is_multiple_of(ROUNDS_A_DAY) {
                 session
                     .rows("select prune_health_samples($1::text::interval)", &[&KEEP])
                     .map_err(unrecorded)?;
