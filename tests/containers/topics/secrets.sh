@@ -22,3 +22,9 @@ status_and_history_in_json_hold_no_password() {
     python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$scratch/json" || fail "$verb --json is not one object"
   done
 }
+
+fact deb the_credentials_file_is_read_as_systemd_reads_it
+the_credentials_file_is_read_as_systemd_reads_it() {
+  boot "$base_image"
+  "$here/envfile.sh" "$lab" x "$machine" > "$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
+}
