@@ -8,6 +8,7 @@ use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::system::fs;
+use crate::upgrade::Again;
 use crate::upgrade::machine::Machine;
 use crate::version::Version;
 
@@ -114,7 +115,11 @@ fn upgrade(
     if options.plan {
         commands::upgrade::plan(&machine, from.as_ref())
     } else {
-        commands::upgrade::run(&machine, from.as_ref())
+        commands::upgrade::run(
+            &machine,
+            from.as_ref(),
+            if options.retry { Again::Yes } else { Again::No },
+        )
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::migrations;
 use crate::outcome::Outcome;
 use crate::package::{self, Event, Family};
 use crate::progress::Progress;
@@ -62,11 +63,11 @@ fn before_unpack(context: &Context<'_>, from: Option<Version>, to: &Version) -> 
     // rpm tells no script which version was there; only now does the version file still say it.
     fs::make_dir(&layout.upgrade_dir(), 0o755)?;
     fs::replace(&layout.installed_before(), format!("{from}\n").as_bytes(), 0o644)?;
-    if to.order(&from) == std::cmp::Ordering::Less {
-        allow_downgrade(layout, &from, to)?;
+    if to.order(&from).is_lt() {
+        allow_downgrade(context, &from, to)?;
         return Ok(Reply::silent(Outcome::Ok));
     }
-    if to.order(&from) == std::cmp::Ordering::Equal {
+    if to.order(&from).is_eq() {
         return Ok(Reply::silent(Outcome::Ok));
     }
     let Some(machine) = configured(context)? else { return Ok(Reply::silent(Outcome::Ok)) };
@@ -89,17 +90,21 @@ fn before_unpack(context: &Context<'_>, from: Option<Version>, to: &Version) -> 
 }
 
 /// Only the older package's script can refuse, and it runs the newer, installed program: this one.
-fn allow_downgrade(layout: &Layout, from: &Version, to: &Version) -> Result<()> {
+fn allow_downgrade(context: &Context<'_>, from: &Version, to: &Version) -> Result<()> {
+    let layout = &context.layout;
     if layout.allow_downgrade().exists() {
         return Ok(());
     }
-    // The way back after a failed upgrade whose data is as before.
+    // The way back after a failed upgrade, once the data is as it was before.
     let mark = Pending::read(layout)?;
     let came_from = mark.and_then(|mark| mark.failed.and(mark.from));
-    if came_from.is_some_and(|was| was.order(to) == std::cmp::Ordering::Equal) {
+    let last = journal::read(layout)?;
+    if came_from.is_some_and(|was| was.order(to).is_eq())
+        && last.as_ref().is_some_and(|record| data_is_as_before(context, record))
+    {
         return Ok(());
     }
-    let point = journal::read(layout)?.and_then(|record| record.restore_point);
+    let point = last.and_then(|record| record.restore_point);
     let id = point.as_deref().unwrap_or("latest");
     Err(Error::new(
         Outcome::Refused,
@@ -112,6 +117,26 @@ fn allow_downgrade(layout: &Layout, from: &Version, to: &Version) -> Result<()> 
     )))
 }
 
+/// Returns whether every database has the schema that it had before the last run began.
+fn data_is_as_before(context: &Context<'_>, record: &journal::Record) -> bool {
+    let Some(baseline) = &record.baseline else { return false };
+    let look = || -> Result<bool> {
+        let layout = context.layout.clone();
+        let machine = Machine::open(layout, context.operator_file, Arc::clone(&context.progress))?;
+        for shipped in &machine.databases {
+            let mut session = shipped.database.connect()?;
+            let now = migrations::look(&mut session, &shipped.migrations)?;
+            let before = baseline.databases.get(shipped.database.name());
+            if before.is_none_or(|before| before.schema != now.current) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    // What cannot be looked at counts as changed.
+    look().unwrap_or(false)
+}
+
 /// The new files are on disk: from now on nothing may start before the schema fits.
 fn begin(context: &Context<'_>, family: Family, from: Option<Version>) -> Result<Reply> {
     let layout = &context.layout;
@@ -120,26 +145,33 @@ fn begin(context: &Context<'_>, family: Family, from: Option<Version>) -> Result
     let noted = fs::read_text(&layout.installed_before(), 1024).ok().map(Version::new);
     let from = from.or(noted);
     let before = Pending::read(layout)?;
-    let same = from.as_ref().is_some_and(|from| from.order(&to) == std::cmp::Ordering::Equal);
+    let same = from.as_ref().is_some_and(|from| from.order(&to).is_eq());
     if before.is_none() && same {
         // Reinstalled or reconfigured with nothing left open: no mark, no stop, no dump.
         return Ok(Reply::silent(Outcome::Ok));
     }
-    if before.is_none() && configured(context)?.is_none() {
+    // A configuration that no longer fits is no reason to leave the gate open.
+    if before.is_none() && matches!(configured(context), Ok(None)) {
         return Ok(Reply::silent(Outcome::Ok));
     }
+    let running = running(context);
     let mark = match before {
-        // Retried: what ran is what ran at the first attempt, which failed from the same version.
-        Some(mark) => Pending { to, family: Some(family), ..mark },
+        // Tried again: what ran is what ran at the first attempt, from the version of that time.
+        Some(mark) => Pending { to, family: Some(family), failed: None, ..mark },
         None => {
-            let config = Config::load(layout, context.operator_file)?;
-            let units = services::manager(layout).look(&config.app.services)?;
-            let running = units.iter().filter(|u| u.is_up()).map(|u| u.name.clone()).collect();
-            Pending { from, family: Some(family), ..Pending::new(to, running, Clock::System) }
+            let looked = running.as_ref().ok().cloned();
+            Pending { from, family: Some(family), ..Pending::new(to, looked, Clock::System) }
         }
     };
+    // The gate is closed also where the configuration no longer fits: that is told after it.
     mark.write(layout)?;
-    Ok(Reply::silent(Outcome::Ok))
+    running.map(|_| Reply::silent(Outcome::Ok))
+}
+
+fn running(context: &Context<'_>) -> Result<Vec<String>> {
+    let config = Config::load(&context.layout, context.operator_file)?;
+    let units = services::manager(&context.layout).look(&config.app.services)?;
+    Ok(units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect())
 }
 
 /// Opens the machine, or returns none where the application was never configured.

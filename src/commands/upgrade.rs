@@ -6,14 +6,14 @@ use crate::error::Result;
 use crate::system::clock;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision, Plan};
-use crate::upgrade::{self, Success, Work, preflight, survey};
+use crate::upgrade::{self, Again, Success, Work, preflight, survey};
 use crate::version::Version;
 
 use super::Reply;
 
 /// Runs the upgrade to its end.
-pub fn run(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
-    let success = upgrade::run(machine, from)?;
+pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Reply> {
+    let success = upgrade::run(machine, from, again)?;
     let json = json!({
         "from": success.from,
         "to": success.to,

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::error::{Context, Result};
 
 static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+static CLOSING: AtomicBool = AtomicBool::new(false);
 
 /// Unblocks all signals and notes SIGINT, SIGTERM and SIGHUP from now on.
 ///
@@ -27,8 +29,17 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
-/// Returns the name of the last signal that asked us to stop, if any did.
+/// Lets nothing interrupt us any more: a run that ends badly must still close the gate, stop what it
+/// started and say what is true. A second signal finds the journal written.
+pub fn hold_off() {
+    CLOSING.store(true, Ordering::SeqCst);
+}
+
+/// Returns the name of the last signal that asked us to stop, if any did and we may still stop.
 pub fn received() -> Option<&'static str> {
+    if CLOSING.load(Ordering::SeqCst) {
+        return None;
+    }
     match i32::try_from(RECEIVED.get()?.load(Ordering::SeqCst)).ok()? {
         0 => None,
         SIGINT => Some("SIGINT"),

@@ -10,6 +10,7 @@ use crate::migrations::{self, DataState};
 use crate::outcome::Outcome;
 use crate::package::Family;
 use crate::restore_points::{self, Override, RestoreOptions};
+use crate::system::signals;
 
 use super::apply_migrations;
 use super::create_restore_point::Secured;
@@ -71,8 +72,14 @@ pub fn close(
     held: &Held,
     failed: Failed,
 ) -> Error {
+    let interrupted = signals::received().is_some();
+    signals::hold_off();
     // The gate before the units: nothing may start again what we are about to stop.
-    let mark = mark(survey, &failed.error, machine);
+    let mut mark = mark(survey, &failed.error, machine);
+    if interrupted {
+        // Cut off by a shutdown or by hand: the next boot goes on, as it does after a power cut.
+        mark.failed = None;
+    }
     if let Err(error) = mark.write(&machine.layout) {
         machine.progress.warn(&format!("the gate could not be closed: {}", error.message()));
     }
@@ -117,7 +124,7 @@ fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {
     let failed = gate::Failed { outcome: error.outcome().word().into(), message: error.message() };
     let mark = survey.pending.clone().unwrap_or_else(|| Pending {
         from: survey.from.clone(),
-        ..Pending::new(survey.version.clone(), survey.running(), machine.clock)
+        ..Pending::new(survey.version.clone(), Some(survey.running()), machine.clock)
     });
     Pending { failed: Some(failed), ..mark }
 }
@@ -256,6 +263,6 @@ fn ways_out(
 pub fn retry_command(machine: &Machine, family: Option<Family>) -> String {
     match family {
         Some(family) => family.retry_command(machine.layout.app()),
-        None => machine.command("upgrade"),
+        None => machine.command("upgrade --retry"),
     }
 }

@@ -28,8 +28,8 @@ pub struct Pending {
     pub family: Option<Family>,
     /// When the first attempt began, RFC 3339.
     pub since: String,
-    /// Units that ran when the first attempt began, in stop order.
-    pub running: Vec<String>,
+    /// Units that ran when the first attempt began, in stop order; none while nobody could look.
+    pub running: Option<Vec<String>>,
     /// How the last attempt ended; none before it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
@@ -46,7 +46,7 @@ pub struct Failed {
 
 impl Pending {
     /// Begins an upgrade: this version is on disk, these units ran.
-    pub fn new(to: Version, running: Vec<String>, clock: Clock) -> Self {
+    pub fn new(to: Version, running: Option<Vec<String>>, clock: Clock) -> Self {
         let since = clock::rfc3339(clock.now());
         Self { from: None, to, family: None, since, running, failed: None }
     }
@@ -81,6 +81,35 @@ impl Pending {
         fs::replace(&layout.pending_mark(), text.as_bytes(), 0o644)
     }
 
+    /// Returns the failure after which nothing but a person's word tries this version again.
+    ///
+    /// What changed nothing (a refusal, wrong configuration, a database that was away) may be tried
+    /// at every boot; a failed migration must not be, each attempt costs a dump and a downtime.
+    pub fn held_back(&self) -> Option<&Failed> {
+        let outcome = |failed: &&Failed| Outcome::from_word(&failed.outcome);
+        self.failed.as_ref().filter(|failed| match outcome(failed) {
+            Some(
+                Outcome::Ok
+                | Outcome::Config
+                | Outcome::Unreachable
+                | Outcome::Refused
+                | Outcome::Busy,
+            ) => false,
+            Some(
+                Outcome::Failed
+                | Outcome::Usage
+                | Outcome::BackupFailed
+                | Outcome::MigrationFailed
+                | Outcome::Unhealthy
+                | Outcome::RolledBack
+                | Outcome::Pending
+                | Outcome::Mismatch
+                | Outcome::Stuck,
+            )
+            | None => true,
+        })
+    }
+
     /// Removes the mark: the gate is open.
     pub fn clear(layout: &Layout) -> Result<()> {
         fs::remove_file(&layout.pending_mark())
@@ -102,7 +131,7 @@ mod tests {
         let mark = Pending {
             from: Some(Version::new("1.0.0-1")),
             family: Some(Family::Deb),
-            ..Pending::new(Version::new("2.0.0-1"), vec!["a.service".into()], Clock::System)
+            ..Pending::new(Version::new("2.0.0-1"), Some(vec!["a.service".into()]), Clock::System)
         };
         mark.write(&layout).unwrap();
         assert_eq!(Pending::read(&layout).unwrap(), Some(mark));

@@ -74,16 +74,44 @@ pub enum Work {
     Migrated,
 }
 
+/// Whether a version whose last attempt failed is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It is left alone: nightly automation must not repeat a failure.
+    No,
+    /// A person said so.
+    Yes,
+}
+
 /// Runs an upgrade to its end, good or bad.
-pub fn run(machine: &Machine, from: Option<&Version>) -> Result<Success> {
+pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Success> {
     // Lock, then look: a decision made before the lock may be about another world.
     let _lock = machine.lock("upgrade")?;
+    if again == Again::No {
+        refuse_repeating(machine)?;
+    }
     let survey = survey::take(machine, from)?;
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(refused(machine, &survey, error)),
         Decision::NothingPending => without_migrations(machine, &survey),
         Decision::Upgrade(plan) => with_migrations(machine, &survey, &plan),
     }
+}
+
+/// Says no to another attempt at a version that failed, until a person says otherwise.
+fn refuse_repeating(machine: &Machine) -> Result<()> {
+    let mark = Pending::read(&machine.layout)?;
+    let Some(mark) = mark.filter(|mark| mark.to.order(&machine.version).is_eq()) else {
+        return Ok(());
+    };
+    let Some(failed) = mark.held_back() else { return Ok(()) };
+    Err(Error::new(
+        Outcome::Refused,
+        format!("the upgrade to {} failed before and is not tried again by itself", mark.to),
+    )
+    .detail(format!("it ended as {}: {}", failed.outcome, failed.message))
+    .state("nothing was changed; the gate is closed")
+    .hint(format!("Mend the cause, then run `{}`.", fail::retry_command(machine, mark.family))))
 }
 
 fn with_migrations(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Result<Success> {

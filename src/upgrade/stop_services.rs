@@ -36,12 +36,14 @@ pub fn run(
 ) -> Result<Quiesced> {
     // The mark before the first stop: if we die in between, recovery knows which units ran. The
     // other order could leave a service down with nobody knowing that it had run.
-    if survey.pending.is_none() {
-        let mark = Pending {
-            from: survey.from.clone(),
-            ..Pending::new(survey.version.clone(), plan.running.clone(), machine.clock)
-        };
-        mark.write(&machine.layout)?;
+    let running = Some(plan.running.clone());
+    match &survey.pending {
+        Some(mark) if mark.running.is_some() => {}
+        Some(mark) => Pending { running, ..mark.clone() }.write(&machine.layout)?,
+        None => {
+            let new = Pending::new(survey.version.clone(), running, machine.clock);
+            Pending { from: survey.from.clone(), ..new }.write(&machine.layout)?;
+        }
     }
     let up: Vec<String> =
         survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect();

@@ -48,14 +48,15 @@ pub struct Surveyed<'m> {
 impl Survey<'_> {
     /// Returns the units that ran when the first attempt began.
     pub fn running(&self) -> Vec<String> {
-        match (&self.pending, &self.interrupted) {
-            (Some(mark), _) => mark.running.clone(),
-            // Killed between opening the gate and the end: the mark is gone, the record is not.
-            (None, Some(record)) => record.running.clone(),
-            (None, None) => {
-                self.units.iter().filter(|u| u.is_up()).map(|u| u.name.clone()).collect()
-            }
-        }
+        let marked = self.pending.as_ref().and_then(|mark| mark.running.clone());
+        // Killed between opening the gate and the end: the mark is gone, the record is not.
+        let recorded = || match self.pending {
+            Some(_) => None,
+            None => self.interrupted.as_ref().map(|record| record.running.clone()),
+        };
+        marked.or_else(recorded).unwrap_or_else(|| {
+            self.units.iter().filter(|u| u.is_up()).map(|u| u.name.clone()).collect()
+        })
     }
 
     /// Returns whether any database needs migrations.
