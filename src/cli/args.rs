@@ -62,6 +62,8 @@ pub enum Verb {
     History,
     /// Exit 0 where the program may start, and say why not otherwise
     Gate,
+    /// Run the service that shows and records all this
+    Serve,
     /// Called by the package's scripts
     #[command(hide = true)]
     Scriptlet(Scriptlet),

@@ -36,6 +36,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         Verb::Status => commands::status::run(&open(global, layout, printer)?),
         Verb::History => commands::history::run(&layout),
         Verb::Gate => commands::gate::run(&open(global, layout, printer)?),
+        Verb::Serve => serve(global, layout, printer),
         Verb::Scriptlet(options) => {
             let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
             let context = scriptlet::Context {
@@ -148,4 +149,34 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
         Backup::Verify { id } => commands::backup::verify(machine, id),
         Backup::Prune { dry_run } => commands::backup::prune(machine, *dry_run),
     }
+}
+
+fn serve(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Reply> {
+    let machine = open(global, layout.clone(), printer)?;
+    let first = machine.databases.into_iter().next();
+    let own = first.ok_or_else(|| Error::config("the service has no database"))?;
+    let (config_file, status_printer) = (global.config.clone(), Arc::clone(printer));
+    let status_layout = layout.clone();
+    // Asked anew for each request: configuration, journal and restore points change meanwhile.
+    let status = move || {
+        let progress: Arc<dyn Progress> = Arc::<Printer>::clone(&status_printer);
+        match Machine::open(status_layout.clone(), config_file.as_deref(), progress) {
+            Ok(machine) => commands::status::report(&machine),
+            Err(error) => serde_json::json!({
+                "outcome": error.outcome().word(),
+                "error": {"message": error.message()},
+            }),
+        }
+    };
+    commands::serve::run(commands::serve::Parts {
+        layout,
+        database: own.database,
+        migrations: own.migrations,
+        database_wait: machine.config.policy.database_wait,
+        listen: machine.listen.clone(),
+        status: Arc::new(status),
+        progress: Arc::<Printer>::clone(printer),
+        stop: Arc::default(),
+    })?;
+    Ok(Reply::silent(Outcome::Ok))
 }
