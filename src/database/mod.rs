@@ -5,15 +5,29 @@
 
 mod blockers;
 pub mod clients;
+mod connect;
+mod conninfo;
 pub mod dump;
 pub mod facts;
+mod handover;
+mod keywords;
 mod lent;
 mod lock;
+mod passfile;
+mod reader;
+mod refusal;
 pub mod restore;
 mod schema;
 mod scripts;
+mod service;
 mod session;
+mod settings;
 pub mod swap;
+mod tls;
+mod verifier;
+
+#[cfg(test)]
+mod differential;
 
 pub use blockers::Blocker;
 pub use lock::DatabaseLock;
@@ -22,15 +36,25 @@ pub use scripts::{Fate, Limits, Mark, ScriptError};
 pub use session::{Param, Row, Session, SqlError, Trouble};
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::outcome::Outcome;
 use crate::system::identity::Identity;
 use crate::system::process::Call;
 
+use keywords::{Origin, Parameters};
+use passfile::Found;
+use refusal::Advice;
+use settings::{Endpoint, Host, Settings};
+
 /// Where the connection parameters of one database come from.
-#[derive(Clone, Debug, Default)]
+///
+/// What is given here counts and nothing else: the caller decides which variables of its own
+/// environment belong to it. Of one keyword the connection string counts before the service, the
+/// service before the variable, the variable before the default, as in libpq.
+#[derive(Clone, Default)]
 pub struct Source {
     /// Name of the database within the application.
     pub name: String,
@@ -40,30 +64,80 @@ pub struct Source {
     pub service: Option<String>,
     /// System user to connect as.
     pub user: Option<String>,
-    /// Variables that take the place of the process environment: `secrets.env` over `PG*`.
+    /// Variables that take the place of the process environment: `secrets.env` over `PG*`; `HOME`
+    /// too, when it is not the system user's.
     pub environment: BTreeMap<String, String>,
 }
 
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .field("service", &self.service)
+            .field("user", &self.user)
+            .field("variables", &self.environment.keys())
+            .finish_non_exhaustive()
+    }
+}
+
 /// One database with its resolved connection parameters; `Debug` and messages never show a secret.
+///
+/// Copies share which server of a list was reached last: sessions and client programs mean the same.
 #[derive(Clone)]
 pub struct Database {
     name: String,
-    parameters: BTreeMap<String, String>,
+    parameters: Parameters,
+    settings: Settings,
+    login: String,
     identity: Option<Identity>,
+    chosen: Arc<Mutex<Option<Endpoint>>>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("name", &self.name)
+            .field("parameters", &self.parameters)
+            .field("login", &self.login)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Database {
     /// Resolves the connection parameters as libpq would, without connecting.
     pub fn resolve(source: &Source) -> Result<Self> {
-        let identity = source.user.as_deref().map(Identity::of).transpose()?;
-        let mut parameters = BTreeMap::new();
-        for pair in source.conninfo.as_deref().unwrap_or_default().split_whitespace() {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| Error::config("the connection string is not understood"))?;
-            parameters.insert(key.to_owned(), value.to_owned());
+        let found = Self::resolved(source);
+        found.map_err(|error| {
+            error
+                .outcome_as(crate::outcome::Outcome::Config)
+                .or_hint(format!("Correct the connection of database {}.", source.name))
+        })
+    }
+
+    fn resolved(source: &Source) -> Result<Self> {
+        let user = source.user.as_deref().map(Identity::of).transpose()?;
+        let own = rustix::process::geteuid().as_raw();
+        let (login, home) = match &user {
+            Some(user) => (user.name.clone(), Some(user.home.clone())),
+            None => own_login(own, &source.environment),
+        };
+        let parameters = gather(source, home.as_deref())?;
+        let settings = settings::of(&parameters, home.as_deref(), &login)?;
+        if settings.user.is_empty() {
+            return Err(Error::config(format!(
+                "database {} has no role to connect as",
+                source.name
+            ))
+            .hint("Set `PGUSER`, or `user` in the connection string."));
         }
-        Ok(Self { name: source.name.clone(), parameters, identity })
+        Ok(Self {
+            name: source.name.clone(),
+            parameters,
+            settings,
+            login,
+            identity: user.filter(|user| user.uid != own),
+            chosen: Arc::default(),
+        })
     }
 
     /// Returns the name of the database within the application.
@@ -73,59 +147,176 @@ impl Database {
 
     /// Returns the name of the database on the server.
     pub fn dbname(&self) -> &str {
-        self.parameters.get("dbname").map_or("", String::as_str)
+        &self.settings.dbname
     }
 
     /// Returns the same server, user and options with another database.
     #[must_use]
     pub fn with_dbname(&self, dbname: &str) -> Self {
         let mut other = self.clone();
-        other.parameters.insert("dbname".into(), dbname.into());
+        other.settings.dbname = dbname.to_owned();
         other
     }
 
     /// Says which database this is, for messages, without any secret.
     pub fn described(&self) -> String {
-        format!("database {}", self.dbname())
+        let servers: Vec<String> = self.servers().iter().map(ToString::to_string).collect();
+        format!("database {} at {}", self.dbname(), servers.join(", "))
     }
 
-    /// Connects; an unreachable server is [`Outcome::Unreachable`], a refusal is
-    /// [`Outcome::Config`].
+    /// Connects; a server that is away is [`crate::outcome::Outcome::Unreachable`], anything that
+    /// waiting does not cure is [`crate::outcome::Outcome::Config`].
+    ///
+    /// Takes at most the connect timeout (10 s unless the parameters say otherwise) for each address
+    /// of each server.
     pub fn connect(&self) -> Result<Session> {
-        let mut config = postgres::Config::new();
-        config.application_name("openwatch").dbname(self.dbname());
-        if let Some(host) = self.parameters.get("host") {
-            config.host(host);
+        let plan = connect::Plan {
+            settings: &self.settings,
+            identity: self.identity.as_ref(),
+            chosen: self.chosen(),
+            password: &|endpoint| self.password(endpoint).0,
+        };
+        match connect::connect(&plan) {
+            Ok((client, endpoint)) => {
+                *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+                Ok(Session::new(client))
+            }
+            Err(attempts) => Err(self.refused(attempts)),
         }
-        if let Some(port) = self.parameters.get("port").and_then(|port| port.parse().ok()) {
-            config.port(port);
-        }
-        if let Some(user) = self.parameters.get("user") {
-            config.user(user);
-        }
-        let client = config.connect(postgres::NoTls).map_err(|error| {
-            Error::new(Outcome::Unreachable, format!("cannot connect to {}", self.described()))
-                .source(error)
-        })?;
-        Ok(Session::new(client))
     }
 
     /// Prepares a call of a client program that reaches the same database, with the parameters in
     /// `PG*` variables only.
+    ///
+    /// After [`Database::connect`] it is the very server that was reached, by its address. The
+    /// password is in `PGPASSWORD`: the environment of a process can be read by its own user and
+    /// root, who can read the files that it comes from. Programs should be told `--no-password`, or
+    /// they ask on the terminal where none is known.
     pub fn call(&self, program: &Path) -> Call {
-        let names =
-            [("host", "PGHOST"), ("port", "PGPORT"), ("user", "PGUSER"), ("dbname", "PGDATABASE")];
-        names.iter().fold(
-            Call::new(program).identity(self.identity.clone()),
-            |call, (key, variable)| match self.parameters.get(*key) {
-                Some(value) => call.env(variable, value),
-                None => call,
-            },
-        )
+        let call = Call::new(program).identity(self.identity.clone());
+        self.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value))
     }
 
     /// Returns the system user that connects, where it is not the one we run as.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
+
+    /// Returns the variables that mean this database to libpq.
+    fn variables(&self) -> BTreeMap<&'static str, String> {
+        let servers = self.servers();
+        let password = servers.first().and_then(|first| self.password(first).0);
+        let same = servers.iter().all(|server| self.password(server).0 == password);
+        let password = password.filter(|_| same);
+        handover::variables(&self.parameters, &self.settings, &servers, password)
+    }
+
+    fn chosen(&self) -> Option<Endpoint> {
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the server that was reached, or else all that may be tried.
+    fn servers(&self) -> Vec<Endpoint> {
+        match self.chosen() {
+            Some(endpoint) => vec![endpoint],
+            None => self.settings.endpoints.clone(),
+        }
+    }
+
+    /// Returns the password for a server, and why the password file is ignored, if it is.
+    fn password(&self, endpoint: &Endpoint) -> (Option<String>, Option<String>) {
+        if let Some(password) = self.parameters.get("password") {
+            return (Some(password.to_owned()), None);
+        }
+        let Some(path) = &self.settings.passfile else { return (None, None) };
+        let host = match &endpoint.host {
+            Host::DefaultSocket => "localhost".to_owned(),
+            Host::Socket(dir) if connect::SOCKET_DIRS.contains(&dir.as_str()) => "localhost".into(),
+            Host::Socket(dir) => dir.clone(),
+            Host::Name(name, _) => name.clone(),
+            Host::Address(address) => address.to_string(),
+        };
+        let wanted = passfile::Wanted {
+            host: &host,
+            port: endpoint.port,
+            dbname: self.dbname(),
+            user: &self.settings.user,
+        };
+        match passfile::look_up(path, &wanted) {
+            Found::Password(password) => (Some(password), None),
+            Found::Nothing => (None, None),
+            Found::Ignored(why) => (None, Some(why)),
+        }
+    }
+
+    fn refused(&self, mut attempts: Vec<refusal::Attempt>) -> Error {
+        for attempt in &mut attempts {
+            attempt.why.scrub(&self.parameters);
+        }
+        let place = |keyword: &str| match self.parameters.origin(keyword) {
+            Some(Origin::String) => {
+                Some(format!("the connection string of database {}", self.name))
+            }
+            Some(other) => Some(other.to_string()),
+            None => None,
+        };
+        let file = self.settings.passfile.as_ref().map(|path| path.display().to_string());
+        let ignored = self.settings.endpoints.first().and_then(|first| self.password(first).1);
+        let advice = Advice {
+            database: &self.name,
+            user: &self.settings.user,
+            dbname: self.dbname(),
+            password: match self.parameters.get("password") {
+                Some(_) => place("password"),
+                None => file,
+            },
+            passfile: ignored,
+            dbname_at: place("dbname"),
+            login: &self.login,
+        };
+        refusal::report(&self.described(), attempts, &advice)
+    }
+}
+
+/// Returns name and home of the user we run as; libpq 15 and newer take `HOME` before the system's
+/// entry, older ones only the entry.
+fn own_login(uid: u32, environment: &BTreeMap<String, String>) -> (String, Option<PathBuf>) {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    let named = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let home = named.or_else(|| user.as_ref().map(|user| user.dir.clone()));
+    (user.map(|user| user.name).unwrap_or_default(), home)
+}
+
+/// Puts the sources together, the stronger first.
+fn gather(source: &Source, home: Option<&Path>) -> Result<Parameters> {
+    let environment =
+        |name: &str| source.environment.get(name).map(String::as_str).filter(|v| !v.is_empty());
+    let mut parameters = Parameters::default();
+    for (keyword, value) in conninfo::parse(source.conninfo.as_deref().unwrap_or_default())? {
+        parameters.fill(keyword, value, Origin::String);
+    }
+    let service = parameters
+        .get("service")
+        .or(source.service.as_deref())
+        .or_else(|| environment("PGSERVICE"))
+        .map(str::to_owned);
+    if let Some(name) = service {
+        let file = parameters.get("servicefile").map(str::to_owned);
+        let places = service::Places {
+            named: file.as_deref().or_else(|| environment("PGSERVICEFILE")),
+            home,
+            system: environment("PGSYSCONFDIR"),
+        };
+        service::fill(&mut parameters, &name, &places)?;
+    }
+    for (keyword, variable) in keywords::variables() {
+        // An empty variable is a value, as in libpq: it stands before the default.
+        if let Some(value) = source.environment.get(variable) {
+            parameters.fill(keyword, value.clone(), Origin::Variable(variable));
+        }
+    }
+    if environment("PGREQUIRESSL").is_some_and(|value| value.starts_with('1')) {
+        parameters.fill("sslmode", "require".into(), Origin::Variable("PGREQUIRESSL"));
+    }
+    Ok(parameters)
 }

@@ -42,8 +42,7 @@ pub enum Input {
     File(File),
 }
 
-/// One call of a program.
-#[derive(Debug)]
+/// One call of a program; `Debug` leaves out the environment, which holds passwords.
 pub struct Call {
     program: PathBuf,
     args: Vec<OsString>,
@@ -53,6 +52,12 @@ pub struct Call {
     deadline: Option<Duration>,
     grace: Duration,
     dir: PathBuf,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
 }
 
 /// What a call that ended well printed.

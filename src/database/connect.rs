@@ -1,0 +1,370 @@
+//! Connecting: every server of the list, with and without encryption, within a time limit, as the
+//! right system user.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use rustix::thread as kernel;
+
+use crate::error::{Error, Result};
+use crate::system::identity::Identity;
+
+use super::refusal::{Attempt, Why};
+use super::settings::{Endpoint, Host, Settings, SslMode, Wanted};
+use super::tls;
+
+/// Socket directories of the packages: Debian and RHEL, then what the sources have.
+pub(super) const SOCKET_DIRS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
+
+/// Everything that attempts have in common.
+pub(super) struct Plan<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) identity: Option<&'a Identity>,
+    /// The server that a former connection reached, which is tried first.
+    pub(super) chosen: Option<Endpoint>,
+    /// The password for a server.
+    pub(super) password: &'a dyn Fn(&Endpoint) -> Option<String>,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encryption {
+    Never,
+    IfOffered,
+    Always,
+}
+
+/// Connects to the first server that gives a session; says which one it was.
+pub(super) fn connect(plan: &Plan<'_>) -> std::result::Result<(Client, Endpoint), Vec<Attempt>> {
+    let wanted = plan.settings.wanted;
+    let rounds = match wanted {
+        Wanted::PreferStandby => vec![Wanted::Standby, Wanted::Any],
+        Wanted::Any | Wanted::ReadWrite | Wanted::ReadOnly | Wanted::Primary | Wanted::Standby => {
+            vec![wanted]
+        }
+    };
+    let mut failed = Vec::new();
+    for wanted in rounds {
+        failed.clear();
+        for endpoint in plan.endpoints() {
+            let place = endpoint.to_string();
+            let addresses = match addresses(&endpoint, plan.settings.timeout) {
+                Ok(addresses) => addresses,
+                Err(why) => {
+                    failed.push(Attempt { place, why });
+                    continue;
+                }
+            };
+            for address in addresses {
+                let before = failed.len();
+                match plan.reach(&address, wanted, &mut failed) {
+                    Some(client) => return Ok((client, address)),
+                    None if failed[before..].iter().all(|one| one.why.leads_on()) => {}
+                    // As libpq: a server that was reached and said no decides.
+                    None => return Err(failed),
+                }
+            }
+        }
+    }
+    Err(failed)
+}
+
+impl Plan<'_> {
+    /// Returns the servers in the order in which they are tried.
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let mut endpoints = self.settings.endpoints.clone();
+        if self.settings.shuffled {
+            let random = std::collections::hash_map::RandomState::new();
+            endpoints.sort_by_cached_key(|endpoint| {
+                let mut hasher = random.build_hasher();
+                hasher.write(endpoint.to_string().as_bytes());
+                hasher.finish()
+            });
+        }
+        if let (Some(chosen), true) = (&self.chosen, endpoints.len() > 1) {
+            endpoints.sort_by_key(|endpoint| endpoint.to_string() != chosen.to_string());
+        }
+        endpoints
+    }
+
+    /// Tries one address, both ways where `sslmode` allows both.
+    fn reach(&self, at: &Endpoint, wanted: Wanted, failed: &mut Vec<Attempt>) -> Option<Client> {
+        let socket = matches!(at.host, Host::Socket(_) | Host::DefaultSocket);
+        let ways: &[Encryption] = match self.settings.ssl.mode {
+            // As libpq: sslmode means nothing on a socket of this machine.
+            _ if socket => &[Encryption::Never],
+            SslMode::Disable => &[Encryption::Never],
+            SslMode::Allow => &[Encryption::Never, Encryption::Always],
+            SslMode::Prefer => &[Encryption::IfOffered, Encryption::Never],
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Encryption::Always],
+        };
+        let mut tries = Vec::new();
+        for way in ways {
+            match self.try_once(at, *way, wanted) {
+                Ok(client) => return Some(client),
+                Err(why) => {
+                    let other = why.depends_on_encryption();
+                    tries.push((*way, why));
+                    if !other {
+                        break;
+                    }
+                }
+            }
+        }
+        let both = tries.len() > 1;
+        failed.extend(tries.into_iter().map(|(way, why)| Attempt {
+            place: match (both, way) {
+                (false, _) => at.to_string(),
+                (true, Encryption::Never) => format!("{at} in clear"),
+                (true, Encryption::IfOffered | Encryption::Always) => format!("{at} encrypted"),
+            },
+            why,
+        }));
+        None
+    }
+
+    fn try_once(
+        &self,
+        at: &Endpoint,
+        way: Encryption,
+        wanted: Wanted,
+    ) -> std::result::Result<Client, Why> {
+        if let (Some(owner), Host::Socket(dir)) = (&self.settings.peer, &at.host) {
+            check_owner(owner, dir, at.port).map_err(Why::Here)?;
+        }
+        let config = self.driver(at, way);
+        let encryption = match way {
+            Encryption::Never => None,
+            Encryption::IfOffered | Encryption::Always => {
+                let host = match &at.host {
+                    Host::Name(name, _) => Some(name.as_str()),
+                    Host::Address(_) | Host::Socket(_) | Host::DefaultSocket => None,
+                };
+                Some(tls::connector(&self.settings.ssl, host).map_err(Why::Here)?)
+            }
+        };
+        let identity = self.identity.cloned();
+        let work = move || {
+            if let Some(identity) = &identity {
+                become_user(identity).map_err(Why::Here)?;
+            }
+            let mut client = match encryption {
+                Some(tls) => config.connect(tls),
+                None => config.connect(NoTls),
+            }
+            .map_err(|error| Why::from_driver(&error))?;
+            check_role(&mut client, wanted)?;
+            Ok(client)
+        };
+        within(self.settings.timeout, work)?
+    }
+
+    /// Tells the driver field by field: its own reader of connection strings differs from libpq's.
+    pub(super) fn driver(&self, at: &Endpoint, way: Encryption) -> Config {
+        let settings = self.settings;
+        let mut config = Config::new();
+        config
+            .user(&settings.user)
+            .dbname(&settings.dbname)
+            .application_name(&settings.application_name)
+            .port(at.port)
+            .connect_timeout(settings.timeout)
+            .channel_binding(settings.channel_binding)
+            .keepalives(settings.keepalive.on)
+            .ssl_mode(match way {
+                Encryption::Never => postgres::config::SslMode::Disable,
+                Encryption::IfOffered => postgres::config::SslMode::Prefer,
+                Encryption::Always => postgres::config::SslMode::Require,
+            });
+        if way == Encryption::Always {
+            config.ssl_negotiation(settings.ssl.negotiation);
+        }
+        if let Some(options) = &settings.options {
+            config.options(options);
+        }
+        if let Some(password) = (self.password)(at) {
+            config.password(password);
+        }
+        if let Some(idle) = settings.keepalive.idle {
+            config.keepalives_idle(idle);
+        }
+        if let Some(interval) = settings.keepalive.interval {
+            config.keepalives_interval(interval);
+        }
+        if let Some(count) = settings.keepalive.count {
+            config.keepalives_retries(count);
+        }
+        if let Some(timeout) = settings.keepalive.user_timeout {
+            config.tcp_user_timeout(timeout);
+        }
+        match &at.host {
+            Host::DefaultSocket => config.host_path(default_socket_dir(at.port)),
+            Host::Socket(dir) => config.host_path(socket_path(dir)),
+            // The driver hands the host to TLS: a name that cannot stand in a certificate is
+            // replaced by the address there. What the certificate must say is known to the verifier.
+            Host::Name(name, Some(address)) => {
+                let speakable = rustls::pki_types::ServerName::try_from(name.as_str()).is_ok();
+                let shown = if speakable { name.clone() } else { address.to_string() };
+                config.host(&shown).hostaddr(*address)
+            }
+            Host::Name(name, None) => config.host(name),
+            Host::Address(address) => config.host(&address.to_string()).hostaddr(*address),
+        };
+        config
+    }
+}
+
+/// Returns the directory of the default socket: the first that has one of this port.
+pub(super) fn default_socket_dir(port: u16) -> &'static str {
+    let name = format!(".s.PGSQL.{port}");
+    SOCKET_DIRS
+        .into_iter()
+        .find(|dir| Path::new(dir).join(&name).exists())
+        .or_else(|| SOCKET_DIRS.into_iter().find(|dir| Path::new(dir).is_dir()))
+        .unwrap_or(SOCKET_DIRS[0])
+}
+
+/// Returns the directory as the kernel takes it: an abstract name begins with NUL there.
+fn socket_path(dir: &str) -> PathBuf {
+    match dir.strip_prefix('@') {
+        Some(name) => PathBuf::from(format!("\0{name}")),
+        None => PathBuf::from(dir),
+    }
+}
+
+/// Finds the addresses of a server; each is tried by itself.
+///
+/// We ask the resolver ourselves, so that the address that worked can be given to client programs.
+fn addresses(endpoint: &Endpoint, limit: Duration) -> std::result::Result<Vec<Endpoint>, Why> {
+    let name = match &endpoint.host {
+        Host::Name(name, None) => name,
+        Host::DefaultSocket => {
+            let dir = default_socket_dir(endpoint.port).to_owned();
+            return Ok(vec![Endpoint { host: Host::Socket(dir), port: endpoint.port }]);
+        }
+        Host::Socket(_) | Host::Name(_, Some(_)) | Host::Address(_) => {
+            return Ok(vec![endpoint.clone()]);
+        }
+    };
+    let question = (name.clone(), endpoint.port);
+    let found = within(limit, move || {
+        let found = question.to_socket_addrs().map_err(|error| Why::from_resolver(&error))?;
+        let mut found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+        found.dedup();
+        Ok(found)
+    })??;
+    Ok(found
+        .into_iter()
+        .map(|address| Endpoint {
+            host: Host::Name(name.clone(), Some(address)),
+            port: endpoint.port,
+        })
+        .collect())
+}
+
+/// Does work in its own thread and waits no longer than the limit.
+///
+/// The driver's own limit ends with the TCP handshake; a server that accepts and stays silent would
+/// hold it for ever. A thread that comes too late closes what it opened and ends.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::result::Result<T, Why> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("connect".into()).spawn(move || {
+        let _ = sender.send(work());
+    });
+    if let Err(error) = thread {
+        return Err(Why::Here(Error::failed("cannot start a thread").source(error)));
+    }
+    receiver.recv_timeout(limit).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => {
+            let limit = crate::system::clock::spoken(limit);
+            Why::Away(format!("no answer within {limit}"))
+        }
+        mpsc::RecvTimeoutError::Disconnected => {
+            Why::Strange("the attempt to connect ended unexpectedly".into())
+        }
+    })
+}
+
+/// Makes the calling thread, and only it, act as a system user.
+///
+/// The server's peer authentication sees the effective user of the thread that connects. The real
+/// and the saved user stay root, so that processes of that user may not send this one signals.
+fn become_user(identity: &Identity) -> Result<()> {
+    if rustix::process::geteuid().as_raw() == identity.uid {
+        return Ok(());
+    }
+    let failed = |error: rustix::io::Errno| {
+        Error::config(format!("cannot act as system user {}", identity.name))
+            .hint("Run the same command as root.")
+            .source(error)
+    };
+    let group = nix::unistd::Gid::from_raw(identity.gid);
+    let name = std::ffi::CString::new(identity.name.as_str()).unwrap_or_default();
+    let groups: Vec<rustix::process::Gid> = nix::unistd::getgrouplist(&name, group)
+        .unwrap_or_else(|_| vec![group])
+        .into_iter()
+        .map(|group| rustix::process::Gid::from_raw(group.as_raw()))
+        .collect();
+    kernel::set_thread_groups(&groups).map_err(failed)?;
+    let group = rustix::process::Gid::from_raw(identity.gid);
+    kernel::set_thread_res_gid(None, group, None).map_err(failed)?;
+    let user = rustix::process::Uid::from_raw(identity.uid);
+    kernel::set_thread_res_uid(None, user, None).map_err(failed)
+}
+
+/// Checks `requirepeer`: whoever made the socket runs the server.
+fn check_owner(owner: &str, dir: &str, port: u16) -> Result<()> {
+    let socket = Path::new(dir).join(format!(".s.PGSQL.{port}"));
+    let wrong = |what: String| {
+        Error::config(format!("requirepeer={owner}, but {what}"))
+            .hint("Correct `requirepeer`, or find out whose server this is.")
+    };
+    if dir.starts_with('@') {
+        return Err(wrong("an abstract socket has no owner to look at".into()));
+    }
+    let expected = Identity::of(owner)?;
+    match std::fs::metadata(&socket) {
+        Ok(found) if found.uid() != expected.uid => {
+            Err(wrong(format!("{} belongs to user id {}", socket.display(), found.uid())))
+        }
+        // A socket that is not there is the driver's to tell.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Asks the server what it is, where that matters.
+fn check_role(client: &mut Client, wanted: Wanted) -> std::result::Result<(), Why> {
+    if wanted == Wanted::Any {
+        return Ok(());
+    }
+    let answer = client
+        .simple_query("select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')")
+        .map_err(|error| Why::from_driver(&error))?;
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("on"))),
+        _ => None,
+    });
+    let Some((standby, read_only)) = row else {
+        return Err(Why::Strange("the server does not say what it is".into()));
+    };
+    match wanted {
+        Wanted::ReadWrite if read_only => Err(Why::Unwanted("does not allow writes")),
+        Wanted::ReadOnly if !read_only => Err(Why::Unwanted("is not read-only")),
+        Wanted::Primary if standby => Err(Why::Unwanted("is a standby")),
+        Wanted::Standby if !standby => Err(Why::Unwanted("is not a standby")),
+        Wanted::Any
+        | Wanted::ReadWrite
+        | Wanted::ReadOnly
+        | Wanted::Primary
+        | Wanted::Standby
+        | Wanted::PreferStandby => Ok(()),
+    }
+}

@@ -1,0 +1,263 @@
+//! Whether a server's certificate is good enough, by the rules of libpq with OpenSSL.
+//!
+//! rustls alone refuses certificates that work everywhere else: the self-signed one of PostgreSQL's
+//! manual (an authority used as a server), one without alternative names, X.509 version 1. An upgrade
+//! whose `pg_dump` connects while its own session does not would help nobody, so the two rules that
+//! differ are ours: a certificate that is itself in the root file is trusted, and the common name
+//! counts where there is no alternative name of the kind. Chains are checked by rustls.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// What vouches for servers.
+#[derive(Debug)]
+pub(super) struct Roots {
+    /// The certificates of the root file as they are.
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    /// The same as trust anchors.
+    pub(super) store: RootCertStore,
+    /// The same with lists of revoked certificates, where there are some.
+    pub(super) checked: Option<Arc<WebPkiServerVerifier>>,
+}
+
+/// What the certificate must be made out to.
+#[derive(Debug)]
+pub(super) enum Name {
+    /// Whatever it says (`verify-ca` and less).
+    Any,
+    /// This host (`verify-full`).
+    Must(String),
+}
+
+/// Judges certificates; without roots only the possession of the key is proved.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    algorithms: WebPkiSupportedAlgorithms,
+    roots: Option<Roots>,
+    name: Name,
+}
+
+impl Verifier {
+    pub(super) fn new(
+        algorithms: WebPkiSupportedAlgorithms,
+        roots: Option<Roots>,
+        name: Name,
+    ) -> Self {
+        Self { algorithms, roots, name }
+    }
+
+    fn check_chain(
+        &self,
+        roots: &Roots,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        if roots.certificates.iter().any(|root| root.as_ref() == leaf.as_ref()) {
+            return check_dates(leaf, now);
+        }
+        match &roots.checked {
+            None => rustls::client::verify_server_cert_signed_by_trust_anchor(
+                &ParsedCertificate::try_from(leaf)?,
+                &roots.store,
+                intermediates,
+                now,
+                self.algorithms.all,
+            ),
+            // The name is the last thing that this verifier looks at: an error about it means that
+            // chain and revocation are in order, and names are judged below.
+            Some(checked) => {
+                match checked.verify_server_cert(leaf, intermediates, name, &[], now) {
+                    Ok(_)
+                    | Err(Error::InvalidCertificate(
+                        CertificateError::NotValidForName
+                        | CertificateError::NotValidForNameContext { .. },
+                    )) => Ok(()),
+                    Err(other) => Err(other),
+                }
+            }
+        }
+    }
+}
+
+fn parsed(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
+    Certificate::from_der(certificate)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let validity = parsed(certificate)?.tbs_certificate.validity;
+    let now = now.as_secs();
+    if now < validity.not_before.to_unix_duration().as_secs() {
+        return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
+    }
+    if now > validity.not_after.to_unix_duration().as_secs() {
+        return Err(Error::InvalidCertificate(CertificateError::Expired));
+    }
+    Ok(())
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if let Some(roots) = &self.roots {
+            self.check_chain(roots, leaf, intermediates, name, now)?;
+        }
+        match &self.name {
+            Name::Any => {}
+            Name::Must(host) => {
+                if !is_made_out_to(&parsed(leaf)?, host) {
+                    return Err(Error::InvalidCertificate(CertificateError::NotValidForName));
+                }
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if ParsedCertificate::try_from(leaf).is_ok() {
+            return rustls::crypto::verify_tls12_signature(
+                message,
+                leaf,
+                signature,
+                &self.algorithms,
+            );
+        }
+        // A version 1 certificate: rustls has no function for its key alone in TLS 1.2.
+        let key = parsed(leaf)?.tbs_certificate.subject_public_key_info;
+        let bad = || Error::InvalidCertificate(CertificateError::BadSignature);
+        let kind = key.algorithm.to_der().map_err(|_| bad())?;
+        let point = key.subject_public_key.as_bytes().ok_or_else(bad)?;
+        self.algorithms
+            .mapping
+            .iter()
+            .filter(|(scheme, _)| *scheme == signature.scheme)
+            .flat_map(|(_, algorithms)| algorithms.iter())
+            // An algorithm identifier in DER is two bytes of header, as it is short, and the rest.
+            .filter(|algorithm| kind.get(2..) == Some(algorithm.public_key_alg_id().as_ref()))
+            .find(|algorithm| {
+                algorithm.verify_signature(point, message, signature.signature()).is_ok()
+            })
+            .map(|_| HandshakeSignatureValid::assertion())
+            .ok_or_else(bad)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let key = parsed(leaf)?
+            .tbs_certificate
+            .subject_public_key_info
+            .to_der()
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let key = SubjectPublicKeyInfoDer::from(key);
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Compares names as libpq 15 and newer do: alternative names first, the common name only where no
+/// alternative name is of the host's kind.
+fn is_made_out_to(certificate: &Certificate, host: &str) -> bool {
+    let address: Option<IpAddr> = host.parse().ok();
+    let alternatives = match certificate.tbs_certificate.get::<SubjectAltName>() {
+        Ok(found) => found.map(|(_, names)| names.0).unwrap_or_default(),
+        // Unreadable names are no names, and no reason to fall back to a weaker rule.
+        Err(_) => return false,
+    };
+    let mut same_kind = false;
+    for name in &alternatives {
+        if let GeneralName::DnsName(pattern) = name {
+            same_kind |= address.is_none();
+            if names_match(pattern.as_str(), host) {
+                return true;
+            }
+        } else if let (GeneralName::IpAddress(bytes), Some(address)) = (name, address) {
+            same_kind = true;
+            let matches = match address {
+                IpAddr::V4(address) => address.octets()[..] == *bytes.as_bytes(),
+                IpAddr::V6(address) => address.octets()[..] == *bytes.as_bytes(),
+            };
+            if matches {
+                return true;
+            }
+        }
+    }
+    !same_kind && common_name(certificate).is_some_and(|name| names_match(&name, host))
+}
+
+fn common_name(certificate: &Certificate) -> Option<String> {
+    let common_name = x509_cert::der::oid::db::rfc4519::CN;
+    let subject = &certificate.tbs_certificate.subject;
+    let value = subject
+        .0
+        .iter()
+        .flat_map(|part| part.0.iter())
+        .find(|part| part.oid == common_name)
+        .map(|part| part.value.value())?;
+    std::str::from_utf8(value).ok().filter(|name| !name.contains('\0')).map(str::to_owned)
+}
+
+/// Compares one name; `*.` stands for exactly one label at the start.
+fn names_match(pattern: &str, host: &str) -> bool {
+    if pattern.eq_ignore_ascii_case(host) {
+        return true;
+    }
+    match (pattern.strip_prefix("*."), host.split_once('.')) {
+        (Some(rest), Some((label, domain))) => {
+            !rest.is_empty() && !label.is_empty() && rest.eq_ignore_ascii_case(domain)
+        }
+        (Some(_) | None, Some(_) | None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        for (pattern, host, matches) in [
+            ("db.example", "DB.Example", true),
+            ("*.example", "db.example", true),
+            ("*.example", "a.db.example", false),
+            ("*.example", "example", false),
+            ("*.example", ".example", false),
+            ("d*.example", "db.example", false),
+            ("*.", "db.", false),
+            ("*", "db", false),
+            ("db.example", "db.example.", false),
+        ] {
+            assert_eq!(names_match(pattern, host), matches, "{pattern} {host}");
+        }
+    }
+}

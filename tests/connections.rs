@@ -1,0 +1,391 @@
+//! Connections to a real server: every way to name it, every way in which it says no.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use openwatch::database::{Database, Source};
+use openwatch::error::Error;
+use openwatch::outcome::Outcome;
+use support::postgres::{Server, is_root};
+
+const SECRET: &str = "tr0ub4dor&3 with 'quotes' and \\";
+
+fn source(conninfo: &str) -> Source {
+    let environment = [("HOME".to_owned(), "/nonexistent".to_owned())].into();
+    let conninfo = Some(conninfo.to_owned());
+    Source { name: "main".into(), conninfo, environment, ..Source::default() }
+}
+
+fn with(conninfo: &str, variables: &[(&str, &str)]) -> Source {
+    let mut source = source(conninfo);
+    source
+        .environment
+        .extend(variables.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+    source
+}
+
+fn refusal(source: &Source) -> Error {
+    match Database::resolve(source).and_then(|database| database.connect()) {
+        Ok(_) => panic!("connected: {source:?}"),
+        Err(error) => error,
+    }
+}
+
+/// Asks the session, and then psql with the variables of `call`, who and where they are.
+fn both_ends(source: &Source, psql: &Path) -> String {
+    let database = Database::resolve(source).unwrap_or_else(|error| panic!("{error:?}"));
+    let question = "select current_user || ' ' || current_database() || ' ' || \
+                    current_setting('port') || ' ' || current_setting('search_path')";
+    let mut session = database.connect().unwrap_or_else(|error| panic!("{error:?}"));
+    let ours: String = session.rows(question, &[]).unwrap()[0].get(0);
+    let call = database.call(psql).args(["--no-password", "-X", "-A", "-t", "-c", question]);
+    let theirs = match call.run() {
+        Ok(output) => output.text(),
+        Err(failure) => panic!("psql {failure}: {}", failure.stderr()),
+    };
+    assert_eq!(ours, theirs);
+    ours
+}
+
+/// A server with roles, passwords and a database, reached by its socket.
+struct Site {
+    server: Server,
+}
+
+impl Site {
+    fn new() -> Self {
+        let server = Server::start();
+        server.psql(
+            "postgres",
+            &format!(
+                "set password_encryption = 'scram-sha-256';
+                 create role secretive login password $p${SECRET}$p$;
+                 create role \"odd name\" login"
+            ),
+        );
+        server.database("odd db=1");
+        Self { server }
+    }
+
+    /// Replaces the rules by which sessions are let in.
+    fn hba(&self, rules: &str) {
+        let file = self.server.psql("postgres", "show hba_file");
+        std::fs::write(file, rules).unwrap();
+        self.server.psql("postgres", "select pg_reload_conf()");
+        support::postgres::wait_for("the new rules", || {
+            let sql = "select count(*) from pg_hba_file_rules";
+            let lines = rules.lines().filter(|line| !line.trim().is_empty()).count();
+            self.server.psql("postgres", sql) == lines.to_string()
+        });
+    }
+
+    fn dir(&self) -> String {
+        self.server.socket().display().to_string()
+    }
+
+    fn psql(&self) -> std::path::PathBuf {
+        self.server.bin().join("psql")
+    }
+}
+
+/// The superuser by trust, everybody else by password.
+const BY_PASSWORD: &str = "local all postgres trust\nlocal all all scram-sha-256\n";
+
+#[test]
+fn the_same_server_is_reached_by_every_way_to_name_it() {
+    let site = Site::new();
+    let (dir, psql) = (site.dir(), site.psql());
+    let encoded = dir.replace('/', "%2F");
+    let plain = r#"postgres postgres 5432 "$user", public"#;
+    for text in [
+        format!("host={dir} user=postgres"),
+        format!("host = '{dir}' user=postgres dbname=postgres port=''"),
+        format!("postgresql://postgres@{encoded}/"),
+        format!("postgres:///postgres?host={dir}&user=postgres"),
+        format!("postgres://postgres@{encoded}:5432/postgres?sslmode=require"),
+        format!("host=/nonexistent,{dir} user=postgres port=5432"),
+    ] {
+        assert_eq!(both_ends(&source(&text), &psql), plain, "{text}");
+    }
+    let odd = format!(
+        "postgres://odd%20name@{encoded}/odd%20db%3D1?options=-c%20search_path%3Dx,%5C%20y"
+    );
+    assert_eq!(both_ends(&source(&odd), &psql), "odd name odd db=1 5432 x, y");
+    let variables = [("PGHOST", dir.as_str()), ("PGUSER", "postgres"), ("PGDATABASE", "odd db=1")];
+    let told = both_ends(&with("", &variables), &psql);
+    assert_eq!(told, r#"postgres odd db=1 5432 "$user", public"#);
+}
+
+#[test]
+fn a_string_counts_before_a_service_and_a_service_before_a_variable() {
+    let site = Site::new();
+    let home = tempfile::tempdir().unwrap();
+    let text = format!("[here]\nhost={}\nuser=postgres\ndbname=nowhere\n", site.dir());
+    std::fs::write(home.path().join(".pg_service.conf"), text).unwrap();
+    let home = home.path().to_str().unwrap();
+    let mut source =
+        with("dbname='odd db=1'", &[("HOME", home), ("PGHOST", "/x"), ("PGUSER", "x")]);
+    source.service = Some("here".into());
+    assert_eq!(both_ends(&source, &site.psql()), r#"postgres odd db=1 5432 "$user", public"#);
+    source.service = Some("there".into());
+    let error = Database::resolve(&source).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Config);
+    assert!(error.hint_line().unwrap().contains(".pg_service.conf"), "{error:?}");
+}
+
+#[test]
+fn a_password_is_found_in_every_place_where_libpq_looks() {
+    let site = Site::new();
+    site.hba(BY_PASSWORD);
+    let (dir, psql) = (site.dir(), site.psql());
+    let files = tempfile::tempdir().unwrap();
+    let passfile = files.path().join("pass");
+    let escaped = SECRET.replace('\\', "\\\\").replace(':', "\\:");
+    std::fs::write(&passfile, format!("{dir}:5432:postgres:secretive:{escaped}\n")).unwrap();
+    std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let passfile = passfile.to_str().unwrap();
+    let quoted = SECRET.replace('\\', "\\\\").replace('\'', "\\'");
+    let base = format!("host={dir} user=secretive dbname=postgres");
+    let told = r#"secretive postgres 5432 "$user", public"#;
+    for source in [
+        source(&format!("{base} password='{quoted}'")),
+        with(&base, &[("PGPASSWORD", SECRET)]),
+        with(&base, &[("PGPASSFILE", passfile)]),
+        source(&format!("{base} passfile={passfile}")),
+        // Not the first server: each has its own line.
+        with(&base.replace("host=", "host=/nonexistent,"), &[("PGPASSFILE", passfile)]),
+    ] {
+        assert_eq!(both_ends(&source, &psql), told, "{source:?}");
+    }
+    std::fs::set_permissions(passfile, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let error = refusal(&with(&base, &[("PGPASSFILE", passfile)]));
+    assert_eq!(error.outcome(), Outcome::Config);
+    assert!(error.message().ends_with("the server asks for a password, and none is known"));
+    assert!(error.details()[0].contains("others can read it"), "{error:?}");
+}
+
+#[test]
+fn what_waiting_does_not_cure_is_a_matter_of_configuration() {
+    let site = Site::new();
+    site.hba(BY_PASSWORD);
+    let dir = site.dir();
+    for (text, said, hint) in [
+        ("user=secretive password=wrong", "password authentication failed", "connection string"),
+        ("user=postgres dbname=none", "database \"none\" does not exist", "createdb none"),
+        ("user=postgres options='-c nonsense=1x -c work_mem=x'", "", "connection of database main"),
+        ("user=postgres channel_binding=require", "channel binding", "pg_hba.conf"),
+        ("user=postgres target_session_attrs=standby", "is not a standby", "target_session_attrs"),
+        ("user=postgres target_session_attrs=read-only", "is not read-only", "target_session"),
+        ("user=postgres requirepeer=nobody", "belongs to user id", "requirepeer"),
+    ] {
+        let error = refusal(&source(&format!("host={dir} {text}")));
+        assert_eq!(error.outcome(), Outcome::Config, "{error:?}");
+        assert!(error.message().starts_with("cannot connect to database "), "{error:?}");
+        assert!(error.message().contains(said), "{error:?}");
+        assert!(error.hint_line().unwrap().contains(hint), "{error:?}");
+    }
+    site.hba("local all postgres trust\n");
+    let error = refusal(&source(&format!("host={dir} user=secretive dbname=postgres")));
+    assert_eq!(error.outcome(), Outcome::Config);
+    assert!(error.hint_line().unwrap().contains("pg_hba.conf"), "{error:?}");
+    for wanted in ["any", "read-write", "primary", "prefer-standby"] {
+        let text = format!("host={dir} user=postgres target_session_attrs={wanted}");
+        assert!(both_ends(&source(&text), &site.psql()).starts_with("postgres "), "{wanted}");
+    }
+}
+
+#[test]
+fn a_server_that_is_away_is_unreachable() {
+    let site = Site::new();
+    let dir = site.dir();
+    let text = format!("host={dir} user=postgres");
+    site.server.down();
+    let error = refusal(&source(&text));
+    assert_eq!(error.outcome(), Outcome::Unreachable);
+    assert_eq!(
+        error.message(),
+        format!("cannot connect to database postgres at {dir}: there is no such socket")
+    );
+    // A port that nobody listens on.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let error = refusal(&source(&format!("host=localhost port={port} user=x")));
+    assert_eq!(error.outcome(), Outcome::Unreachable, "{error:?}");
+    assert!(error.message().ends_with("Connection refused"), "{error:?}");
+    assert_eq!(refusal(&source("host=a.invalid user=x")).outcome(), Outcome::Config);
+    let mixed = format!("host=a.invalid,{dir} user=x");
+    let error = refusal(&source(&mixed));
+    assert_eq!(error.outcome(), Outcome::Unreachable);
+    assert_eq!(error.details().len(), 1, "{error:?}");
+    site.server.up();
+    assert!(Database::resolve(&source(&text)).unwrap().connect().is_ok());
+}
+
+#[test]
+fn a_server_that_accepts_and_stays_silent_does_not_hold_us() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let error = refusal(&source(&format!("host=127.0.0.1 port={port} user=x connect_timeout=1")));
+    assert_eq!(error.outcome(), Outcome::Unreachable);
+    assert!(error.message().ends_with("no answer within 2.0 s"), "{error:?}");
+}
+
+#[test]
+fn a_full_server_is_away_and_says_why() {
+    let server =
+        Server::start_configured("max_connections = 5\nsuperuser_reserved_connections = 1");
+    server.psql("postgres", "create role app login");
+    let text = format!("host={} dbname=postgres user=app", server.socket().display());
+    let database = Database::resolve(&source(&text)).unwrap();
+    let mut sessions = Vec::new();
+    let error = loop {
+        match database.connect() {
+            Ok(session) => sessions.push(session),
+            Err(error) => break error,
+        }
+    };
+    assert!(!sessions.is_empty());
+    assert_eq!(error.outcome(), Outcome::Unreachable);
+    assert!(error.message().contains("no free connection slot"), "{error:?}");
+}
+
+#[test]
+fn client_programs_go_to_the_server_that_was_reached() {
+    let (first, second) = (Site::new(), Site::new());
+    second.server.psql("postgres", "create database second_only");
+    let text = format!("host={},{} user=postgres dbname=postgres", first.dir(), second.dir());
+    let database = Database::resolve(&source(&text)).unwrap();
+    first.server.down();
+    database.connect().unwrap();
+    first.server.up();
+    let call = database.with_dbname("second_only").call(&second.psql());
+    let output = call.args(["-X", "-A", "-t", "-c", "select current_database()"]).run().unwrap();
+    assert_eq!(output.text(), "second_only");
+    assert!(database.described().ends_with(&second.dir()), "{}", database.described());
+    assert!(database.with_dbname("second_only").connect().is_ok());
+}
+
+#[test]
+fn peer_authentication_works_for_session_and_client_program() {
+    if !is_root() {
+        eprintln!("SKIPPED: peer authentication as another system user needs root");
+        return;
+    }
+    let site = Site::new();
+    site.server.psql("postgres", "create role nobody login");
+    site.server.database("nobody");
+    site.hba("local all all peer\n".replace("local", "local all postgres trust\nlocal").as_str());
+    let text = format!("host={}", site.dir());
+    let mut named = source(&text);
+    named.user = Some("nobody".into());
+    assert_eq!(both_ends(&named, &site.psql()), r#"nobody nobody 5432 "$user", public"#);
+    // The rest of the process is still root, and a wrong user is told.
+    assert!(rustix::process::geteuid().is_root());
+    let error = refusal(&source(&format!("{text} user=nobody")));
+    assert_eq!(error.outcome(), Outcome::Config);
+    assert!(error.hint_line().unwrap().starts_with("Set `user` of database main"), "{error:?}");
+    named.user = Some("no-such-user".into());
+    let error = Database::resolve(&named).unwrap_err();
+    assert_eq!(error.message(), "there is no system user no-such-user");
+}
+
+#[test]
+fn an_abstract_socket_is_reached() {
+    let name = format!("@ow-test-{}", std::process::id());
+    let server = Server::start_configured(&format!("unix_socket_directories = '{name}'"));
+    // pg_ctl itself cannot wait on it for long; the server may still be starting.
+    let database = Database::resolve(&source(&format!("host={name} user=postgres"))).unwrap();
+    support::postgres::wait_for("the abstract socket", || database.connect().is_ok());
+    let output = database.call(&server.bin().join("psql")).args(["-XAtc", "select 1"]).run();
+    assert_eq!(output.unwrap().text(), "1");
+}
+
+#[test]
+fn a_planted_password_is_nowhere_to_be_seen() {
+    let planted = "Pl4nted-s3cret";
+    let site = Site::new();
+    site.hba(BY_PASSWORD);
+    let dir = site.dir();
+    let encoded = dir.replace('/', "%2F");
+    let mut texts = vec![
+        format!("host={dir} user=secretive password={planted}"),
+        format!("host={dir} user=secretive password={planted} dbname=none sslpassword={planted}"),
+        format!("postgres://secretive:{planted}@{encoded}/postgres"),
+        format!("postgres://secretive:{planted}@127.0.0.1:1/postgres?connect_timeout=2"),
+        // Characters that should have been escaped.
+        format!("host={dir} password=x {planted}"),
+        format!("host={dir} password='x' {planted}=1"),
+        format!("host={dir} password='{planted}"),
+        format!("host={dir} port=1{planted}"),
+        format!("postgres://u:x@{planted}@h/db"),
+        format!("postgres://u:1/{planted}@h/db"),
+        format!("postgres://u:x/{planted}@h/db"),
+        format!("postgres://u:%{planted}@h/db"),
+        format!("postgres://u:x@h/db?{planted}"),
+        format!("postgres://u:x@h/db?sslmode={planted}"),
+    ];
+    texts.push(texts[0].clone() + " require_auth=password");
+    for text in &texts {
+        let source = with(text, &[("PGSSLMODE", "disable"), ("PGPASSWORD", planted)]);
+        let mut shown = format!("{source:?}");
+        match Database::resolve(&source) {
+            Err(error) => shown.push_str(&told(&error)),
+            Ok(database) => {
+                let call = database.call(Path::new("/usr/bin/true"));
+                shown.push_str(&format!("{database:?} {call:?} {}", call.shown()));
+                shown.push_str(&database.described());
+                shown.push_str(&told(&database.connect().err().expect("the password is wrong")));
+            }
+        }
+        assert!(!shown.contains(planted), "{text}\n{shown}");
+    }
+}
+
+fn told(error: &Error) -> String {
+    let mut source = std::error::Error::source(error);
+    let mut text = format!(
+        "{error} {error:?} {} {:?} {:?} {:?}",
+        error.message(),
+        error.details(),
+        error.state_line(),
+        error.hint_line()
+    );
+    while let Some(cause) = source {
+        text.push_str(&format!(" {cause} {cause:?}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[test]
+fn nothing_of_our_own_environment_reaches_a_client_program() {
+    let site = Site::new();
+    let database =
+        Database::resolve(&source(&format!("host={} user=postgres", site.dir()))).unwrap();
+    let output = database.call(Path::new("/usr/bin/env")).run().unwrap();
+    let text = output.text();
+    let variables: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
+    let named: Vec<&str> =
+        variables.keys().filter(|name| name.starts_with("PG")).copied().collect();
+    assert_eq!(
+        named,
+        [
+            "PGAPPNAME",
+            "PGCONNECT_TIMEOUT",
+            "PGDATABASE",
+            "PGHOST",
+            "PGPASSFILE",
+            "PGPORT",
+            "PGSSLCERT",
+            "PGSSLKEY",
+            "PGSSLMODE",
+            "PGSSLROOTCERT",
+            "PGUSER"
+        ]
+    );
+}
