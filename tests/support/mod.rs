@@ -1,4 +1,5 @@
 //! What the integration tests share: a private PostgreSQL, a throw-away root.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod machine;
 pub mod postgres;
