@@ -332,6 +332,47 @@ fn windows_line_ends_and_a_byte_order_mark_are_read() {
     assert_eq!(config.policy.retention.days, Some(5));
 }
 
+#[test]
+fn the_configuration_that_we_ship_has_no_warnings() {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Root::new();
+    root.write(PACKAGER, fs::read(base.join("packaging/upgrade.conf")).unwrap());
+    root.write(OPERATOR, fs::read(base.join("etc/openwatch/upgrade.conf")).unwrap());
+    let shipped = answer(&root);
+    assert!(!shipped.contains("warning:") && !shipped.contains("openwatch: "), "{shipped}");
+}
+
+/// The lines of the shipped file with `#key = value` made real.
+fn uncommented(text: &str) -> String {
+    text.lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_shipped_operator_file_shows_every_key_with_its_default() {
+    let text = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/openwatch/upgrade.conf"),
+    )
+    .unwrap();
+    let root = Root::new();
+    let defaults = answer(&root);
+    root.write(OPERATOR, uncommented(&text));
+    let shown: String = answer(&root)
+        .lines()
+        .filter(|line| !line.starts_with("notify."))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(shown, defaults);
+    for key in KEYS.iter().filter(|key| key.half == Half::Operator) {
+        let start = format!("#{} =", key.name);
+        assert!(text.lines().any(|line| line.starts_with(&start)), "{key} is not shown");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
