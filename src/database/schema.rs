@@ -25,7 +25,13 @@ const TABLES: &str = "select 1 from pg_class c join pg_namespace n on n.oid = c.
 impl Session {
     /// Opens a transaction that can write nothing and sees one state of the database.
     pub fn begin_looking(&mut self) -> Result<(), SqlError> {
-        self.run("start transaction isolation level repeatable read, read only")
+        // Limits that the role has for its daily work could end even a look.
+        self.run(
+            "start transaction isolation level repeatable read, read only;\
+             set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;\
+             select set_config('transaction_timeout', '0', true) \
+             where current_setting('transaction_timeout', true) is not null",
+        )
     }
 
     /// Ends a transaction that only looked.

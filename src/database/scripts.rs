@@ -80,9 +80,10 @@ impl Limits {
 impl Session {
     /// Opens a transaction for files and takes its id.
     pub fn begin_script(&mut self, limits: &Limits) -> Result<Mark, SqlError> {
-        // The role's own default may be read-only or serializable.
+        // The role's own default may be read-only or serializable. The settings come second: they
+        // would take the snapshot that `begin isolation level` must precede.
         let transaction = self.single(&format!(
-            "{}begin isolation level read committed, read write;select txid_current()",
+            "begin isolation level read committed, read write;{}select txid_current()",
             limits.reset
         ))?;
         Ok(Mark { transaction: transaction.unwrap_or_default() })

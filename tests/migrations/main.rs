@@ -1,0 +1,148 @@
+//! Migrations against a real PostgreSQL: looked at, applied, and everything that goes wrong.
+
+#![allow(unreachable_pub, reason = "the shared support module is public to every test binary")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod applying;
+mod input;
+mod lock;
+mod looking;
+mod outside;
+mod trouble;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use openwatch::config::{Format, MigrationsSpec};
+use openwatch::database::{Database, DatabaseLock, Session, Source};
+use openwatch::migrations::{self, Applied, Comparison, Failure, How, Migration};
+use openwatch::progress::Progress;
+use support::postgres::Server;
+
+/// The server that the tests of this binary share while any of them runs.
+static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+fn shared() -> Arc<Server> {
+    let mut slot = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    slot.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(Server::start());
+        *slot = Arc::downgrade(&server);
+        server
+    })
+}
+
+/// A database of its own and a directory of shipped migrations.
+struct Bench {
+    server: Arc<Server>,
+    dir: tempfile::TempDir,
+    dbname: String,
+    conninfo: String,
+    lock_timeout: Duration,
+    notes: Notes,
+}
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn all(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+}
+
+impl Progress for Notes {
+    fn step(&self, text: &str) {
+        self.note(text);
+    }
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+    fn warn(&self, text: &str) {
+        self.note(text);
+    }
+    fn alive(&self, _: &str, _: u64, _: Option<u64>) {}
+}
+
+impl Bench {
+    fn new(dbname: &str) -> Self {
+        Self::on(shared(), dbname)
+    }
+
+    fn on(server: Arc<Server>, dbname: &str) -> Self {
+        let conninfo = server.database(dbname);
+        Self {
+            conninfo,
+            server,
+            dir: tempfile::tempdir().unwrap(),
+            dbname: dbname.into(),
+            lock_timeout: Duration::from_secs(20),
+            notes: Notes::default(),
+        }
+    }
+
+    /// Puts files into the directory of shipped migrations.
+    fn ship(&self, files: &[(&str, &str)]) -> &Self {
+        for (name, text) in files {
+            std::fs::write(self.dir.path().join(name), text).unwrap();
+        }
+        self
+    }
+
+    fn spec(&self) -> MigrationsSpec {
+        MigrationsSpec { format: Format::Plain, dir: self.dir.path().into() }
+    }
+
+    fn shipped(&self) -> Vec<Migration> {
+        migrations::load(&self.spec()).unwrap()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn database(&self) -> Database {
+        let conninfo = Some(self.conninfo.clone());
+        Database::resolve(&Source { name: "main".into(), conninfo, ..Source::default() }).unwrap()
+    }
+
+    fn session(&self) -> Session {
+        self.database().connect().unwrap()
+    }
+
+    fn look(&self) -> Comparison {
+        migrations::look(&mut self.session(), &self.shipped()).unwrap()
+    }
+
+    fn apply(&self) -> Result<Applied, Failure> {
+        self.apply_as("2.0.0")
+    }
+
+    fn apply_as(&self, product_version: &str) -> Result<Applied, Failure> {
+        let database = self.database();
+        let mut lock = DatabaseLock::acquire(&database, "test", Duration::from_secs(30)).unwrap();
+        let how = How {
+            lock_timeout: self.lock_timeout,
+            reconnect_within: Duration::from_secs(20),
+            restore_point: Some("20261120T131502Z-1.0".into()),
+            product_version: product_version.into(),
+            lock: &mut lock,
+        };
+        migrations::apply(&database, &self.shipped(), how, &self.notes)
+    }
+
+    fn psql(&self, sql: &str) -> String {
+        self.server.psql(&self.dbname, sql)
+    }
+
+    fn dump(&self) -> String {
+        self.server.dump(&self.dbname)
+    }
+
+    /// The versions in the history table, with their state.
+    fn history(&self) -> String {
+        self.psql("select string_agg(version || ' ' || state, ', ' order by version) from openwatch_schema_history")
+    }
+}
