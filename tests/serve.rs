@@ -4,7 +4,9 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -511,4 +513,167 @@ fn samples_of_the_last_day_cannot_be_pruned() {
         .unwrap();
     assert!(!psql.status.success());
     assert!(String::from_utf8_lossy(&psql.stderr).contains("never removed"));
+}
+
+/// A root with the files of an installed package that ships the first `count` migrations.
+fn install(machine: &Machine, version: &str, count: usize) {
+    let layout = machine.layout();
+    let dir = layout.migrations_dir();
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    for migration in shipped(count) {
+        std::fs::copy(&migration.file, dir.join(migration.file.file_name().unwrap())).unwrap();
+    }
+    machine.write(&layout.version_file(), version);
+    machine.write(
+        &layout.packager_conf(),
+        &format!(
+            "[app]\nservices = [\"openwatch.service\"]\n[[database]]\nname = \"main\"\nurl_env = \"OPENWATCH_DATABASE_DSN\"\n\
+             migrations = {{ format = \"plain\", dir = \"{}\" }}\n",
+            dir.display()
+        ),
+    );
+    let backups = machine.root.path().join("backups");
+    machine.write(
+        &layout.operator_conf(),
+        &format!("backup_dir = \"{}\"\ndatabase_wait = \"1s\"\n", backups.display()),
+    );
+    machine.write(
+        &layout.secrets(),
+        &format!(
+            "OPENWATCH_DATABASE_DSN=\"{} password=hunter2\"\nOPENWATCH_LISTEN=127.0.0.1:0\n",
+            machine.server.conninfo("openwatch")
+        ),
+    );
+}
+
+/// Prepares the program on that root.
+fn program(machine: &Machine, verb: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openwatch"));
+    command.arg("--root").arg(machine.root.path()).args(verb).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end; the planted password must not appear.
+fn ended(machine: &Machine, verb: &[&str]) -> (Option<i32>, String) {
+    let output = program(machine, verb).output().unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(!told.contains("hunter2"), "{told}");
+    (output.status.code(), told)
+}
+
+/// The program as systemd starts it: told of readiness through a socket.
+struct Daemon {
+    child: Child,
+    notified: UnixDatagram,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn start(machine: &Machine) -> Self {
+        let socket = machine.root.path().join("notify");
+        let _ = std::fs::remove_file(&socket);
+        let notified = UnixDatagram::bind(&socket).unwrap();
+        notified.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let log = machine.root.path().join("log");
+        let child = program(machine, &["serve"])
+            .env("NOTIFY_SOCKET", &socket)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, notified, log }
+    }
+
+    fn notice(&self) -> String {
+        let mut bytes = [0; 512];
+        let length = self.notified.recv(&mut bytes).unwrap_or_else(|error| {
+            panic!("{error}: {}", std::fs::read_to_string(&self.log).unwrap())
+        });
+        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
+    }
+
+    fn url(&self, path: &str) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        let address = log.split_once("http://").unwrap().1.split_whitespace().next().unwrap();
+        format!("http://{address}{path}")
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        let answer =
+            openwatch::system::http::get(&self.url(path), Duration::from_secs(30)).unwrap();
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_program_is_migrated_by_itself_told_to_systemd_and_ended_by_a_signal() {
+    let machine = Machine::new(0);
+    install(&machine, "1.0.0", 5);
+    assert_eq!(ended(&machine, &["serve"]).0, Some(11), "the database is empty");
+    let (code, told) = ended(&machine, &["migrate"]);
+    assert_eq!(code, Some(0), "{told}");
+
+    let mut daemon = Daemon::start(&machine);
+    assert_eq!(daemon.notice(), "READY=1");
+    let (status, ready) = daemon.get("/readyz");
+    assert_eq!(
+        (status, &ready["version"], &ready["schema"]),
+        (200, &json!("1.0.0"), &json!("0005"))
+    );
+    let (status, upgrade) = daemon.get("/api/v1/upgrade");
+    assert_eq!((status, &upgrade["databases"][0]["state"]), (200, &json!("current")));
+    assert!(!upgrade.to_string().contains("hunter2"));
+    wait_for("the first sample", || machine.sql("select count(*) from health_samples") == "1");
+    // Settings are read at start; a reload is no reason to end.
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    assert_eq!(daemon.get("/healthz").1["pid"], daemon.child.id());
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(daemon.notice(), "STOPPING=1");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    assert!(!std::fs::read_to_string(&daemon.log).unwrap().contains("hunter2"));
+
+    // The next version refuses the old schema, and serves once it is migrated.
+    install(&machine, "2.0.0", ALL);
+    let (code, told) = ended(&machine, &["serve"]);
+    assert_eq!(code, Some(11), "{told}");
+    assert!(told.contains("2 migrations are pending: 0006_report_duration"), "{told}");
+    let (code, told) = ended(&machine, &["migrate"]);
+    assert_eq!(code, Some(0), "{told}");
+    let daemon = Daemon::start(&machine);
+    assert_eq!(daemon.notice(), "READY=1");
+    assert_eq!(daemon.get("/readyz").1["schema"], "0007");
+    assert_eq!(machine.sql("select count(*) from host_connection_profile"), "1");
+}
+
+#[test]
+fn the_exit_status_tells_the_unit_whether_starting_again_can_help() {
+    let machine = Machine::new(5);
+    install(&machine, "1.0.0", 5);
+    machine.server.down();
+    let (code, told) = ended(&machine, &["serve"]);
+    assert_eq!(code, Some(4), "{told}");
+    machine.server.up();
+
+    let secrets = std::fs::read_to_string(machine.layout().secrets()).unwrap();
+    let nonsense = secrets.replace("127.0.0.1:0", "somewhere");
+    std::fs::write(machine.layout().secrets(), nonsense).unwrap();
+    let (code, told) = ended(&machine, &["serve"]);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("OPENWATCH_LISTEN is not an address with a port: somewhere"), "{told}");
+
+    std::fs::write(machine.layout().secrets(), "").unwrap();
+    assert_eq!(ended(&machine, &["serve"]).0, Some(3));
 }

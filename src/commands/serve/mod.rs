@@ -122,7 +122,7 @@ fn wait_for_schema(service: &Service, wait: Duration) -> Result<Wait> {
     let mut told = false;
     while !service.asked_to_stop() {
         match service.store.compare() {
-            Ok(comparison) => return exactly_right(&comparison).map(|()| Wait::Ready),
+            Ok(comparison) => return exactly_right(service, &comparison).map(|()| Wait::Ready),
             Err(error) if error.outcome() == Outcome::Unreachable && !deadline.passed() => {
                 if !told {
                     service.progress.warn(&format!("{}; waiting for it", error.message()));
@@ -144,7 +144,7 @@ fn wait_for_schema(service: &Service, wait: Duration) -> Result<Wait> {
     Ok(Wait::Stopped)
 }
 
-fn exactly_right(comparison: &Comparison) -> Result<()> {
+fn exactly_right(service: &Service, comparison: &Comparison) -> Result<()> {
     if let Some(refusal) = comparison.refusal(Outcome::Mismatch) {
         return Err(refusal.state("the service was not started"));
     }
@@ -157,9 +157,13 @@ fn exactly_right(comparison: &Comparison) -> Result<()> {
         | State::Missing
         | State::Unknown => {
             let what = store::wrong(comparison);
+            let command = match service.layout.app() {
+                "openwatch" => "openwatch upgrade".to_owned(),
+                app => format!("openwatch --app {app} upgrade"),
+            };
             Err(Error::new(Outcome::Mismatch, format!("the schema is not the one needed: {what}"))
                 .state("the service was not started")
-                .hint("Run `openwatch upgrade`."))
+                .hint(format!("Run `{command}`.")))
         }
     }
 }
