@@ -374,7 +374,7 @@ fn the_shipped_operator_file_shows_every_key_with_its_default() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn no_bytes_in_any_file_make_it_panic(
