@@ -264,15 +264,12 @@ pub(super) fn report(described: &str, mut attempts: Vec<Attempt>, advice: &Advic
     if let Why::Here(inner) = &first.why {
         error = inner.details().iter().fold(error, |error, detail| error.detail(detail.clone()));
     }
-    match hint(&first.why, &first.place, advice) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+    error.hint(hint(&first.why, &first.place, advice))
 }
 
-fn hint(why: &Why, place: &str, advice: &Advice<'_>) -> Option<String> {
+fn hint(why: &Why, place: &str, advice: &Advice<'_>) -> String {
     let database = advice.database;
-    Some(match why {
+    match why {
         Why::Away(_) => format!("Look for the server at {place} with `pg_isready`."),
         Why::Full(_) => "End sessions, or raise `max_connections` of the server.".into(),
         Why::Unwanted(_) => "Correct `target_session_attrs`, or the list of hosts.".into(),
@@ -283,7 +280,10 @@ fn hint(why: &Why, place: &str, advice: &Advice<'_>) -> Option<String> {
             "Let the system user {} into the socket directory, or set `user` of database {database}.",
             advice.login
         ),
-        Why::Here(error) => return error.hint_line().map(str::to_owned),
+        Why::Here(error) => match error.hint_line() {
+            Some(hint) => hint.to_owned(),
+            None => format!("Correct the connection of database {database}."),
+        },
         Why::NoPassword => format!(
             "Set `PGPASSWORD`, or a password in the connection of database {database}; for peer \
              authentication set `user`."
@@ -320,7 +320,7 @@ fn hint(why: &Why, place: &str, advice: &Advice<'_>) -> Option<String> {
             },
             _ => format!("Correct the connection of database {database}."),
         },
-    })
+    }
 }
 
 fn tls_hint(text: &str) -> &'static str {

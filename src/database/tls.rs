@@ -103,7 +103,9 @@ fn roots(ssl: &Ssl, provider: &Arc<CryptoProvider>) -> Result<Option<Roots>> {
             let builder =
                 WebPkiServerVerifier::builder_with_provider(store.clone().into(), provider.clone());
             Some(builder.with_crls(revoked).build().map_err(|error| {
-                Error::config("cannot use the revocation list of sslcrl").source(error)
+                Error::config("cannot use the revocation list of sslcrl")
+                    .hint("Issue it as version 2, with a CRL number (`crlnumber` in openssl.cnf).")
+                    .source(error)
             })?)
         }
         (true, _) | (false, true) => None,

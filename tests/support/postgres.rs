@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Server {
     dir: tempfile::TempDir,
     bin: PathBuf,
+    port: u16,
     /// Major version of the server.
     pub major: u32,
 }
@@ -45,7 +46,9 @@ impl Server {
     /// Starts a server from this `bin` directory.
     pub fn start_with(major: u32, bin: &Path, conf: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("ow-pg-").tempdir_in("/tmp").unwrap();
-        let server = Self { dir, bin: bin.to_owned(), major };
+        let port = conf.lines().find_map(|line| line.strip_prefix("port = "));
+        let port = port.map_or(5432, |port| port.parse().unwrap());
+        let server = Self { dir, bin: bin.to_owned(), port, major };
         // initdb refuses root; the socket directory must be reachable for the server's user.
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(server.dir.path()));
@@ -116,7 +119,8 @@ impl Server {
 
     /// Returns a keyword connection string for a database of this server.
     pub fn conninfo(&self, dbname: &str) -> String {
-        format!("host={} dbname={dbname} user=postgres", self.socket().display())
+        let port = self.port;
+        format!("host={} port={port} dbname={dbname} user=postgres", self.socket().display())
     }
 
     /// Makes a database and returns its connection string.
@@ -138,6 +142,7 @@ impl Server {
         command
             .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
             .arg(self.socket())
+            .args(["-p", &self.port.to_string()])
             .arg("-d")
             .arg(dbname)
             .stdin(Stdio::null());
@@ -149,6 +154,7 @@ impl Server {
         let output = Command::new(self.bin.join("pg_dump"))
             .args(["-U", "postgres", "-h"])
             .arg(self.socket())
+            .args(["-p", &self.port.to_string()])
             .arg(dbname)
             .output()
             .unwrap();
