@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use openwatch::database::{Database, Source};
@@ -210,6 +210,8 @@ fn a_server_that_is_away_is_unreachable() {
         error.message(),
         format!("cannot connect to database postgres at {dir}: there is no such socket")
     );
+    let hint = format!("Start the server, or look for it with `pg_isready -h {dir} -p 5432`.");
+    assert_eq!(error.hint_line(), Some(hint.as_str()));
     // A port that nobody listens on.
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
@@ -224,6 +226,23 @@ fn a_server_that_is_away_is_unreachable() {
     assert_eq!(error.details().len(), 1, "{error:?}");
     site.server.up();
     assert!(Database::resolve(&source(&text)).unwrap().connect().is_ok());
+}
+
+#[test]
+fn a_server_that_is_not_ready_yet_is_away() {
+    let server = Server::start_configured("hot_standby = off");
+    let mark = Path::new(&server.psql("postgres", "show data_directory")).join("standby.signal");
+    server.down();
+    std::fs::write(&mark, "").unwrap();
+    if is_root() {
+        let owner = std::fs::metadata(mark.parent().unwrap()).unwrap();
+        std::os::unix::fs::chown(&mark, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+    server.up();
+    let text = format!("host={} user=postgres", server.socket().display());
+    let error = refusal(&source(&text));
+    assert_eq!(error.outcome(), Outcome::Unreachable, "{error:?}");
+    assert!(error.message().contains("the database system is"), "{error:?}");
 }
 
 #[test]

@@ -9,11 +9,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
-use rustix::thread as kernel;
 
 use crate::error::{Error, Result};
 use crate::system::identity::Identity;
 
+use super::impersonate;
 use super::refusal::{Attempt, Why};
 use super::settings::{Endpoint, Host, Settings, SslMode, Wanted};
 use super::tls;
@@ -52,11 +52,10 @@ pub(super) fn connect(plan: &Plan<'_>) -> std::result::Result<(Client, Endpoint)
     for wanted in rounds {
         failed.clear();
         for endpoint in plan.endpoints() {
-            let place = endpoint.to_string();
             let addresses = match addresses(&endpoint, plan.settings.timeout) {
                 Ok(addresses) => addresses,
                 Err(why) => {
-                    failed.push(Attempt { place, why });
+                    failed.push(Attempt { place: endpoint.to_string(), at: endpoint, why });
                     continue;
                 }
             };
@@ -118,6 +117,7 @@ impl Plan<'_> {
         }
         let both = tries.len() > 1;
         failed.extend(tries.into_iter().map(|(way, why)| Attempt {
+            at: at.clone(),
             place: match (both, way) {
                 (false, _) => at.to_string(),
                 (true, Encryption::Never) => format!("{at} in clear"),
@@ -145,13 +145,14 @@ impl Plan<'_> {
                     Host::Name(name, _) => Some(name.as_str()),
                     Host::Address(_) | Host::Socket(_) | Host::DefaultSocket => None,
                 };
-                Some(tls::connector(&self.settings.ssl, host).map_err(Why::Here)?)
+                let files = || tls::connector(&self.settings.ssl, host);
+                Some(impersonate::with_rights_of(self.identity, files).map_err(Why::Here)?)
             }
         };
         let identity = self.identity.cloned();
         let work = move || {
             if let Some(identity) = &identity {
-                become_user(identity).map_err(Why::Here)?;
+                impersonate::become_user(identity).map_err(Why::Here)?;
             }
             let mut client = match encryption {
                 Some(tls) => config.connect(tls),
@@ -291,33 +292,6 @@ fn within<T: Send + 'static>(
             Why::Strange("the attempt to connect ended unexpectedly".into())
         }
     })
-}
-
-/// Makes the calling thread, and only it, act as a system user.
-///
-/// The server's peer authentication sees the effective user of the thread that connects. The real
-/// and the saved user stay root, so that processes of that user may not send this one signals.
-fn become_user(identity: &Identity) -> Result<()> {
-    if rustix::process::geteuid().as_raw() == identity.uid {
-        return Ok(());
-    }
-    let failed = |error: rustix::io::Errno| {
-        Error::config(format!("cannot act as system user {}", identity.name))
-            .hint("Run the same command as root.")
-            .source(error)
-    };
-    let group = nix::unistd::Gid::from_raw(identity.gid);
-    let name = std::ffi::CString::new(identity.name.as_str()).unwrap_or_default();
-    let groups: Vec<rustix::process::Gid> = nix::unistd::getgrouplist(&name, group)
-        .unwrap_or_else(|_| vec![group])
-        .into_iter()
-        .map(|group| rustix::process::Gid::from_raw(group.as_raw()))
-        .collect();
-    kernel::set_thread_groups(&groups).map_err(failed)?;
-    let group = rustix::process::Gid::from_raw(identity.gid);
-    kernel::set_thread_res_gid(None, group, None).map_err(failed)?;
-    let user = rustix::process::Uid::from_raw(identity.uid);
-    kernel::set_thread_res_uid(None, user, None).map_err(failed)
 }
 
 /// Checks `requirepeer`: whoever made the socket runs the server.

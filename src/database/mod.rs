@@ -10,6 +10,7 @@ mod conninfo;
 pub mod dump;
 pub mod facts;
 mod handover;
+mod impersonate;
 mod keywords;
 mod lent;
 mod lock;
@@ -121,8 +122,12 @@ impl Database {
             Some(user) => (user.name.clone(), Some(user.home.clone())),
             None => own_login(own, &source.environment),
         };
-        let parameters = gather(source, home.as_deref())?;
-        let settings = settings::of(&parameters, home.as_deref(), &login)?;
+        let identity = user.filter(|user| user.uid != own);
+        let (parameters, settings) = impersonate::with_rights_of(identity.as_ref(), || {
+            let parameters = gather(source, home.as_deref())?;
+            let settings = settings::of(&parameters, home.as_deref(), &login)?;
+            Ok((parameters, settings))
+        })?;
         if settings.user.is_empty() {
             return Err(Error::config(format!(
                 "database {} has no role to connect as",
@@ -135,7 +140,7 @@ impl Database {
             parameters,
             settings,
             login,
-            identity: user.filter(|user| user.uid != own),
+            identity,
             chosen: Arc::default(),
         })
     }
@@ -242,10 +247,12 @@ impl Database {
             dbname: self.dbname(),
             user: &self.settings.user,
         };
-        match passfile::look_up(path, &wanted) {
-            Found::Password(password) => (Some(password), None),
-            Found::Nothing => (None, None),
-            Found::Ignored(why) => (None, Some(why)),
+        let look = || Ok(passfile::look_up(path, &wanted));
+        match impersonate::with_rights_of(self.identity.as_ref(), look) {
+            Ok(Found::Password(password)) => (Some(password), None),
+            Ok(Found::Nothing) => (None, None),
+            Ok(Found::Ignored(why)) => (None, Some(why)),
+            Err(error) => (None, Some(error.message())),
         }
     }
 

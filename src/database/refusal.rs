@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 
 use super::keywords::Parameters;
+use super::settings::Endpoint;
 
 /// What stood against one attempt.
 #[derive(Debug)]
@@ -209,7 +210,9 @@ fn causes(error: &postgres::Error) -> String {
 /// One attempt that failed, and at which server.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// The server, as it is told.
+    /// The server.
+    pub(super) at: Endpoint,
+    /// How it was tried, as it is told.
     pub(super) place: String,
     /// What stood against it.
     pub(super) why: Why,
@@ -264,13 +267,15 @@ pub(super) fn report(described: &str, mut attempts: Vec<Attempt>, advice: &Advic
     if let Why::Here(inner) = &first.why {
         error = inner.details().iter().fold(error, |error, detail| error.detail(detail.clone()));
     }
-    error.hint(hint(&first.why, &first.place, advice))
+    error.hint(hint(first, advice))
 }
 
-fn hint(why: &Why, place: &str, advice: &Advice<'_>) -> String {
-    let database = advice.database;
-    match why {
-        Why::Away(_) => format!("Look for the server at {place} with `pg_isready`."),
+fn hint(attempt: &Attempt, advice: &Advice<'_>) -> String {
+    let (database, place) = (advice.database, &attempt.place);
+    match &attempt.why {
+        Why::Away(_) => {
+            format!("Start the server, or look for it with `{}`.", attempt.at.question())
+        }
         Why::Full(_) => "End sessions, or raise `max_connections` of the server.".into(),
         Why::Unwanted(_) => "Correct `target_session_attrs`, or the list of hosts.".into(),
         Why::UnknownHost(_) => {

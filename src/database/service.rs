@@ -39,7 +39,7 @@ pub(super) fn fill(parameters: &mut Parameters, name: &str, places: &Places<'_>)
     };
     files.extend(system.iter().map(|dir| (Path::new(dir).join("pg_service.conf"), false)));
     for (file, required) in &files {
-        let text = match fs::read_text(file, LIMIT) {
+        let text = match read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !required => continue,
             Err(error) => {
@@ -59,6 +59,14 @@ pub(super) fn fill(parameters: &mut Parameters, name: &str, places: &Places<'_>)
             "Add a section `[{name}]` to `{}`.",
             looked.first().map_or("pg_service.conf", String::as_str)
         )))
+}
+
+/// Reads a plain file; anything else could hold us for ever.
+fn read(file: &Path) -> io::Result<String> {
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a plain file"));
+    }
+    fs::read_text(file, LIMIT)
 }
 
 /// Reads one file; true when it has the service.

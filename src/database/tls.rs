@@ -114,7 +114,12 @@ fn roots(ssl: &Ssl, provider: &Arc<CryptoProvider>) -> Result<Option<Roots>> {
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
-    fs::read_limited(path, LIMIT).map_err(|error| {
+    let plain = std::fs::metadata(path).and_then(|found| match found.is_file() {
+        true => fs::read_limited(path, LIMIT),
+        // A pipe could hold us for ever.
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a plain file")),
+    });
+    plain.map_err(|error| {
         Error::config(format!("cannot read {what} file {}", path.display()))
             .hint(format!("Check `ls -l {}`.", path.display()))
             .source(error)

@@ -122,11 +122,14 @@ impl Machine {
     }
 }
 
-/// Returns the variables that connection strings may use: `PG*` of the process, then `secrets.env`.
+/// Returns the variables that connections may use: `PG*` and `HOME` of the process, then
+/// `secrets.env`.
 fn environment(layout: &Layout, progress: &dyn Progress) -> Result<BTreeMap<String, String>> {
     let mut all: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(key, _)| key.starts_with("PG") || key.ends_with("_DSN") || key.ends_with("_URL"))
+        .filter(|(key, _)| {
+            key.starts_with("PG") || key == "HOME" || key.ends_with("_DSN") || key.ends_with("_URL")
+        })
         .collect();
     let secrets = secrets::load(&layout.secrets())?;
     for warning in &secrets.warnings {
