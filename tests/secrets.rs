@@ -159,6 +159,13 @@ fn env_file() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
+fn a_comment_continued_over_several_lines_is_warned_about() {
+    let secrets = read(b"#\\\n\\\nA=\n").unwrap();
+    assert!(secrets.warnings[0].contains("systemd before 254"), "{:?}", secrets.warnings);
+    assert!(read(b"#\\\n\nA=\n").unwrap().warnings.is_empty());
+}
+
+#[test]
 fn random_files_are_read_as_systemd_reads_them() {
     let Some(systemd) = Systemd::here() else { return };
     let old = systemd.version < 254;

@@ -34,6 +34,15 @@ pub(super) struct Parsed {
     pub(super) oddities: Vec<(usize, Oddity)>,
 }
 
+/// What a backslash at the end of a comment does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comments {
+    /// Nothing, as since systemd 254.
+    EndWithTheLine,
+    /// The comment goes on in the next line, as before systemd 254.
+    Continue,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     BeforeName,
@@ -57,8 +66,8 @@ const fn is_space(byte: u8) -> bool {
 }
 
 /// Reads a whole file; the caller has refused NUL bytes, as systemd does.
-pub(super) fn parse(bytes: &[u8]) -> Parsed {
-    let mut reader = Reader::default();
+pub(super) fn parse(bytes: &[u8], comments: Comments) -> Parsed {
+    let mut reader = Reader::new(comments);
     for byte in bytes {
         reader.state = reader.step(*byte);
         reader.here += usize::from(*byte == b'\n');
@@ -68,6 +77,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
 }
 
 struct Reader {
+    comments: Comments,
     state: State,
     /// Line of the current byte, less one.
     here: usize,
@@ -80,9 +90,10 @@ struct Reader {
     parsed: Parsed,
 }
 
-impl Default for Reader {
-    fn default() -> Self {
+impl Reader {
+    fn new(comments: Comments) -> Self {
         Self {
+            comments,
             state: State::BeforeName,
             here: 0,
             line: 0,
@@ -92,9 +103,7 @@ impl Default for Reader {
             parsed: Parsed::default(),
         }
     }
-}
 
-impl Reader {
     /// Takes one byte and returns the state behind it.
     fn step(&mut self, byte: u8) -> State {
         match self.state {
@@ -127,7 +136,9 @@ impl Reader {
             State::Comment if byte == b'\\' => State::EscapeInComment,
             State::Comment if is_line_end(byte) => State::BeforeName,
             State::Comment => State::Comment,
-            State::EscapeInComment if is_line_end(byte) => {
+            State::EscapeInComment
+                if is_line_end(byte) && self.comments == Comments::EndWithTheLine =>
+            {
                 self.parsed.oddities.push((self.here + 1, Oddity::ContinuedComment));
                 State::BeforeName
             }

@@ -10,7 +10,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::env_file::{self, Assignment, Oddity};
+use super::env_file::{self, Assignment, Comments, Oddity};
 use crate::error::{Error, Result};
 use crate::system::fs::open_file;
 
@@ -73,10 +73,12 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Secrets> {
         let line = 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
         return Err(refused(path, line, "this line has a NUL byte".to_owned()));
     }
-    let parsed = env_file::parse(bytes);
+    let parsed = env_file::parse(bytes, Comments::EndWithTheLine);
+    let older = env_file::parse(bytes, Comments::Continue);
+    let same = older.assignments == parsed.assignments;
     let mut notes: Vec<(usize, String)> = Vec::new();
     for (line, oddity) in parsed.oddities {
-        notes.extend(told(oddity, line, &parsed.assignments).map(|text| (line, text.to_owned())));
+        notes.extend(told(oddity, same).map(|text| (line, text.to_owned())));
     }
     let mut secrets = Secrets::default();
     for Assignment { line, name, value } in parsed.assignments {
@@ -115,17 +117,16 @@ pub fn name_is_valid(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn told(oddity: Oddity, line: usize, assignments: &[Assignment]) -> Option<&'static str> {
+/// `same` says that systemd before 254 finds the same variables.
+fn told(oddity: Oddity, same: bool) -> Option<&'static str> {
     match oddity {
         Oddity::NoAssignment => Some("ignored, as by systemd: there is no `=` in this line"),
         Oddity::OpenQuote => {
             Some("a quote is never closed; the value goes on to the end of the file")
         }
-        // Only a variable in the next line makes a difference.
+        Oddity::ContinuedComment if same => None,
         Oddity::ContinuedComment => {
-            assignments.iter().any(|assignment| assignment.line == line + 1).then_some(
-                "the comment ends with a backslash: systemd before 254 ignores the next line",
-            )
+            Some("the comment ends with a backslash: systemd before 254 ignores the next line")
         }
     }
 }
