@@ -179,7 +179,7 @@ async fn serve(service: Arc<Service>, listener: TcpListener) -> Result<()> {
     tell_systemd(&service, &[sd_notify::NotifyState::Ready]);
     // A request that hangs is cut off; graceful shutdown alone would wait for it for ever.
     let late = async {
-        stopped(Arc::clone(&service)).await;
+        asked_to_stop(&service).await;
         tokio::time::sleep(LAST_WORDS).await;
     };
     let server = std::pin::pin!(std::future::IntoFuture::into_future(server));
@@ -207,11 +207,15 @@ async fn first_of<T>(
     .await
 }
 
-async fn stopped(service: Arc<Service>) {
+async fn asked_to_stop(service: &Service) {
     // Signals are only noted by their one door, so they are looked for.
     while !service.asked_to_stop() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+async fn stopped(service: Arc<Service>) {
+    asked_to_stop(&service).await;
     tell_systemd(&service, &[sd_notify::NotifyState::Stopping]);
 }
 
