@@ -96,6 +96,12 @@ impl TestMachine {
         Self::empty(server, databases).with_unit("openwatch.service", "active")
     }
 
+    /// Returns another host with the same application on the same databases.
+    pub fn beside(other: &Self) -> Self {
+        Self::empty(Arc::clone(&other.server), other.databases.clone())
+            .with_unit("openwatch.service", "active")
+    }
+
     fn empty(server: Arc<Server>, databases: Vec<(String, String)>) -> Self {
         let dir = tempfile::Builder::new().prefix("ow-machine-").tempdir_in("/tmp").unwrap();
         let machine = Self {
@@ -236,6 +242,21 @@ impl TestMachine {
     /// Adds a line to the operator's file.
     pub fn operator(mut self, line: &str) -> Self {
         self.operator = format!("{line}\n{}", self.operator);
+        self.write_configuration();
+        self
+    }
+
+    /// Takes the operator's lines that begin with this away.
+    pub fn operator_without(mut self, start: &str) -> Self {
+        let kept: Vec<&str> = self.operator.lines().filter(|l| !l.starts_with(start)).collect();
+        self.operator = kept.join("\n") + "\n";
+        self.write_configuration();
+        self
+    }
+
+    /// Adds a table at the end of the operator's file.
+    pub fn operator_end(mut self, text: &str) -> Self {
+        self.operator = format!("{}{text}\n", self.operator);
         self.write_configuration();
         self
     }
