@@ -226,13 +226,16 @@ fn a_failing_migration_leaves_the_data_as_before_and_the_gate_closed() {
     assert_eq!(
         message.state,
         format!(
-            "database {} is as before, at schema 0002; restore point {point} is intact; \
+            "{} is as before, at schema 0002; restore point {point} is intact; \
              openwatch.service is stopped; the gate stays closed until program 2.0.0-1 and schema \
              agree",
-            machine.dbname()
+            machine.described("main")
         )
     );
-    assert!(message.hint.starts_with("Mend the cause and run `openwatch upgrade`"), "{message:#?}");
+    assert!(
+        message.hint.starts_with("Mend the cause and run `openwatch upgrade --retry`"),
+        "{message:#?}"
+    );
     assert!(message.hint.contains("1.0.0-1"), "{message:#?}");
     machine.run(["backup", "verify", &point]).success();
     machine.run(["gate"]).code(10);
@@ -263,10 +266,39 @@ fn a_retry_after_the_fix_starts_what_ran_at_the_first_attempt() {
     machine.forget_calls();
     let machine =
         machine.migration("0004_audit.sql", "CREATE TABLE audit (id bigint PRIMARY KEY);");
-    machine.run(["upgrade"]).success();
+    machine.run(["upgrade", "--retry"]).success();
     assert_eq!(machine.acts(), ["daemon-reload", "start openwatch.service"]);
     assert_eq!(machine.schema(), "0004");
     assert_eq!(machine.points().len(), 2);
+    machine.assert_clean();
+}
+
+#[test]
+fn a_version_that_failed_is_not_tried_again_by_itself() {
+    let machine = TestMachine::new().ship("failing");
+    machine.run(["upgrade"]).code(7);
+    machine.forget_calls();
+    let (data, points) = (machine.data(), machine.points());
+    let message = message(&machine.run(["upgrade"]).code(5));
+    assert_eq!(
+        message.first,
+        "the upgrade to 2.0.0-1 failed before and is not tried again by itself"
+    );
+    assert!(message.detail.contains("migration 0004_audit failed"), "{message:#?}");
+    assert_eq!(message.hint, "Mend the cause, then run `openwatch upgrade --retry`.");
+    assert_eq!((machine.data(), machine.points(), machine.acts()), (data, points, Vec::new()));
+    machine.assert_closed();
+}
+
+#[test]
+fn a_newer_version_is_tried_after_one_that_failed() {
+    let machine = TestMachine::new().ship("failing");
+    machine.run(["upgrade"]).code(7);
+    let machine = machine
+        .version("2.0.1-1")
+        .migration("0004_audit.sql", "CREATE TABLE audit (id bigint PRIMARY KEY);");
+    machine.run(["upgrade"]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
     machine.assert_clean();
 }
 
@@ -291,11 +323,11 @@ fn the_first_database_stays_migrated_when_the_second_fails_and_both_are_told() {
         .ship_for("audit", "failing");
     let before = machine.data();
     let message = message(&machine.run(["upgrade"]).code(7));
-    let (main, audit) = (machine.dbname_of("main"), machine.dbname_of("audit"));
+    let (main, audit) = (machine.described("main"), machine.described("audit"));
     assert!(
         message.state.starts_with(&format!(
-            "database {main} is at the new schema 0004; \
-             database {audit} is as before, at schema 0002; restore point "
+            "{main} is at the new schema 0004; \
+             {audit} is as before, at schema 0002; restore point "
         )),
         "{message:#?}"
     );
@@ -321,33 +353,40 @@ fn both_databases_are_in_one_restore_point() {
 
 // A restore point that cannot be had.
 
-/// Takes the file of a table away, so that everything but a dump still goes well.
-fn without_the_file_of(machine: &TestMachine, table: &str) -> (PathBuf, PathBuf) {
-    let path = machine.sql(&format!("checkpoint; select pg_relation_filepath('{table}')"));
+/// Takes the file with the long values of a new table away: only a dump reads them.
+fn without_long_values(machine: &TestMachine) -> (PathBuf, PathBuf) {
+    let path = machine.sql(
+        "create table letters (body text);
+         insert into letters select string_agg(md5(n::text), '') from generate_series(1, 2000) n;
+         select pg_relation_filepath(reltoastrelid) from pg_class where relname = 'letters'",
+    );
     let path = machine.server().socket().join("data").join(path);
     let aside = path.with_extension("aside");
+    // Down, so that no page of it is left in memory.
+    machine.server().down();
     fs::rename(&path, &aside).unwrap();
+    machine.server().up();
     (path, aside)
 }
 
 #[test]
 fn a_failing_dump_changes_nothing_and_migrates_nothing() {
-    let machine = TestMachine::new();
+    let machine = TestMachine::with_own_server();
     machine.run(["backup", "create"]).success();
     let machine = machine.ship("good");
-    let (before, older) = (machine.data(), machine.points());
-    let (path, aside) = without_the_file_of(&machine, "readings");
+    let older = machine.points();
+    let (path, aside) = without_long_values(&machine);
     let message = message(&machine.run(["upgrade"]).code(6));
     fs::rename(aside, path).unwrap();
     assert!(message.first.contains("pg_dump"), "{message:#?}");
     assert!(message.detail.contains("could not open file"), "{message:#?}");
     assert!(message.state.contains("is as before, at schema 0002"), "{message:#?}");
     assert!(message.state.contains("no restore point was taken"), "{message:#?}");
-    assert_eq!(machine.data(), before);
+    assert_eq!(machine.schema(), "0002");
     assert_eq!(machine.points(), older);
     assert_eq!(machine.leftovers(), [""; 0]);
     machine.assert_closed();
-    machine.run(["upgrade"]).success();
+    machine.run(["upgrade", "--retry"]).success();
     machine.assert_clean();
 }
 
@@ -434,7 +473,8 @@ fn a_schema_ahead_of_the_program_is_refused_by_name() {
     fs::remove_file(machine.migrations("main").join("0003_owner.sql")).unwrap();
     fs::remove_file(machine.migrations("main").join("0004_index_readings.sql")).unwrap();
     let message = message(&machine.run(["upgrade"]).code(5));
-    assert!(message.first.contains("0004"), "{message:#?}");
+    assert!(message.first.contains("0003_owner"), "{message:#?}");
+    assert!(message.detail.contains("0004_index_readings"), "{message:#?}");
     machine.run(["migrate", "--check"]).code(11);
     machine.run(["gate"]).code(11);
 }
@@ -500,10 +540,10 @@ fn an_unhealthy_service_is_stopped_again_and_the_way_back_is_named() {
     assert_eq!(
         message.state,
         format!(
-            "database {} is at the new schema 0004; restore point {point} is intact; \
+            "{} is at the new schema 0004; restore point {point} is intact; \
              openwatch.service is stopped; the gate stays closed until program 2.0.0-1 and schema \
              agree",
-            machine.dbname()
+            machine.described("main")
         )
     );
     assert!(message.hint.contains(&format!("`openwatch restore {point} --yes`")), "{message:#?}");
@@ -511,7 +551,7 @@ fn an_unhealthy_service_is_stopped_again_and_the_way_back_is_named() {
     machine.assert_closed();
     // What was wrong is mended: the same command ends well, without another dump.
     let machine = machine.health("[[health]]\ncommand = [\"/bin/true\"]\n");
-    machine.run(["upgrade"]).success();
+    machine.run(["upgrade", "--retry"]).success();
     assert_eq!(machine.unit("openwatch.service"), "active");
     assert_eq!(machine.points(), [point]);
     machine.assert_clean();

@@ -341,6 +341,11 @@ impl TestMachine {
         &self.databases.iter().find(|(own, _)| own == name).unwrap().1
     }
 
+    /// Returns how messages name a database.
+    pub fn described(&self, name: &str) -> String {
+        format!("database {} at {}", self.dbname_of(name), self.server.socket().display())
+    }
+
     // Acts.
 
     fn copy_migrations(&self, name: &str, set: &str) {
