@@ -111,7 +111,9 @@ fn refuse_pooler(database: &Database, session: &mut Session) -> Result<()> {
     let mut other = database.connect()?;
     for _ in 0..2 {
         // Inside a transaction the other connection keeps its server process.
-        other.run("begin").map_err(|error| failed(&described, error))?;
+        other
+            .run("begin; set local idle_in_transaction_session_timeout = 0")
+            .map_err(|error| failed(&described, error))?;
         let same = ask(&mut other)? == own || ask(session)? != own;
         other.run("rollback").map_err(|error| failed(&described, error))?;
         if same {

@@ -33,7 +33,7 @@ mod differential;
 pub use blockers::Blocker;
 pub use lock::DatabaseLock;
 pub use schema::Ground;
-pub use scripts::{Fate, Limits, Mark, ScriptError};
+pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};
 pub use session::{Param, Row, Session, SqlError, Trouble};
 
 use std::collections::BTreeMap;

@@ -19,6 +19,15 @@ pub struct Mark {
     transaction: String,
 }
 
+/// The server's side of one session; after a restart another one may have the same number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerProcess {
+    /// Process id on the server.
+    pub pid: i32,
+    /// When it began, as the server writes it.
+    since: String,
+}
+
 /// What became of a transaction whose end was not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -132,9 +141,20 @@ impl Session {
         })
     }
 
-    /// Returns whether the server still has a session with this process id.
-    pub fn backend_lives(&mut self, backend: i32) -> Result<bool, SqlError> {
-        let sql = format!("select 1 from pg_stat_activity where pid = {backend}");
+    /// Says which process on the server works for this session.
+    pub fn server_process(&mut self) -> Result<ServerProcess, SqlError> {
+        let sql = "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()";
+        let mut row = self.simple(sql)?.into_iter().next().unwrap_or_default().into_iter();
+        let pid = row.next().flatten().and_then(|pid| pid.parse().ok()).unwrap_or_default();
+        Ok(ServerProcess { pid, since: row.next().flatten().unwrap_or_default() })
+    }
+
+    /// Returns whether the server still has this process.
+    pub fn still_there(&mut self, process: &ServerProcess) -> Result<bool, SqlError> {
+        let ServerProcess { pid, since } = process;
+        let sql = format!(
+            "select 1 from pg_stat_activity where pid = {pid} and backend_start = '{since}'"
+        );
         Ok(self.single(&sql)?.is_some())
     }
 }

@@ -57,6 +57,8 @@ impl SqlError {
             Some("55P04" | "55006") => Trouble::NeedsCommit,
             Some("53200") => Trouble::LockMemory,
             Some("53100") => Trouble::Space,
+            // The server ended the session for idling inside a transaction, or for its length.
+            Some("25P03" | "25P04") => Trouble::ConnectionLost,
             // Administrator, crash and recovery; 57P04 is a dropped database, 57P05 an idle timeout.
             Some(code) if code.starts_with("08") || code.starts_with("57P0") => {
                 Trouble::ConnectionLost

@@ -99,7 +99,7 @@ impl<'a> Runner<'a> {
             &self.schema,
             &[migration],
             None,
-            self.backend,
+            &self.backend,
             self.reconnect_within,
         );
         let mut broken = Broken::new(Some(migration), Cause::Sql(error));

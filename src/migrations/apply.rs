@@ -11,7 +11,9 @@ use super::grouping::{Segment, Shape, fall_back, segments};
 use super::history::Origin;
 use super::look::{home, see};
 use super::watch::Watch;
-use crate::database::{Blocker, Database, DatabaseLock, Limits, Session, SqlError, Trouble};
+use crate::database::{
+    Blocker, Database, DatabaseLock, Limits, ServerProcess, Session, SqlError, Trouble,
+};
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
@@ -62,7 +64,7 @@ pub const TRIES: u32 = 5;
 pub(super) struct Runner<'a> {
     pub(super) database: &'a Database,
     pub(super) session: Session,
-    pub(super) backend: i32,
+    pub(super) backend: ServerProcess,
     pub(super) limits: Limits,
     pub(super) lock_timeout: Duration,
     pub(super) reconnect_within: Duration,
@@ -81,8 +83,8 @@ impl Runner<'_> {
     /// Goes on with another connection.
     pub(super) fn adopt(&mut self, mut session: Session) -> Result<(), SqlError> {
         self.limits = Limits::for_session(&mut session, self.lock_timeout)?;
-        self.backend = session.backend()?;
-        self.watch.follow(self.backend);
+        self.backend = session.server_process()?;
+        self.watch.follow(self.backend.pid);
         self.session = session;
         Ok(())
     }
@@ -107,13 +109,13 @@ pub fn apply(
         shipped.iter().filter(|migration| !applied.contains(&migration.number)).collect();
     let How { lock_timeout, reconnect_within, restore_point, product_version, lock } = how;
     let (backend, limits) = session
-        .backend()
-        .and_then(|pid| Ok((pid, Limits::for_session(&mut session, lock_timeout)?)))
+        .server_process()
+        .and_then(|process| Ok((process, Limits::for_session(&mut session, lock_timeout)?)))
         .map_err(|error| {
             Failure::refused(Error::failed("cannot prepare the migrations").source(error))
         })?;
     let watch = Watch::new(lock, progress, pending.len());
-    watch.follow(backend);
+    watch.follow(backend.pid);
     let create = seen.ground.history.is_none();
     let origin = Origin { product_version, restore_point };
     let runner = Runner {
@@ -203,7 +205,7 @@ fn with_retries<'a>(
         runner
             .progress
             .note(&format!("no lock in time{who}; attempt {attempt} of {TRIES} taken back"));
-        clock::pause(pause_before(attempt, runner.lock_timeout, runner.backend));
+        clock::pause(pause_before(attempt, runner.lock_timeout, runner.backend.pid));
         attempt += 1;
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Migration;
 use super::history::{self, RowState};
-use crate::database::{Database, Fate, Mark, Session};
+use crate::database::{Database, Fate, Mark, ServerProcess, Session};
 use crate::system::clock::{self, Deadline};
 
 /// What the history table says about a group of migrations after the connection was lost.
@@ -29,14 +29,14 @@ pub(super) fn settle(
     schema: &str,
     group: &[&Migration],
     mark: Option<&Mark>,
-    backend: i32,
+    backend: &ServerProcess,
     within: Duration,
 ) -> (Settled, Option<Session>) {
     let deadline = Deadline::after(within);
     loop {
         if let Ok(mut session) = database.connect() {
             // The old server process may outlive its connection and still commit.
-            let over = !session.backend_lives(backend).unwrap_or(true) || ended(&mut session, mark);
+            let over = !session.still_there(backend).unwrap_or(true) || ended(&mut session, mark);
             if over && let Some(settled) = read(&mut session, schema, group) {
                 return (settled, Some(session));
             }

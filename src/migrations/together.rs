@@ -81,7 +81,7 @@ impl<'a> Runner<'a> {
         mut broken: Broken<'a>,
     ) -> Result<(), Broken<'a>> {
         let (settled, session) =
-            settle(self.database, &self.schema, group, mark, self.backend, self.reconnect_within);
+            settle(self.database, &self.schema, group, mark, &self.backend, self.reconnect_within);
         if let Some(session) = session {
             self.adopt(session).map_err(Broken::of_run)?;
         }

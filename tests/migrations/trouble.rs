@@ -161,6 +161,17 @@ fn a_server_without_room_for_the_locks_gets_batches() {
 }
 
 #[test]
+fn a_server_without_space_is_a_class_of_its_own() {
+    let bench = Bench::new("trouble_space");
+    let full = "do $$ begin raise 'could not extend file: No space left on device' \
+                using errcode = 'disk_full'; end $$";
+    bench.ship(&[("0001_a.sql", full)]);
+    let failure = bench.apply().unwrap_err();
+    assert_eq!((failure.why, failure.data), (Why::Space, DataState::Unchanged));
+    assert!(failure.error.details()[0].starts_with("SQLSTATE 53100"), "{failure:?}");
+}
+
+#[test]
 fn a_lost_lock_stops_the_run_before_it_commits() {
     let bench = Bench::new("trouble_lost");
     bench.ship(&[
