@@ -85,7 +85,7 @@ fn status(server: &Server, count: usize, rounds: usize) {
     let name = fresh(server);
     run(server, &name, &files);
     let text = format!(
-        "[app]\nservices = []\n[[database]]\nname = \"main\"\nurl_env = \"DSN\"\n\
+        "[app]\nservices = [\"bench.service\"]\n[[database]]\nname = \"main\"\nurl_env = \"DSN\"\n\
          migrations = {{ format = \"plain\", dir = \"{}\" }}\n[[health]]\ncommand = [\"/bin/true\"]\n",
         files.display()
     );
