@@ -6,8 +6,8 @@ deferred_upgrade() { # the server is down while the package is upgraded
   sh_ "mkdir -p /etc/openwatch/upgrade.conf.d
     echo 'database_wait = \"1s\"' > /etc/openwatch/upgrade.conf.d/10-short.conf; systemctl stop postgresql.service 'postgresql@*'"
   upgrade_to 2.0.0
+  # The old program goes on: it fits the schema that is there, and the gate lets no other one start.
   expect_rc 0; expect_installed 2.0.0; expect_mark there
-  expect_is '' sh_ "systemctl is-active openwatch.service | grep -x active"
 }
 
 fact "deb rpm" an_upgrade_without_its_database_is_put_off_and_a_start_finishes_it
