@@ -85,9 +85,10 @@ stray_points() { sh_ 'ls -A /var/lib/openwatch/backups | grep -c "^\.partial-\|^
 main_pid() { m systemctl show -P MainPID openwatch.service; }
 
 # All data as a dump, without what differs from run to run: restriction tokens, and the rows that the
-# running service itself writes about its host once a minute.
+# running service itself writes about its host and its upgrades.
 data() {
-  m su postgres -c 'pg_dump --no-comments --exclude-table-data=health_samples --exclude-table-data=hosts\* openwatch' |
+  m su postgres -c 'pg_dump --no-comments --exclude-table-data=health_samples --exclude-table-data=hosts\*
+    --exclude-table-data=upgrade_reports\* --exclude-table-data=restore_points_seen openwatch' |
     grep -vE '^\\(un)?restrict '
 }
 remember_data() { data > "$scratch/data"; [ -s "$scratch/data" ] || fail "no data"; }
@@ -105,7 +106,7 @@ expect_no_secret() {
   m systemctl is-system-running >/dev/null 2>&1 || [ -n "$(m echo up 2>/dev/null)" ] || return 0
   local found
   found=$(sh_ "journalctl --no-pager -o export 2>/dev/null | grep -a -c '$secret'
-    grep -rlas -- '$secret' /var/lib/openwatch /var/log /run/openwatch /tmp /etc --exclude=secrets.env --exclude-dir=backups" | grep -v '^0$')
+    grep -rlas --exclude='secrets.env*' --exclude-dir=backups -- '$secret' /var/lib/openwatch /var/log /run/openwatch /tmp /etc" | grep -v '^0$')
   [ -z "$found" ] || fail "the planted password is in: $found"
   ! grep -q -- "$secret" "$scratch/out" 2>/dev/null || fail "the planted password was printed"
 }

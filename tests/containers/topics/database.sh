@@ -10,11 +10,20 @@ deferred_upgrade() { # the server is down while the package is upgraded
   expect_rc 0; expect_installed 2.0.0; expect_mark there
 }
 
-fact "deb rpm" an_upgrade_without_its_database_is_put_off_and_a_start_finishes_it
-an_upgrade_without_its_database_is_put_off_and_a_start_finishes_it() {
+fact "deb rpm" an_upgrade_without_its_database_is_put_off_and_ends_when_it_is_back
+an_upgrade_without_its_database_is_put_off_and_ends_when_it_is_back() {
   deferred_upgrade
   sh_ 'systemctl start postgresql.service'; wait_for 20 sql 'select 1'
-  expect_schema 0005; expect_same_data
+  expect_same_data
+  wait_for 70 sh_ '! test -e /var/lib/openwatch/upgrade/pending'
+  expect_schema 0007; expect_points 1; wait_for 20 http /readyz; expect_ready 2.0.0
+}
+
+fact "deb rpm" a_start_of_the_service_finishes_an_upgrade_that_was_put_off
+a_start_of_the_service_finishes_an_upgrade_that_was_put_off() {
+  deferred_upgrade
+  m systemctl stop openwatch.service
+  sh_ 'systemctl start postgresql.service'; wait_for 20 sql 'select 1'
   run systemctl start openwatch.service
   expect_rc 0; expect_mark none; expect_schema 0007; expect_points 1; wait_for 20 http /readyz; expect_ready 2.0.0
 }

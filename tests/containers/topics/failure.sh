@@ -70,7 +70,7 @@ the_command_that_the_message_prints_finishes_once_the_cause_is_gone() {
   local printed; printed=$(sed -n 's/.*`\(openwatch upgrade[^`]*\|dpkg --configure -a\|dnf reinstall [^`]*\)`.*/\1/p' <<<"$out" | head -n1)
   [ -n "$printed" ] || fail "no command is printed"
   sql 'drop table audit_trail'
-  run sh -c "$printed"
+  run sh -c "yes | $printed"
   expect_rc 0; expect_schema 0008; expect_mark none; expect_ready 3.0.0
   retry_package; expect_rc 0; expect_installed 3.0.0; expect_ready 3.0.0
 }
@@ -78,7 +78,9 @@ the_command_that_the_message_prints_finishes_once_the_cause_is_gone() {
 fact "deb rpm" the_old_package_can_come_back_after_a_failure
 the_old_package_can_come_back_after_a_failure() {
   failed_upgrade
-  if [ "$family" = deb ]; then tool install --allow-downgrades openwatch=1.0.0-1; else tool downgrade openwatch; fi
+  local printed; printed=$(sed -n 's/.*to go back, `\([^`]*\)`.*/\1/p' <<<"$out" | head -n1)
+  [ -n "$printed" ] || fail "no way back is printed"
+  run sh -c "yes | $printed"
   expect_rc 0; expect_installed 1.0.0; expect_mark none; expect_schema 0005; expect_same_data
   expect_ready 1.0.0
 }
@@ -96,7 +98,25 @@ an_allowed_downgrade_does_not_run_on_the_newer_schema() {
   old_machine; upgrade_to 2.0.0; expect_rc 0; remember_data
   sh_ 'touch /etc/openwatch/allow-downgrade'
   if [ "$family" = deb ]; then tool install --allow-downgrades openwatch=1.0.0-1; else tool downgrade openwatch; fi
-  expect_installed 1.0.0 'i[iF]'; expect_same_data
+  expect_is 1.0.0-1 sh_ "dpkg-query -W -f '\${Version}' openwatch 2>/dev/null || rpm -q --qf '%{VERSION}-%{RELEASE}' openwatch"
+  expect_same_data
   m systemctl restart openwatch.service 2>/dev/null
   expect_is '' sh_ "systemctl is-active openwatch.service | grep -x active"
+}
+
+fact "deb rpm" the_way_back_that_the_refusal_names_leads_back
+the_way_back_that_the_refusal_names_leads_back() {
+  old_machine; remember_data; upgrade_to 2.0.0; expect_rc 0
+  if [ "$family" = deb ]; then tool install --allow-downgrades openwatch=1.0.0-1; else tool downgrade openwatch; fi
+  expect_failure
+  local restore allow
+  restore=$(sed -n 's/.*`\(openwatch restore [^`]*\)`.*/\1/p' <<<"$out" | head -n1)
+  allow=$(sed -n 's/.*`\(touch [^`]*\)`.*/\1/p' <<<"$out" | head -n1)
+  [ -n "$restore" ] && [ -n "$allow" ] || fail "no way back is printed"
+  m systemctl stop openwatch.service
+  run sh -c "yes | $restore --yes"; expect_rc 0
+  run sh -c "$allow"
+  if [ "$family" = deb ]; then tool install --allow-downgrades openwatch=1.0.0-1; else tool downgrade openwatch; fi
+  expect_rc 0; expect_installed 1.0.0; expect_schema 0005; expect_mark none; expect_same_data
+  run systemctl start openwatch.service; expect_rc 0; wait_for 20 http /readyz; expect_ready 1.0.0
 }
