@@ -235,6 +235,7 @@ fn certificates_are_judged_as_libpq_judges_them() {
 #[test]
 fn certificates_that_rustls_cannot_read_still_encrypt() {
     let site = Site::new();
+    std::fs::write(site.path("ext"), format!("{LEAF}subjectAltName=DNS:localhost\n")).unwrap();
     site.signed("v1", "rsa:2048", "/CN=localhost", "");
     let text = Command::new("openssl")
         .args(["x509", "-noout", "-text", "-in"])
@@ -253,10 +254,94 @@ fn certificates_that_rustls_cannot_read_still_encrypt() {
     let error = site.refusal(&format!("sslmode=verify-ca sslrootcert={root}"));
     assert_eq!(error.outcome(), Outcome::Config);
     assert!(error.hint_line().unwrap().contains("X.509 version 3"), "{error:?}");
-    // In the root file itself it needs no chain.
-    let own = site.path("v1.crt").display().to_string();
-    let ends = site.ends(&format!("sslmode=verify-full sslrootcert={own}"));
-    assert_eq!(ends[0], End::Encrypted);
+    // Signed by itself it needs no chain.
+    site.openssl("x509 -req -in v1.csr -signkey v1.key -days 30 -out own.crt");
+    std::fs::copy(site.path("v1.key"), site.path("own.key")).unwrap();
+    site.show("own");
+    let own = site.path("own.crt").display().to_string();
+    site.agree(&format!("sslmode=verify-full sslrootcert={own}"), End::Encrypted);
+    // The other one: RSA-PSS with a salt of another length than the digest, openssl's default.
+    site.openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=rsa -keyout rsa.key -out rsa.crt",
+    );
+    site.openssl(
+        "x509 -req -in v1.csr -CA rsa.crt -CAkey rsa.key -CAcreateserial -extfile ext \
+         -sigopt rsa_padding_mode:pss -days 30 -out pss.crt",
+    );
+    std::fs::copy(site.path("v1.key"), site.path("pss.key")).unwrap();
+    site.show("pss");
+    site.agree("sslmode=require", End::Encrypted);
+    let root = site.path("rsa.crt").display().to_string();
+    let error = site.refusal(&format!("sslmode=verify-ca sslrootcert={root}"));
+    assert_eq!(error.outcome(), Outcome::Config);
+    assert!(error.message().ends_with("signed in an unusual way"), "{error:?}");
+    assert!(error.hint_line().unwrap().contains("again"), "{error:?}");
+    site.openssl(
+        "x509 -req -in v1.csr -CA rsa.crt -CAkey rsa.key -CAcreateserial -extfile ext \
+         -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest -days 30 -out pss.crt",
+    );
+    site.reload();
+    site.agree(&format!("sslmode=verify-full sslrootcert={root}"), End::Encrypted);
+}
+
+#[test]
+fn a_refused_certificate_is_told_with_what_to_do() {
+    use End::{Encrypted, Refused};
+    let site = Site::new();
+    let names = format!("{LEAF}subjectAltName=DNS:db.example,IP:10.0.0.1\n");
+    site.signed("named", EC, "/CN=localhost", &names);
+    site.show("named");
+    let (root, other) = (site.path("ca.crt"), site.path("other.crt"));
+    let verify = |mode: &str, root: &Path| format!("sslmode={mode} sslrootcert={}", root.display());
+    for (more, said, hint) in [
+        (verify("verify-ca", &other), "no authority in the root file", "`sslrootcert`"),
+        (verify("verify-full", &root), "only valid for db.example or 10.0.0.1", "`host`"),
+    ] {
+        let error = site.refusal(&more);
+        assert!(error.message().contains(said), "{error:?}");
+        assert!(error.hint_line().unwrap().contains(hint), "{error:?}");
+    }
+    // Past its date.
+    let text = "[ca]\ndefault_ca=d\n[d]\ndatabase=index\ndefault_md=sha256\nnew_certs_dir=.\n\
+                policy=p\nserial=serial\n[p]\ncommonName=supplied\n";
+    std::fs::write(site.path("index"), "").unwrap();
+    std::fs::write(site.path("serial"), "4711\n").unwrap();
+    std::fs::write(site.path("ca.conf"), text).unwrap();
+    site.openssl(
+        "ca -batch -notext -config ca.conf -keyfile ca.key -cert ca.crt -in named.csr -out old.crt \
+         -startdate 20200101000000Z -enddate 20200102000000Z -extfile ext",
+    );
+    std::fs::copy(site.path("named.key"), site.path("old.key")).unwrap();
+    site.show("old");
+    site.agree("sslmode=require", Encrypted);
+    site.agree(&verify("verify-ca", &root), Refused);
+    let error = site.refusal(&verify("verify-ca", &root));
+    assert!(error.hint_line().unwrap().starts_with("Renew"), "{error:?}");
+    // The certificate itself in the root file does not stand for the authority that issued it.
+    site.show("named");
+    site.agree(&verify("verify-ca", &site.path("named.crt")), Refused);
+    // An authority between: the server sends it along.
+    std::fs::write(site.path("between.ext"), "basicConstraints=critical,CA:TRUE\n").unwrap();
+    site.openssl(&format!(
+        "req -new -newkey {EC} -nodes -subj /CN=between -keyout between.key -out between.csr"
+    ));
+    site.openssl(
+        "x509 -req -in between.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 \
+         -extfile between.ext -out between.crt",
+    );
+    site.openssl(
+        "x509 -req -in named.csr -CA between.crt -CAkey between.key -CAcreateserial -days 30 \
+         -extfile ext -out leaf.crt",
+    );
+    let chain =
+        ["leaf.crt", "between.crt"].map(|name| std::fs::read_to_string(site.path(name)).unwrap());
+    std::fs::write(site.path("chain.crt"), chain.concat()).unwrap();
+    std::fs::copy(site.path("named.key"), site.path("chain.key")).unwrap();
+    site.show("chain");
+    site.agree(&verify("verify-ca", &root), Encrypted);
+    std::fs::copy(site.path("leaf.crt"), site.path("chain.crt")).unwrap();
+    site.reload();
+    site.agree(&verify("verify-ca", &root), Refused);
 }
 
 #[test]
@@ -288,7 +373,7 @@ fn the_modes_fall_back_as_in_libpq() {
     site.agree(&format!("sslmode=prefer sslrootcert={other}"), Refused);
     let error = site.refusal(&format!("sslmode=prefer sslrootcert={other}"));
     assert!(error.message().contains("pg_hba.conf"), "{error:?}");
-    assert!(error.details().iter().any(|line| line.contains("UnknownIssuer")), "{error:?}");
+    assert!(error.details().iter().any(|line| line.contains("no authority")), "{error:?}");
     site.hba("hostnossl all all 127.0.0.1/32 trust");
     site.agree("sslmode=prefer", InClear);
     site.agree("sslmode=require", Refused);

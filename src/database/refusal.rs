@@ -165,7 +165,7 @@ impl Why {
             Self::Full(text) => format!("the server has no free connection slot: {text}"),
             Self::Unwanted(what) => format!("the server {what}"),
             Self::UnknownHost(text) => format!("the host name is unknown: {text}"),
-            Self::Tls(text) => format!("no encrypted connection: {text}"),
+            Self::Tls(text) => format!("no encrypted connection: {}", tls_words(text)),
             Self::Here(error) => error.message(),
             Self::NoPassword => "the server asks for a password, and none is known".into(),
             Self::Strange(text) => text.clone(),
@@ -328,6 +328,19 @@ fn hint(attempt: &Attempt, advice: &Advice<'_>) -> String {
     }
 }
 
+/// The TLS library names some causes by its own identifiers only.
+fn tls_words(text: &str) -> &str {
+    [
+        ("UnknownIssuer", "no authority in the root file issued the server's certificate"),
+        ("UnsupportedSignatureAlgorithm", "the server's certificate is signed in an unusual way"),
+        ("UnsupportedCertVersion", "the server's certificate is X.509 version 1"),
+        ("Revoked", "the server's certificate is revoked"),
+    ]
+    .iter()
+    .find(|(name, _)| text.contains(name))
+    .map_or(text, |(_, words)| *words)
+}
+
 fn tls_hint(text: &str) -> &'static str {
     if text.contains("does not support TLS") {
         "Set `ssl = on` in postgresql.conf of the server, or `sslmode=prefer` here."
@@ -335,10 +348,11 @@ fn tls_hint(text: &str) -> &'static str {
         "Set `sslrootcert` to the certificate of the authority that signed the server's."
     } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         "Set `host` to a name that the server's certificate carries."
-    } else if text.contains("Expired") || text.contains("NotValidYet") {
+    } else if text.contains("xpired") || text.contains("valid yet") || text.contains("NotValidYet")
+    {
         "Renew the server's certificate, or correct the clock."
-    } else if text.contains("Version") || text.contains("BadEncoding") {
-        "Issue the server's certificate again as X.509 version 3 with a subject alternative name."
+    } else if ["Version", "BadEncoding", "UnsupportedSignature"].iter().any(|w| text.contains(w)) {
+        "Issue the server's certificate again as X.509 version 3, signed with SHA-256."
     } else if text.contains("alert") {
         "Set `sslcert` and `sslkey` to a certificate that the server accepts."
     } else {

@@ -65,8 +65,13 @@ impl Verifier {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        if roots.certificates.iter().any(|root| root.as_ref() == leaf.as_ref()) {
-            return check_dates(leaf, now);
+        let listed = roots.certificates.iter().any(|root| root.as_ref() == leaf.as_ref());
+        if listed {
+            let leaf = parsed(leaf)?;
+            // As OpenSSL: one that another authority issued needs that authority in the file.
+            if leaf.tbs_certificate.issuer == leaf.tbs_certificate.subject {
+                return check_dates(&leaf, now);
+            }
         }
         match &roots.checked {
             None => rustls::client::verify_server_cert_signed_by_trust_anchor(
@@ -97,8 +102,8 @@ fn parsed(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
-fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
-    let validity = parsed(certificate)?.tbs_certificate.validity;
+fn check_dates(certificate: &Certificate, now: UnixTime) -> Result<(), Error> {
+    let validity = certificate.tbs_certificate.validity;
     let now = now.as_secs();
     if now < validity.not_before.to_unix_duration().as_secs() {
         return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
@@ -124,8 +129,14 @@ impl ServerCertVerifier for Verifier {
         match &self.name {
             Name::Any => {}
             Name::Must(host) => {
-                if !is_made_out_to(&parsed(leaf)?, host) {
-                    return Err(Error::InvalidCertificate(CertificateError::NotValidForName));
+                let leaf = parsed(leaf)?;
+                if !is_made_out_to(&leaf, host) {
+                    return Err(Error::InvalidCertificate(
+                        CertificateError::NotValidForNameContext {
+                            expected: name.to_owned(),
+                            presented: names(&leaf),
+                        },
+                    ));
                 }
             }
         }
@@ -213,6 +224,31 @@ fn is_made_out_to(certificate: &Certificate, host: &str) -> bool {
         }
     }
     !same_kind && common_name(certificate).is_some_and(|name| names_match(&name, host))
+}
+
+/// Returns the names that a certificate carries, for messages.
+fn names(certificate: &Certificate) -> Vec<String> {
+    let alternatives = certificate.tbs_certificate.get::<SubjectAltName>().ok().flatten();
+    let alternatives = alternatives.map(|(_, names)| names.0).unwrap_or_default();
+    let mut names: Vec<String> = alternatives
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+            GeneralName::IpAddress(bytes) => match bytes.as_bytes().len() {
+                4 => {
+                    <[u8; 4]>::try_from(bytes.as_bytes()).ok().map(|b| IpAddr::from(b).to_string())
+                }
+                _ => {
+                    <[u8; 16]>::try_from(bytes.as_bytes()).ok().map(|b| IpAddr::from(b).to_string())
+                }
+            },
+            _ => None,
+        })
+        .collect();
+    if alternatives.is_empty() {
+        names.extend(common_name(certificate));
+    }
+    names
 }
 
 fn common_name(certificate: &Certificate) -> Option<String> {
