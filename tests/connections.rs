@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::process::Command;
 
 use openwatch::database::{Database, Source};
 use openwatch::error::Error;
@@ -48,7 +49,26 @@ fn both_ends(source: &Source, psql: &Path) -> String {
         Err(failure) => panic!("psql {failure}: {}", failure.stderr()),
     };
     assert_eq!(ours, theirs);
+    if source.user.is_none() {
+        assert_eq!(ours, as_written(source, psql, question), "psql by itself: {source:?}");
+    }
     ours
+}
+
+/// Asks psql with the parameters as they were written.
+fn as_written(source: &Source, psql: &Path, question: &str) -> String {
+    let mut command = Command::new(psql);
+    command.args(["--no-password", "-X", "-A", "-t", "-c", question]).env_clear();
+    command.envs(&source.environment);
+    if let Some(conninfo) = source.conninfo.as_ref().filter(|text| !text.is_empty()) {
+        command.arg("-d").arg(conninfo);
+    }
+    if let Some(service) = &source.service {
+        command.env("PGSERVICE", service);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{source:?} {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// A server with roles, passwords and a database, reached by its socket.
