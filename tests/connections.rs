@@ -195,7 +195,7 @@ fn what_waiting_does_not_cure_is_a_matter_of_configuration() {
     let dir = site.dir();
     for (text, said, hint) in [
         ("user=secretive password=wrong", "password authentication failed", "connection string"),
-        ("user=postgres dbname=none", "database \"none\" does not exist", "createdb none"),
+        ("user=postgres dbname=none", "database \"none\" does not exist", "createdb -h "),
         ("user=postgres options='-c nonsense=1x -c work_mem=x'", "", "connection of database main"),
         ("user=postgres channel_binding=require", "channel binding", "pg_hba.conf"),
         ("user=postgres target_session_attrs=standby", "is not a standby", "target_session_attrs"),
@@ -246,6 +246,30 @@ fn a_server_that_is_away_is_unreachable() {
     assert_eq!(error.details().len(), 1, "{error:?}");
     site.server.up();
     assert!(Database::resolve(&source(&text)).unwrap().connect().is_ok());
+}
+
+/// Runs the command that a hint prints, as printed.
+fn run_printed(error: &Error, server: &Server) -> bool {
+    let hint = error.hint_line().unwrap();
+    let command = hint.split('`').nth(1).unwrap();
+    let path = format!("{}:/usr/bin:/bin", server.bin().display());
+    let output = Command::new("sh").args(["-c", command]).env("PATH", path).output().unwrap();
+    output.status.success()
+}
+
+#[test]
+fn printed_commands_do_what_they_say() {
+    let site = Site::new();
+    let text = format!("host={} user=postgres dbname='it''s'", site.dir()).replace("''", "\\'");
+    let error = refusal(&source(&text));
+    assert!(run_printed(&error, &site.server), "{error:?}");
+    let database = Database::resolve(&source(&text)).unwrap();
+    database.connect().unwrap();
+    site.server.down();
+    let error = database.connect().err().unwrap();
+    assert!(!run_printed(&error, &site.server), "{error:?}");
+    site.server.up();
+    assert!(run_printed(&error, &site.server), "{error:?}");
 }
 
 #[test]

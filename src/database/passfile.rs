@@ -136,4 +136,11 @@ mod tests {
         assert!(matches!(look_up(dir.path(), &WANTED), Found::Ignored(_)));
         assert!(look_up(&dir.path().join("none"), &WANTED) == Found::Nothing);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_the_reader_panic(line in ".{0,40}|[a*:\\\\]{0,20}") {
+            let _ = matching(&line, &WANTED);
+        }
+    }
 }

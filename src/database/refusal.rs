@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 
 use super::keywords::Parameters;
-use super::settings::Endpoint;
+use super::settings::{Endpoint, quoted};
 
 /// What stood against one attempt.
 #[derive(Debug)]
@@ -274,7 +274,10 @@ fn hint(attempt: &Attempt, advice: &Advice<'_>) -> String {
     let (database, place) = (advice.database, &attempt.place);
     match &attempt.why {
         Why::Away(_) => {
-            format!("Start the server, or look for it with `{}`.", attempt.at.question())
+            format!(
+                "Start the server, or look for it with `pg_isready {}`.",
+                attempt.at.arguments()
+            )
         }
         Why::Full(_) => "End sessions, or raise `max_connections` of the server.".into(),
         Why::Unwanted(_) => "Correct `target_session_attrs`, or the list of hosts.".into(),
@@ -313,16 +316,20 @@ fn hint(attempt: &Attempt, advice: &Advice<'_>) -> String {
                 advice.user, advice.dbname
             ),
             "28000" => format!("Correct the role {} of database {database}.", advice.user),
-            "3D000" => match &advice.dbname_at {
-                Some(place) => format!(
-                    "Correct the name in {place}, or create it: `createdb {}`.",
-                    advice.dbname
-                ),
-                None => format!(
-                    "Set `dbname`; without it the name of the role counts: {}.",
-                    advice.dbname
-                ),
-            },
+            "3D000" => {
+                let create = format!(
+                    "createdb {} -U {} {}",
+                    attempt.at.arguments(),
+                    quoted(advice.user),
+                    quoted(advice.dbname)
+                );
+                match &advice.dbname_at {
+                    Some(place) => {
+                        format!("Correct the name in {place}, or create it: `{create}`.")
+                    }
+                    None => format!("Set `dbname`, or create the role's own: `{create}`."),
+                }
+            }
             _ => format!("Correct the connection of database {database}."),
         },
     }

@@ -145,4 +145,11 @@ mod tests {
         assert_eq!(error.message(), "there is no service main in any service file");
         assert!(error.details()[0].contains(".pg_service.conf"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_the_reader_panic(text in ".{0,40}|(\\[main\\]\n)?([a-z=# \\[\\]\n]{0,40})") {
+            let _ = read(&text);
+        }
+    }
 }

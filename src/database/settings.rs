@@ -56,21 +56,24 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// Returns the command that asks whether this server answers.
-    pub(super) fn question(&self) -> String {
+    /// Returns the arguments by which client programs find this server.
+    pub(super) fn arguments(&self) -> String {
         let host = match &self.host {
             Host::DefaultSocket => String::new(),
-            Host::Socket(host) | Host::Name(host, None) => format!(" -h {}", quoted(host)),
-            Host::Name(_, Some(address)) | Host::Address(address) => format!(" -h {address}"),
+            Host::Socket(host) | Host::Name(host, None) => format!("-h {} ", quoted(host)),
+            Host::Name(_, Some(address)) | Host::Address(address) => format!("-h {address} "),
         };
-        format!("pg_isready{host} -p {}", self.port)
+        format!("{host}-p {}", self.port)
     }
 }
 
 /// Writes a word for the shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-@".contains(&byte);
-    if word.bytes().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// `target_session_attrs`: which server is good enough.

@@ -104,3 +104,20 @@ fn publicly_trusted_roots_need_the_full_check() {
     assert!(found.ssl.root.unwrap().is_absolute());
     assert!(settings("sslrootcert=system sslmode=require").is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_values_make_the_settings_panic(
+        values in proptest::collection::vec((0_usize..60, ".{0,12}|[0-9,:/@.-]{0,8}"), 0..6)
+    ) {
+        let mut parameters = Parameters::default();
+        let keywords: Vec<_> = crate::database::keywords::variables().collect();
+        for (at, value) in values {
+            let (keyword, variable) = keywords[at % keywords.len()];
+            parameters.fill(keyword, value, Origin::Variable(variable));
+        }
+        if let Ok(found) = of(&parameters, Some(Path::new("/home/ow")), "ow") {
+            let _ = found.endpoints.iter().map(|one| format!("{one} {}", one.arguments())).count();
+        }
+    }
+}
