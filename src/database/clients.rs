@@ -73,8 +73,7 @@ impl Client {
         let said = Call::new(&program).arg("--version").run().ok()?.text();
         let version = said.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
         let version = version?.to_owned();
-        let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
-        Some(Self { dir: dir.to_owned(), major: digits.parse().ok()?, version })
+        Some(Self { dir: dir.to_owned(), major: major_of(&version)?, version })
     }
 
     /// Finds the fastest compression that this client was built with, by trying it.
@@ -142,6 +141,11 @@ impl Clients {
         }
     }
 
+    /// Chooses the client that can read an archive and load it into a server of this major.
+    pub fn choose_for_restore(&self, server_major: u32, archive_client: &str) -> Result<Client> {
+        choose_for_restore(&self.all(), server_major, archive_client)
+    }
+
     /// Chooses the client for a server of this major; a warning comes with one that is newer.
     pub fn choose(&self, server_major: u32) -> Result<(Client, Option<String>)> {
         choose(&self.all(), server_major)
@@ -163,6 +167,37 @@ fn choose(clients: &[Client], server_major: u32) -> Result<(Client, Option<Strin
         )),
         None => Err(no_client(clients, server_major)),
     }
+}
+
+/// A client reads what its own or an older major wrote; one from 17 on sets `transaction_timeout`
+/// while it loads, which a server before 17 does not know.
+fn choose_for_restore(
+    clients: &[Client],
+    server_major: u32,
+    archive_client: &str,
+) -> Result<Client> {
+    let writer = major_of(archive_client).unwrap_or(server_major);
+    let fitting = clients
+        .iter()
+        .filter(|client| client.major >= writer && (client.major < 17 || server_major >= 17));
+    fitting.min_by_key(|client| client.major.abs_diff(server_major)).cloned().ok_or_else(|| {
+        let found: Vec<&str> = clients.iter().map(|client| client.version.as_str()).collect();
+        let text = format!(
+            "no installed pg_restore can load an archive of pg_dump {archive_client} into a \
+             PostgreSQL {server_major} server"
+        );
+        Error::new(Outcome::Refused, text)
+            .detail(format!(
+                "found: {}",
+                if found.is_empty() { "none".into() } else { found.join(", ") }
+            ))
+            .state("nothing was changed")
+            .hint(format!("Install postgresql-client-{}.", writer.max(server_major)))
+    })
+}
+
+fn major_of(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn no_client(clients: &[Client], server_major: u32) -> Error {
@@ -213,6 +248,14 @@ mod tests {
         assert_eq!(error.message(), "pg_dump 14.11 cannot dump a PostgreSQL 16 server");
         assert_eq!(error.outcome(), Outcome::Refused);
         assert!(error.hint_line().unwrap().contains("postgresql-client-16"));
+    }
+
+    #[test]
+    fn a_client_that_sets_what_the_server_does_not_know_never_restores() {
+        let all = [client("17.2"), client("16.4")];
+        assert_eq!(choose_for_restore(&all, 15, "15.8").unwrap().major, 16);
+        assert_eq!(choose_for_restore(&all, 17, "15.8").unwrap().major, 17);
+        assert!(choose_for_restore(&all, 15, "17.2").is_err());
     }
 
     #[test]

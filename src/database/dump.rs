@@ -59,20 +59,37 @@ pub fn dump(
     progress: &dyn Progress,
 ) -> Result<Dumped> {
     let mut session = database.connect()?;
+    // `pg_dump` lifts the limits of its own sessions; ours holds the snapshot meanwhile.
+    facts::unlimited(&mut session, options.lock_wait)?;
     let snapshot = begin(&mut session).context(|| "cannot take a snapshot".into())?;
-    let dumped = look(&mut session)?;
-    run(database, archive, &snapshot, &dumped.facts, options, progress)
-        .map_err(|error| explain(error, &mut session))?;
-    Ok(dumped)
+    check_rights(&mut session, database)
+        .and_then(|()| look(&mut session))
+        .and_then(|dumped| {
+            run(database, archive, &snapshot, &dumped.facts, options, progress)?;
+            Ok(dumped)
+        })
+        .map_err(|error| explain(error, database))
 }
 
-/// Limits that the role or the database sets must not end the session that holds the snapshot;
-/// `pg_dump` resets them for its own sessions.
+/// The client would stop at the first of these, some only after most of the data was written.
+fn check_rights(session: &mut Session, database: &Database) -> Result<()> {
+    let unreadable = facts::unreadable(session)?;
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let error = Error::failed(format!(
+        "{} holds {} objects that the role cannot dump whole",
+        database.described(),
+        unreadable.len()
+    ));
+    Err(unreadable
+        .into_iter()
+        .take(10)
+        .fold(error, Error::detail)
+        .hint("Grant SELECT (and BYPASSRLS for row security) to the role, or dump as the owner."))
+}
+
 fn begin(session: &mut Session) -> std::result::Result<String, SqlError> {
-    session.run(
-        "set statement_timeout = 0; set lock_timeout = 0;
-         set idle_in_transaction_session_timeout = 0",
-    )?;
     session.run("begin isolation level repeatable read read only")?;
     let rows = session.rows("select pg_export_snapshot()", &[])?;
     rows.first().map(|row| row.get(0)).ok_or_else(|| SqlError {
@@ -161,15 +178,16 @@ pub(super) fn told(program: &str, database: &Database, failure: &Failure) -> Err
 }
 
 /// Adds who holds the lock that the dump waited for in vain.
-fn explain(error: Error, session: &mut Session) -> Error {
-    let waited = error.details().iter().any(|line| line.contains("lock timeout"));
-    let holders = if waited { facts::exclusive_holders(session) } else { Ok(Vec::new()) };
-    match holders {
-        Ok(holders) => holders.iter().fold(error, |error, holder| {
-            error.detail(format!("a table is locked by {holder}: {}", holder.query_head))
-        }),
-        Err(_) => error,
+fn explain(error: Error, database: &Database) -> Error {
+    let told = |text: &str| text.contains("lock timeout");
+    if !told(&error.message()) && !error.details().iter().any(|line| told(line)) {
+        return error;
     }
+    // The transaction of the dump has failed with the statement; a session of its own can ask.
+    let holders = database.connect().and_then(|mut session| facts::exclusive_holders(&mut session));
+    holders.unwrap_or_default().iter().fold(error, |error, holder| {
+        error.detail(format!("a table is locked by {holder}: {}", holder.query_head))
+    })
 }
 
 /// Reads every byte of an archive back through the client, which writes nothing anywhere.

@@ -1,12 +1,19 @@
 //! What the server and its catalogue say: versions, sizes, rights, sessions, row counts.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::Database;
 use super::session::{Session, SqlError};
 use crate::error::{Error, Result};
 
 /// Tables up to this many bytes are counted row by row; larger ones are estimated.
 const COUNTED_UP_TO: i64 = 16 << 20;
+
+/// How long a lock is waited for that nobody asked to wait longer for.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// Tables that are dumped with their data: no system tables, none that an extension makes.
 ///
@@ -58,6 +65,24 @@ pub struct Identity {
 
 fn failed(attempt: &str, error: SqlError) -> Error {
     Error::failed(format!("cannot {attempt}")).source(error)
+}
+
+/// Takes the limits away that role or database set, so that they do not end a long statement; a
+/// lock that somebody holds is waited for `lock_wait` at most.
+pub(super) fn unlimited(session: &mut Session, lock_wait: Duration) -> Result<()> {
+    let sql = format!(
+        "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;
+         set lock_timeout = {}",
+        lock_wait.as_millis().clamp(1, 2_000_000_000)
+    );
+    session.run(&sql).map_err(|e| failed("lift the limits of the session", e))
+}
+
+/// Connects and reads the facts of a database.
+pub fn of(database: &Database) -> Result<Facts> {
+    let mut session = database.connect()?;
+    unlimited(&mut session, LOCK_WAIT)?;
+    facts(&mut session)
 }
 
 /// Reads the facts of the database that the session is connected to.
@@ -248,41 +273,57 @@ pub enum RowCount {
     Estimate(u64),
 }
 
-/// Returns the rows of every table with data, as `schema.table`; exact for tables up to 16 MiB.
-pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
+/// Returns the size of the database that the session is connected to, in bytes.
+pub(super) fn size(session: &mut Session) -> Option<u64> {
+    let rows = session.rows("select pg_database_size(current_database())::int8", &[]).ok()?;
+    rows.first().map(|row| row.get::<_, i64>(0).unsigned_abs())
+}
+
+/// Returns every table with data, as `schema.table` quoted where needed.
+pub(super) fn tables(session: &mut Session) -> Result<BTreeSet<String>> {
+    Ok(sized_tables(session)?.into_iter().map(|(table, _, _)| table).collect())
+}
+
+/// Returns name, bytes and estimated rows of every table with data.
+fn sized_tables(session: &mut Session) -> Result<Vec<(String, i64, u64)>> {
     let sql = format!(
         "select format('%I.%I', n.nspname, c.relname), pg_relation_size(c.oid)::int8,
                 greatest(c.reltuples, 0)::int8
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
-          where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED} order by 1"
+          where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED}"
     );
     let rows = session.rows(&sql, &[]).map_err(|e| failed("list the tables", e))?;
-    let mut counts: Vec<(String, RowCount)> = Vec::new();
-    let mut small: Vec<String> = Vec::new();
-    for row in &rows {
-        let table: String = row.get(0);
-        if row.get::<_, i64>(1) <= COUNTED_UP_TO {
-            small.push(table);
-        } else {
-            counts.push((table, RowCount::Estimate(row.get::<_, i64>(2).unsigned_abs())));
-        }
-    }
+    Ok(rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get::<_, i64>(2).unsigned_abs()))
+        .collect())
+}
+
+/// Counts the rows of tables, in their order.
+pub(super) fn count(session: &mut Session, tables: &[String]) -> Result<Vec<u64>> {
+    let mut counts = Vec::with_capacity(tables.len());
     // A few hundred tables in one statement: thousands of round trips cost more than the counting.
-    for batch in small.chunks(200) {
+    for batch in tables.chunks(200) {
         let parts: Vec<String> = batch
             .iter()
             .enumerate()
             .map(|(index, table)| format!("select {index}::int4, count(*) from only {table}"))
             .collect();
-        let rows = session
-            .rows(&parts.join(" union all "), &[])
-            .map_err(|e| failed("count the rows", e))?;
-        counts.extend(rows.iter().filter_map(|row| {
-            let index = usize::try_from(row.get::<_, i32>(0)).ok()?;
-            let table = batch.get(index)?.clone();
-            Some((table, RowCount::Exact(row.get::<_, i64>(1).unsigned_abs())))
-        }));
+        let sql = format!("{} order by 1", parts.join(" union all "));
+        let rows = session.rows(&sql, &[]).map_err(|e| failed("count the rows", e))?;
+        counts.extend(rows.iter().map(|row| row.get::<_, i64>(1).unsigned_abs()));
     }
+    Ok(counts)
+}
+
+/// Returns the rows of every table with data, as `schema.table`; exact for tables up to 16 MiB.
+pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
+    let (small, large): (Vec<_>, Vec<_>) =
+        sized_tables(session)?.into_iter().partition(|(_, bytes, _)| *bytes <= COUNTED_UP_TO);
+    let names: Vec<String> = small.into_iter().map(|(table, _, _)| table).collect();
+    let exact = count(session, &names)?.into_iter().map(RowCount::Exact);
+    let mut counts: Vec<(String, RowCount)> = names.iter().cloned().zip(exact).collect();
+    counts.extend(large.into_iter().map(|(table, _, rows)| (table, RowCount::Estimate(rows))));
     counts.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(counts)
 }

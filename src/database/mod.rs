@@ -11,6 +11,7 @@ pub mod dump;
 pub mod facts;
 mod handover;
 mod impersonate;
+pub mod in_place;
 mod keywords;
 mod lent;
 mod lock;
@@ -161,6 +162,16 @@ impl Database {
         let mut other = self.clone();
         other.settings.dbname = dbname.to_owned();
         other
+    }
+
+    /// Returns whether both are reached on the same server as the same user.
+    pub fn same_server(&self, other: &Self) -> bool {
+        let servers = |database: &Self| -> Vec<String> {
+            database.servers().iter().map(ToString::to_string).collect()
+        };
+        servers(self) == servers(other)
+            && self.settings.user == other.settings.user
+            && self.identity == other.identity
     }
 
     /// Says which database this is, for messages, without any secret.

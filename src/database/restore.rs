@@ -1,1 +1,124 @@
-//! Loading an archive into a new database.
+//! Loading an archive into an empty database, and comparing what came out with what was dumped.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::Database;
+use super::clients::Client;
+use super::dump::{jobs, told};
+use super::facts::{self, RowCount};
+use super::lent::{Access, Lent};
+use super::swap::literal;
+use crate::error::{Context, Error, Result};
+use crate::progress::Progress;
+
+/// Loads an archive into an empty database; the first error ends it.
+///
+/// `expected` is the size that the database will have, in bytes, for the progress.
+pub fn load(
+    database: &Database,
+    client: &Client,
+    archive: &Path,
+    expected: u64,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut session = database.connect()?;
+    facts::unlimited(&mut session, facts::LOCK_WAIT)?;
+    let facts = facts::facts(&mut session)?;
+    let empty = facts.size;
+    let tables = std::fs::read_dir(archive).map_or(1, |entries| entries.count() as u64);
+    let lend = || format!("cannot hand {} to the client", archive.display());
+    let lent = Lent::new(archive, database.identity(), Access::Read).context(lend)?;
+    let call = database.call(&client.program("pg_restore"));
+    let (inside, call) = lent.pass(call).context(lend)?;
+    let call = call
+        .args(["--format=directory", "--exit-on-error", "--no-password"])
+        .arg(format!("--jobs={}", jobs(tables, facts.connections_left)))
+        // A connection string is the only form in which every database name can be written.
+        .arg(format!("--dbname=dbname={}", conninfo_value(database.dbname())))
+        .arg(inside);
+    let what = format!("loading {}", database.name());
+    let ended = call.run_watched(|line| {
+        if line.is_none() {
+            let size = facts::size(&mut session).unwrap_or(empty);
+            progress.alive(&what, size.saturating_sub(empty), Some(expected));
+        }
+    });
+    lent.reclaim().context(|| format!("cannot take {} back", archive.display()))?;
+    ended.map(drop).map_err(|failure| told("pg_restore", database, &failure))
+}
+
+/// Gathers statistics, without which the first queries after a restore would be slow; the server
+/// does it later by itself where this fails.
+pub fn analyze(database: &Database) -> Result<()> {
+    let mut session = database.connect()?;
+    facts::unlimited(&mut session, facts::LOCK_WAIT)?;
+    session.run("analyze").context(|| "cannot gather statistics".into())
+}
+
+/// Compares the tables and their exact row counts with what was dumped.
+pub fn compare(database: &Database, wanted: &[(String, RowCount)]) -> Result<()> {
+    let mut session = database.connect()?;
+    facts::unlimited(&mut session, facts::LOCK_WAIT)?;
+    let present = facts::tables(&mut session)?;
+    let mut wrong: Vec<String> = Vec::new();
+    let mut counted = Vec::new();
+    for (table, count) in wanted {
+        if !present.contains(table) {
+            wrong.push(format!("{table} is missing"));
+        } else if let RowCount::Exact(rows) = count {
+            counted.push((table.clone(), *rows));
+        }
+    }
+    let dumped: BTreeSet<&String> = wanted.iter().map(|(table, _)| table).collect();
+    wrong.extend(
+        present
+            .iter()
+            .filter(|table| !dumped.contains(table))
+            .map(|table| format!("{table} was not in the dump")),
+    );
+    let names: Vec<String> = counted.iter().map(|(table, _)| table.clone()).collect();
+    for (found, (table, rows)) in facts::count(&mut session, &names)?.iter().zip(&counted) {
+        if found != rows {
+            wrong.push(format!("{table} has {found} rows instead of {rows}"));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let text = format!("what was loaded into {} differs from the dump", database.described());
+    let error = Error::failed(text);
+    Err(wrong.into_iter().take(10).fold(error, Error::detail))
+}
+
+/// Quotes a value of a keyword connection string.
+fn conninfo_value(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// Writes the comparison of [`compare`] as SQL whose failure ends the transaction it runs in.
+pub(super) fn comparison(wanted: &[(String, RowCount)]) -> String {
+    let mut sql = String::new();
+    for (table, count) in wanted {
+        if let RowCount::Exact(rows) = count {
+            // A text that is no number fails the cast, and the server's message quotes it.
+            sql.push_str(&format!(
+                "select (case when count(*) = {rows} then '0' else {} || count(*)::text end)::int \
+                 from only {table};\n",
+                literal(&format!("{table} should have {rows} rows and has "))
+            ));
+        }
+    }
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_name_cannot_leave_its_value() {
+        assert_eq!(conninfo_value("it's host=x"), "'it\\'s host=x'");
+        assert_eq!(conninfo_value("a\\b"), "'a\\\\b'");
+    }
+}

@@ -1,1 +1,391 @@
-//! Exchanging databases by renaming them.
+//! Exchanging databases: a new one beside the old, its settings carried over, both renamed in one
+//! transaction. The old one is kept under another name; nothing is destroyed.
+
+use std::time::Duration;
+
+use super::Database;
+use super::facts::{self, SessionInfo};
+use super::session::{Session, SqlError};
+use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
+use crate::system::clock::{self, Deadline};
+
+/// The most bytes of a name in PostgreSQL; longer ones are cut by the server without an error.
+const LONGEST_NAME: usize = 63;
+
+/// How long sessions that come back are ended again before the exchange is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A session beside the databases that are exchanged: neither may have one while it is renamed.
+pub struct Server {
+    session: Session,
+    database: Database,
+}
+
+/// What a role may do to exchange a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// It may create databases and rename this one, or make it, where it does not exist yet.
+    Exchange,
+    /// It may not, and why.
+    InPlaceOnly(String),
+}
+
+/// One exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Name that the new database gets.
+    pub name: String,
+    /// Name that the new database has now.
+    pub fresh: String,
+    /// Name that the present database gets; `None` where there is none.
+    pub kept_as: Option<String>,
+}
+
+/// Which sessions may be ended for an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Those of our own role: the application's.
+    Own,
+    /// Everybody's.
+    All,
+}
+
+/// Returns `name` with a suffix that holds a stamp, cut so that the server keeps all of the suffix.
+pub fn stamped(name: &str, word: &str, stamp: &str) -> String {
+    let suffix = format!("_{word}_{stamp}");
+    let mut end = name.len().min(LONGEST_NAME.saturating_sub(suffix.len()));
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &name[..end])
+}
+
+fn in_use(error: &SqlError) -> bool {
+    error.code.as_deref() == Some("55006")
+}
+
+impl Server {
+    /// Connects to a database of the same server that is not exchanged.
+    pub fn beside(database: &Database) -> Result<Self> {
+        let mut last = None;
+        for name in ["postgres", "template1"] {
+            if name == database.dbname() {
+                continue;
+            }
+            match database.with_dbname(name).connect() {
+                Ok(mut session) => {
+                    facts::unlimited(&mut session, facts::LOCK_WAIT)?;
+                    return Ok(Self { session, database: database.clone() });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::failed("no other database of the server can be reached")))
+    }
+
+    fn ask(&mut self, attempt: &str, sql: &str, name: &str) -> Result<Option<super::Row>> {
+        let rows = self.session.rows(sql, &[&name]).context(|| format!("cannot {attempt}"))?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Returns the major version of the server.
+    pub fn major(&mut self) -> Result<u32> {
+        let sql = "select current_setting('server_version_num')::int4 / 10000";
+        let rows =
+            self.session.rows(sql, &[]).context(|| "cannot read the server version".into())?;
+        Ok(rows.first().map_or(0, |row| row.get::<_, i32>(0).unsigned_abs()))
+    }
+
+    /// Ends the sessions of our own role in a database.
+    pub fn end_own(&mut self, name: &str) -> Result<()> {
+        let own = self.own_role()?;
+        let sessions: Vec<_> =
+            self.sessions(name)?.into_iter().filter(|session| session.user == own).collect();
+        facts::end_sessions(&mut self.session, &sessions).map(drop)
+    }
+
+    fn own_role(&mut self) -> Result<String> {
+        let rows = self.session.rows("select current_user::text", &[]);
+        let rows = rows.context(|| "cannot read the role".into())?;
+        Ok(rows.first().map_or_else(String::new, |row| row.get(0)))
+    }
+
+    /// Returns whether the server has a database of this name.
+    pub fn has(&mut self, name: &str) -> Result<bool> {
+        let sql = "select 1 from pg_database where datname = $1";
+        Ok(self.ask("look for a database", sql, name)?.is_some())
+    }
+
+    /// Returns whether the role may exchange the database for one that has these extensions.
+    pub fn rights(&mut self, name: &str, extensions: &[String]) -> Result<Rights> {
+        let sql = "select r.rolsuper, r.rolcreatedb,
+                coalesce((select pg_has_role(d.datdba, 'MEMBER') from pg_database d
+                           where d.datname = $1), true), r.rolname::text
+              from pg_roles r where r.rolname = current_user";
+        let Some(row) = self.ask("read the rights of the role", sql, name)? else {
+            return Err(Error::failed("the server does not know its role"));
+        };
+        let role: String = row.get(3);
+        if row.get(0) {
+            return Ok(Rights::Exchange);
+        }
+        if !row.get::<_, bool>(1) {
+            return Ok(Rights::InPlaceOnly(format!("the role {role} may not create databases")));
+        }
+        if !row.get::<_, bool>(2) {
+            return Ok(Rights::InPlaceOnly(format!("the role {role} does not own {name}")));
+        }
+        let sql = "select string_agg(e, ', ') from unnest($1::text[]) e where e <> 'plpgsql' and
+             not exists (select from pg_available_extension_versions v where v.name = e and v.trusted)";
+        let rows = self
+            .session
+            .rows(sql, &[&extensions])
+            .context(|| "cannot read the extensions of the server".into())?;
+        match rows.first().and_then(|row| row.get::<_, Option<String>>(0)) {
+            Some(names) => Ok(Rights::InPlaceOnly(format!(
+                "the role {role} may not create the extension {names}"
+            ))),
+            None => Ok(Rights::Exchange),
+        }
+    }
+
+    /// Makes an empty database with encoding, locale, owner and tablespace of another one; where
+    /// that does not exist, with those of the server.
+    pub fn create_like(&mut self, name: &str, fresh: &str) -> Result<()> {
+        // Columns of later majors are read through JSON, so that one text serves all of them. The
+        // default tablespace goes unnamed: naming it takes a right that owners rarely have.
+        let sql = "select format('encoding %L lc_collate %L lc_ctype %L owner %I',
+                pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
+                pg_get_userbyid(d.datdba))
+              || case t.spcname when 'pg_default' then '' else format(' tablespace %I', t.spcname) end
+              || case to_jsonb(d) ->> 'datlocprovider'
+                   when 'i' then format(' locale_provider icu icu_locale %L',
+                     coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))
+                     || coalesce(format(' icu_rules %L', to_jsonb(d) ->> 'daticurules'), '')
+                   when 'b' then format(' locale_provider builtin builtin_locale %L',
+                     to_jsonb(d) ->> 'datlocale')
+                   else '' end
+              from pg_database d join pg_tablespace t on t.oid = d.dattablespace
+             where d.datname = $1";
+        let options = self.ask("read the settings of the database", sql, name)?;
+        let options: String = options.map_or_else(String::new, |row| row.get(0));
+        let fresh_name = quoted(fresh);
+        self.session
+            .run(&format!("create database {fresh_name} template template0 {options}"))
+            .context(|| format!("cannot create the database {fresh}"))
+    }
+
+    /// Removes a database that was made for a restore, with any sessions in it.
+    pub fn drop_fresh(&mut self, fresh: &str) -> Result<()> {
+        self.session
+            .run(&format!("drop database if exists {} with (force)", quoted(fresh)))
+            .context(|| format!("cannot remove the database {fresh}"))
+    }
+
+    /// Removes what restores that were killed left: databases named like those of
+    /// [`stamped`] with this word, without sessions.
+    pub fn drop_leftovers(&mut self, name: &str, word: &str) -> Result<Vec<String>> {
+        // The name may be cut, so the suffix of the stamp is what has to match in full.
+        let shape = stamped(name, word, "00000000T000000Z");
+        let head = shape.strip_suffix("00000000T000000Z").unwrap_or(&shape).to_owned();
+        let sql = "select d.datname::text from pg_database d where starts_with(d.datname::text, $1)
+              and substr(d.datname::text, length($1) + 1) ~ '^[0-9]{8}T[0-9]{6}Z$'
+              and pg_has_role(d.datdba, 'MEMBER')
+              and not exists (select from pg_stat_activity a where a.datid = d.oid)";
+        let rows = self.session.rows(sql, &[&head]).context(|| "cannot list databases".into())?;
+        let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        for name in &names {
+            self.drop_fresh(name)?;
+        }
+        Ok(names)
+    }
+
+    /// Carries grants, settings, comment and limits of a database over to another one; returns what
+    /// could not be carried over, as statements that somebody with the right can run.
+    pub fn carry_over(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
+        let mut left = Vec::new();
+        for statement in self.statements(name, fresh)? {
+            if let Err(error) = self.session.run(&statement) {
+                left.push(format!("{statement}; -- {}", error.message));
+            }
+        }
+        left.extend(self.carry_settings(name, fresh)?);
+        Ok(left)
+    }
+
+    fn statements(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
+        let sql = "with d as (select * from pg_database where datname = $1)
+             select 1, format('revoke all on database %I from public, %I', $2::text,
+                    pg_get_userbyid(datdba)) from d where datacl is not null
+             union all
+             select 2, format('grant %s on database %I to %s%s', a.privilege_type, $2::text,
+                    case a.grantee when 0 then 'public' else format('%I', pg_get_userbyid(a.grantee)) end,
+                    case when a.is_grantable then ' with grant option' else '' end)
+               from d, aclexplode(d.datacl) a
+             union all
+             select 3, format('comment on database %I is %L', $2::text, c) from d,
+                    shobj_description(d.oid, 'pg_database') c where c is not null
+             union all
+             select 4, format('alter database %I connection limit %s', $2::text, datconnlimit)
+               from d where datconnlimit <> -1
+             order by 1";
+        let rows = self
+            .session
+            .rows(sql, &[&name, &fresh])
+            .context(|| format!("cannot read the grants of the database {name}"))?;
+        Ok(rows.iter().map(|row| row.get(1)).collect())
+    }
+
+    /// `SET … FROM CURRENT` takes a value over as the server holds it; written out, lists such as
+    /// `search_path` would need their own quoting.
+    fn carry_settings(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
+        let sql = "select split_part(c, '=', 1), substr(c, strpos(c, '=') + 1),
+                case s.setrole when 0 then format('alter database %I set ', $2::text)
+                     else format('alter role %I in database %I set ', pg_get_userbyid(s.setrole), $2::text) end
+             from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase,
+                  unnest(s.setconfig) with ordinality u (c, place)
+            where d.datname = $1 order by s.setrole, place";
+        let rows = self
+            .session
+            .rows(sql, &[&name, &fresh])
+            .context(|| format!("cannot read the settings of the database {name}"))?;
+        let mut left = Vec::new();
+        for row in &rows {
+            let (key, value, head): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+            if !key.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c)) {
+                left.push(format!("{head}{key} = …; -- the name is not understood"));
+                continue;
+            }
+            if let Err(error) = self.carry_setting(&key, &value, &head) {
+                left.push(format!("{head}{key} to {}; -- {}", literal(&value), error.message));
+            }
+        }
+        Ok(left)
+    }
+
+    fn carry_setting(
+        &mut self,
+        key: &str,
+        value: &str,
+        head: &str,
+    ) -> std::result::Result<(), SqlError> {
+        self.session.run("begin")?;
+        let through_session = self
+            .session
+            .rows("select set_config($1, $2, true)", &[&key, &value])
+            .and_then(|_| self.session.run(&format!("{head}{key} from current; commit")));
+        if through_session.is_ok() {
+            return Ok(());
+        }
+        // Some settings cannot change in a running session; those are single values.
+        self.session.run("rollback")?;
+        self.session.run(&format!("{head}{key} to {}", literal(value)))
+    }
+
+    /// Lists the sessions in a database that this role's own are not among.
+    pub fn sessions(&mut self, name: &str) -> Result<Vec<SessionInfo>> {
+        facts::sessions_in(&mut self.session, name)
+    }
+
+    /// Renames all databases in one transaction; sessions in the way are ended as far as allowed,
+    /// those that may not be ended are named.
+    pub fn exchange(&mut self, exchanges: &[Exchange], end: End) -> Result<()> {
+        let mut sql = String::from("begin;");
+        for one in exchanges {
+            if let Some(kept_as) = &one.kept_as {
+                sql.push_str(&format!(
+                    "alter database {} rename to {};",
+                    quoted(&one.name),
+                    quoted(kept_as)
+                ));
+            }
+            sql.push_str(&format!(
+                "alter database {} rename to {};",
+                quoted(&one.fresh),
+                quoted(&one.name)
+            ));
+        }
+        sql.push_str("commit");
+        let patience = Deadline::after(PATIENCE);
+        loop {
+            for one in exchanges {
+                self.clear(&one.name, end)?;
+                self.clear(&one.fresh, End::All)?;
+            }
+            // The rename itself locks the database: who connects now waits until it is done.
+            match self.session.run(&sql) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let _ = self.session.run("rollback");
+                    if !in_use(&error) || patience.passed() {
+                        return Err(Error::failed(
+                            "cannot exchange the databases by renaming them",
+                        )
+                        .source(error)
+                        .state("the present data is untouched"));
+                    }
+                    clock::pause(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+
+    /// Ends the sessions in a database that may be ended; refuses when others are left.
+    fn clear(&mut self, name: &str, end: End) -> Result<()> {
+        let own = self.own_role()?;
+        let (ours, others): (Vec<_>, Vec<_>) = self
+            .sessions(name)?
+            .into_iter()
+            .partition(|session| end == End::All || session.user == own);
+        let mut left: Vec<String> = others.iter().map(ToString::to_string).collect();
+        for (session, why) in facts::end_sessions(&mut self.session, &ours)? {
+            left.push(format!("{session}: {why}"));
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let what = self.database.with_dbname(name).described();
+        let error = Error::new(Outcome::Refused, format!("other sessions are connected to {what}"));
+        let error = left.into_iter().fold(error, Error::detail);
+        Err(error.state("the present data is untouched"))
+    }
+}
+
+/// Quotes a name for SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quotes a text for SQL, whatever `standard_conforming_strings` says.
+pub(super) fn literal(text: &str) -> String {
+    let escaped = text.replace('\'', "''");
+    if escaped.contains('\\') {
+        format!("E'{}'", escaped.replace('\\', "\\\\"))
+    } else {
+        format!("'{escaped}'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: &str = "20261120T131502Z";
+
+    #[test]
+    fn a_name_keeps_its_stamp_within_the_servers_limit() {
+        assert_eq!(stamped("app", "replaced", STAMP), "app_replaced_20261120T131502Z");
+        for name in ["é".repeat(40), "x".repeat(63)] {
+            let stamped = stamped(&name, "replaced", STAMP);
+            assert!(stamped.len() <= LONGEST_NAME && stamped.ends_with(STAMP), "{stamped}");
+        }
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("a\\b"), "E'a\\\\b'");
+    }
+}

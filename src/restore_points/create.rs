@@ -10,13 +10,14 @@ use super::manifest::{
 };
 use super::store::{PARTIAL, RestorePoint, Status, Store};
 use crate::database::clients::Clients;
-use crate::database::{Database, dump};
+use crate::database::{Database, dump, facts};
 use crate::disk;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::system::clock::{self, Clock};
-use crate::system::{fs, signals};
+use crate::system::fs;
+use crate::system::signals;
 use crate::version::Version;
 
 /// Size of an archive beside that of its database where no earlier restore point tells.
@@ -116,7 +117,7 @@ impl Store {
             .context(|| format!("cannot ask for the free space of {}", self.dir().display()))?;
         let mut sum = Estimate { needed: 0, databases: 0, files: 16, free };
         for database in databases {
-            let facts = crate::database::facts::facts(&mut database.connect()?)?;
+            let facts = facts::of(database)?;
             let before = last.as_ref().and_then(|manifest| {
                 manifest.databases.iter().find(|archive| archive.name == database.name())
             });
@@ -235,7 +236,7 @@ impl Store {
         if !is_archive_name(name) {
             return Err(Error::config(format!("{name:?} cannot be the name of a directory")));
         }
-        let facts = crate::database::facts::facts(&mut database.connect()?)?;
+        let facts = facts::of(database)?;
         let (client, warning) = request.clients.choose(facts.major)?;
         if let Some(warning) = warning {
             progress.warn(&warning);
@@ -292,7 +293,7 @@ impl Store {
         fs::rename(&partial.dir, &dir)
             .context(|| format!("cannot publish the restore point {}", manifest.id))?;
         partial.published = true;
-        Ok(RestorePoint { dir, manifest })
+        Ok(RestorePoint { dir, app: self.app().to_owned(), manifest })
     }
 
     /// Returns a name that nothing in the directory has.

@@ -7,7 +7,8 @@ use super::manifest::Manifest;
 use super::retention::newest_first;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
-use crate::system::{clock, fs};
+use crate::system::clock;
+use crate::system::fs;
 
 /// Prefix of a restore point that is being written.
 pub(super) const PARTIAL: &str = ".partial-";
@@ -77,6 +78,8 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct RestorePoint {
     pub(super) dir: PathBuf,
+    /// The application whose store it was found in.
+    pub(super) app: String,
     pub(super) manifest: Manifest,
 }
 
@@ -161,7 +164,9 @@ impl Store {
                 .hint("List them with `openwatch backup list`."));
         };
         match (found.status, found.manifest) {
-            (Status::Good, Some(manifest)) => Ok(RestorePoint { dir: found.path, manifest }),
+            (Status::Good, Some(manifest)) => {
+                Ok(RestorePoint { dir: found.path, app: self.app.clone(), manifest })
+            }
             (status, _) => {
                 let why = match &status {
                     Status::Damaged(why) => why.clone(),
