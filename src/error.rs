@@ -89,6 +89,17 @@ impl Error {
         self
     }
 
+    /// Replaces a text wherever a person reads it, such as a path that is gone by then.
+    #[must_use]
+    pub fn instead_of(mut self, gone: &str, told: &str) -> Self {
+        let parts = &mut *self.0;
+        let texts = parts.detail.iter_mut().chain([&mut parts.message]);
+        for text in texts.chain(&mut parts.state).chain(&mut parts.hint) {
+            *text = text.replace(gone, told);
+        }
+        self
+    }
+
     /// Returns how the run ends because of this failure.
     pub fn outcome(&self) -> Outcome {
         self.0.outcome

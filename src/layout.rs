@@ -7,12 +7,27 @@ use std::path::{Path, PathBuf};
 pub struct Layout {
     root: PathBuf,
     app: String,
+    /// Where the package's own files lie, where that is not below the root.
+    shipped: Option<PathBuf>,
 }
 
 impl Layout {
     /// Returns the layout of an application below a root (`/` on a running machine).
     pub fn new(root: impl Into<PathBuf>, app: impl Into<String>) -> Self {
-        Self { root: root.into(), app: app.into() }
+        Self { root: root.into(), app: app.into(), shipped: None }
+    }
+
+    /// Returns this layout with the package's own files taken from another tree: those of a package
+    /// that is not installed. All else stays the machine's.
+    #[must_use]
+    pub fn with_shipped(mut self, tree: &Path) -> Self {
+        self.shipped = Some(tree.join(self.shipped_path()));
+        self
+    }
+
+    /// Returns the directory of the package's own files, relative to the root.
+    pub fn shipped_path(&self) -> PathBuf {
+        Path::new("usr/share").join(&self.app)
     }
 
     /// Returns the name of the application.
@@ -31,7 +46,7 @@ impl Layout {
     }
 
     fn share(&self) -> PathBuf {
-        self.root.join("usr/share").join(&self.app)
+        self.shipped.clone().unwrap_or_else(|| self.root.join(self.shipped_path()))
     }
 
     fn etc(&self) -> PathBuf {

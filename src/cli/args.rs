@@ -84,7 +84,7 @@ pub struct Migrate {
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
-    /// With --status: show what this package file would apply
+    /// With --status, --check or --dry-run: look into this package file instead
     #[command(flatten)]
     pub package: Package,
 }

@@ -12,7 +12,7 @@ use crate::upgrade::Again;
 use crate::upgrade::machine::Machine;
 use crate::version::Version;
 
-use super::args::{Arguments, Backup, Global, Migrate, Upgrade, Verb};
+use super::args::{Arguments, Backup, Global, Migrate, Package, Upgrade, Verb};
 use super::printer::Printer;
 
 /// Runs the verb.
@@ -22,7 +22,9 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
     match &arguments.verb {
         Verb::Migrate(options) => migrate(global, layout, options, printer),
         Verb::Upgrade(options) => upgrade(global, layout, options, printer),
-        Verb::Preflight(_) => commands::preflight::run(&open(global, layout, printer)?),
+        Verb::Preflight(options) => {
+            commands::preflight::run(&open_or_look(global, layout, printer, options)?)
+        }
         Verb::Backup(verb) => backup(&mut open(global, layout, printer)?, verb),
         Verb::Restore(options) => {
             let request = commands::restore::Wanted {
@@ -70,8 +72,22 @@ fn layout(global: &Global) -> Result<Layout> {
 }
 
 fn open(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Machine> {
+    open_or_look(global, layout, printer, &Package { package: None })
+}
+
+/// Opens the machine with the installed package, or with the package file that was named.
+fn open_or_look(
+    global: &Global,
+    layout: Layout,
+    printer: &Arc<Printer>,
+    options: &Package,
+) -> Result<Machine> {
     let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
-    let machine = Machine::open(layout, global.config.as_deref(), progress)?;
+    let operator_file = global.config.as_deref();
+    let machine = match &options.package {
+        None => Machine::open(layout, operator_file, progress)?,
+        Some(file) => Machine::look_into(layout, operator_file, progress, file)?,
+    };
     for warning in &machine.config.warnings {
         printer.warn(warning);
     }
@@ -84,7 +100,17 @@ fn migrate(
     options: &Migrate,
     printer: &Arc<Printer>,
 ) -> Result<Reply> {
-    let mut machine = open(global, layout, printer)?;
+    let looking = options.status || options.check || options.dry_run;
+    if let Some(file) = options.package.package.as_ref().filter(|_| !looking) {
+        let shown = file.display();
+        return Err(Error::new(
+            Outcome::Usage,
+            format!("the migrations of {shown} cannot be applied: it is not installed"),
+        )
+        .state("nothing was changed")
+        .hint(format!("Run `openwatch migrate --status --package {shown}` to see them.")));
+    }
+    let mut machine = open_or_look(global, layout, printer, &options.package)?;
     if let Some(dir) = &options.backup_dir {
         machine.use_backup_dir(dir.clone())?;
     }

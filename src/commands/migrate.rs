@@ -13,14 +13,14 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision};
 use crate::upgrade::{self, preflight, survey};
 
-use super::Reply;
 use super::upgrade::findings_json;
+use super::{Reply, about};
 
 /// Shows applied and pending migrations; changes nothing, and needs no right but reading.
 pub fn status(machine: &Machine) -> Result<Reply> {
     let (text, databases) = look(machine)?;
     let json = json!({"package_version": machine.version, "databases": databases});
-    Ok(Reply::ok(text, json))
+    Ok(about(machine, Reply::ok(text, json)))
 }
 
 /// Ends with the outcome that says whether the schema fits; changes nothing.
@@ -35,7 +35,7 @@ pub fn check(machine: &Machine) -> Result<Reply> {
         })
         .max_by_key(|outcome| outcome.exit_code());
     let json = json!({"package_version": machine.version, "databases": databases});
-    Ok(Reply { outcome: worst.unwrap_or(Outcome::Ok), text, json })
+    Ok(about(machine, Reply { outcome: worst.unwrap_or(Outcome::Ok), text, json }))
 }
 
 fn look(machine: &Machine) -> Result<(String, Vec<Value>)> {
@@ -92,7 +92,9 @@ pub fn dry_run(machine: &Machine) -> Result<Reply> {
     let survey = survey::take(machine, None)?;
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(error),
-        Decision::NothingPending => Ok(Reply::ok("nothing is pending", json!({"would_apply": []}))),
+        Decision::NothingPending => {
+            Ok(about(machine, Reply::ok("nothing is pending", json!({"would_apply": []}))))
+        }
         Decision::Upgrade(plan) => {
             let found = preflight::findings(machine, &survey, &plan);
             if let Some(error) = preflight::refusal(&found) {
@@ -116,7 +118,7 @@ pub fn dry_run(machine: &Machine) -> Result<Reply> {
                 .map(|d| json!({"name": d.name, "versions": d.pending, "restore_point": d.protection.word()}))
                 .collect();
             let json = json!({"would_apply": would, "findings": findings_json(&found)});
-            Ok(Reply::ok(lines.join("\n"), json))
+            Ok(about(machine, Reply::ok(lines.join("\n"), json)))
         }
     }
 }

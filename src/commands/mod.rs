@@ -14,6 +14,7 @@ pub mod upgrade;
 use serde_json::{Value, json};
 
 use crate::outcome::Outcome;
+use crate::upgrade::machine::Machine;
 
 /// What a verb answers: how it ended, for people, and for programs.
 #[derive(Debug)]
@@ -36,4 +37,24 @@ impl Reply {
     pub fn silent(outcome: Outcome) -> Self {
         Self { outcome, text: String::new(), json: json!({}) }
     }
+}
+
+/// Says which package file the answer is about, where it is not the installed package.
+fn about(machine: &Machine, mut reply: Reply) -> Reply {
+    let Some(looked_into) = &machine.looked_into else { return reply };
+    let installed = match &looked_into.installed {
+        Some(version) => format!("version {version} is"),
+        None => "none is".into(),
+    };
+    reply.text = format!(
+        "about {}, version {} of {}; {installed} installed\n{}",
+        looked_into.file.display(),
+        machine.version,
+        machine.layout.app(),
+        reply.text
+    );
+    reply.json["package_version"] = json!(machine.version);
+    reply.json["package_file"] = json!(looked_into.file);
+    reply.json["installed_version"] = json!(looked_into.installed);
+    reply
 }

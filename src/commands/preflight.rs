@@ -13,8 +13,8 @@ use crate::upgrade::plan::{self, DatabasePlan, Decision, Plan, Protection};
 use crate::upgrade::preflight::{self, Severity};
 use crate::upgrade::survey::{self, Survey};
 
-use super::Reply;
 use super::upgrade::findings_json;
+use super::{Reply, about};
 
 /// Checks everything and says all that was found.
 pub fn run(machine: &Machine) -> Result<Reply> {
@@ -34,7 +34,7 @@ pub fn run(machine: &Machine) -> Result<Reply> {
         .collect();
     lines.extend(found.iter().map(|finding| format!("warning: {}", finding.message)));
     lines.push("an upgrade can begin".into());
-    Ok(Reply::ok(lines.join("\n"), json!({"findings": findings_json(&found)})))
+    Ok(about(machine, Reply::ok(lines.join("\n"), json!({"findings": findings_json(&found)}))))
 }
 
 /// Returns the advisory findings, or the refusal that the required ones amount to.

@@ -39,6 +39,15 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
 
+/// Makes a private directory (0700) below `TMPDIR` or `/tmp`; it is removed with the value.
+pub fn private_temp_dir(prefix: &str) -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .context(|| format!("cannot make a directory in {}", std::env::temp_dir().display()))
+}
+
 /// Creates a file that must not exist yet, with exactly this mode whatever the umask allows less.
 pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new()

@@ -19,6 +19,8 @@ use crate::system::clock::{self, Clock, Deadline};
 use crate::system::lock::FileLock;
 use crate::version::Version;
 
+use super::looked_into::LookedInto;
+
 /// What the machine offers; it holds no state of a run.
 pub struct Machine {
     /// Fixed paths.
@@ -37,6 +39,9 @@ pub struct Machine {
     pub version: Version,
     /// Where the service listens, where `secrets.env` or the environment says so.
     pub listen: Option<String>,
+    /// The package file that the packager's half and the migrations come from, where it is not the
+    /// installed package. Such a machine is only looked at.
+    pub looked_into: Option<LookedInto>,
 }
 
 /// One database and the migrations that the installed package ships for it.
@@ -55,6 +60,15 @@ impl Machine {
         progress: Arc<dyn Progress>,
     ) -> Result<Self> {
         let config = Config::load(&layout, operator_file)?;
+        Self::assemble(layout, config, progress)
+    }
+
+    /// Builds the machine around settings that were read.
+    pub(super) fn assemble(
+        layout: Layout,
+        config: Config,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Self> {
         let environment = environment(&layout, &*progress)?;
         let databases = config
             .databases
@@ -66,7 +80,17 @@ impl Machine {
         let services = services::manager(&layout);
         let listen = environment.get("OPENWATCH_LISTEN").cloned();
         let clock = Clock::System;
-        Ok(Self { layout, config, databases, services, clock, progress, version, listen })
+        Ok(Self {
+            layout,
+            config,
+            databases,
+            services,
+            clock,
+            progress,
+            version,
+            listen,
+            looked_into: None,
+        })
     }
 
     /// Takes restore points below another directory than the configured one.

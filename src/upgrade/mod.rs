@@ -16,6 +16,7 @@ pub mod create_restore_point;
 pub mod fail;
 pub mod gate;
 pub mod journal;
+pub mod looked_into;
 pub mod machine;
 pub mod migrate_only;
 pub mod plan;

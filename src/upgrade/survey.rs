@@ -135,7 +135,9 @@ fn look_at_all<'m>(
     let from = from
         .cloned()
         .or_else(|| pending.as_ref().and_then(|mark| mark.from.clone()))
-        .or_else(|| interrupted.as_ref().and_then(|record| record.from.clone()));
+        .or_else(|| interrupted.as_ref().and_then(|record| record.from.clone()))
+        // A package that is not installed yet would be installed over this one.
+        .or_else(|| machine.looked_into.as_ref()?.installed.clone());
     Ok(Survey { version: machine.version.clone(), from, pending, interrupted, units, databases })
 }
 

@@ -4,6 +4,21 @@
 //! non-empty `$2` means "upgrade": both are equally true for reinstall, downgrade and reconfigure.
 //! The meaning here is only *when in the transaction we are*; what has to be done is decided from
 //! facts (pending mark, the database's own schema).
+//!
+//! Beside it, what a package file holds that is not installed ([`PackageFile`]).
+
+mod cpio;
+mod deb;
+mod entry;
+mod fault;
+mod file;
+mod rpm;
+mod rpm_header;
+mod stream;
+mod unpack;
+
+pub use self::file::PackageFile;
+pub use self::unpack::{Limits, Wanted};
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -41,6 +56,15 @@ impl Family {
             Self::Rpm => format!("dnf reinstall {package}"),
         }
     }
+}
+
+/// What a package file says that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the package.
+    pub name: String,
+    /// Its version with its release, without an epoch of rpm.
+    pub version: Version,
 }
 
 /// Where in the life of a package a script runs.

@@ -1,0 +1,129 @@
+//! A machine as it would be with a package that is not installed yet.
+//!
+//! The packager's half, the version and the migrations come out of the package file; the operator's
+//! half, secrets, restore points and databases are those of the running machine.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::package::{self, PackageFile, Wanted};
+use crate::progress::Progress;
+use crate::system::fs;
+use crate::version::Version;
+
+use super::machine::Machine;
+
+/// The package file that a machine was built from.
+pub struct LookedInto {
+    /// The path that was named.
+    pub file: PathBuf,
+    /// Version of the package that is installed now, where one is.
+    pub installed: Option<Version>,
+}
+
+impl Machine {
+    /// Reads the packager's half and the migrations out of a package file, and the rest from this
+    /// machine; connects to nothing and runs nothing of the package.
+    pub fn look_into(
+        layout: Layout,
+        operator_file: Option<&Path>,
+        progress: Arc<dyn Progress>,
+        file: &Path,
+    ) -> Result<Self> {
+        let mut package = PackageFile::open(file)?;
+        // Gone at the end of this function, however it ends: by then everything was read.
+        let tree = fs::private_temp_dir("openwatch-package-")?;
+        let installed = package::installed_version(&layout, None);
+        let trees = [tree.path().join("settings"), tree.path().join("content")];
+        // Messages name a file of the package as FILE:/path, not where it lay for a moment.
+        let gone = trees.each_ref().map(|tree| tree.display().to_string());
+        let told = format!("{}:", file.display());
+        let mut machine =
+            read(&layout, operator_file, progress, &mut package, &trees).map_err(|error| {
+                gone.iter().fold(error, |error, gone| error.instead_of(gone, &told))
+            })?;
+        for warning in &mut machine.config.warnings {
+            *warning = gone.iter().fold(warning.clone(), |text, gone| text.replace(gone, &told));
+        }
+        for migration in machine.databases.iter_mut().flat_map(|d| &mut d.migrations) {
+            if let Ok(inside) = migration.file.strip_prefix(&trees[1]) {
+                migration.file = Path::new("/").join(inside);
+            }
+        }
+        machine.layout = layout;
+        machine.looked_into = Some(LookedInto { file: file.to_owned(), installed });
+        Ok(machine)
+    }
+}
+
+fn read(
+    layout: &Layout,
+    operator_file: Option<&Path>,
+    progress: Arc<dyn Progress>,
+    package: &mut PackageFile,
+    [settings, content]: &[PathBuf; 2],
+) -> Result<Machine> {
+    let own = layout.shipped_path();
+    let halves =
+        Wanted { files: vec![own.join("upgrade.conf"), own.join("version")], dirs: Vec::new() };
+    let apps = package.unpack(&halves, settings)?;
+    let layout = layout.clone().with_shipped(settings);
+    if !layout.packager_conf().is_file() {
+        return Err(other_package(&layout, package, &apps));
+    }
+    let mut config = Config::load(&layout, operator_file)?;
+    config.app.version.get_or_insert_with(|| package.identity().version.clone());
+    let mut wanted = Wanted::default();
+    for database in &mut config.databases {
+        let inside = inside(&database.migrations.dir, settings, &database.name)?;
+        database.migrations.dir = content.join(&inside);
+        wanted.dirs.push(inside);
+    }
+    package.unpack(&wanted, content)?;
+    for (database, inside) in config.databases.iter().zip(&wanted.dirs) {
+        if !database.migrations.dir.is_dir() {
+            let (name, inside) = (package.path().display(), inside.display());
+            return Err(Error::config(format!("the package {name} does not hold /{inside}"))
+                .detail(format!("its upgrade.conf names it for the database {}", database.name))
+                .state("nothing was changed")
+                .hint("Ask its packager for a package that is complete."));
+        }
+    }
+    Machine::assemble(layout, config, progress)
+}
+
+/// Returns where a directory lies within the package, relative to the root.
+fn inside(dir: &Path, tree: &Path, database: &str) -> Result<PathBuf> {
+    let named = dir.strip_prefix(tree).or_else(|_| dir.strip_prefix("/")).unwrap_or(dir);
+    let plain = named.components().all(|part| matches!(part, Component::Normal(_)));
+    // The whole tree is no directory of migrations, and would be unpacked as one.
+    if plain && named.components().count() > 1 {
+        return Ok(named.to_owned());
+    }
+    Err(Error::config(format!(
+        "the migrations directory {} of the database {database} is not one of a package",
+        dir.display()
+    ))
+    .state("nothing was changed")
+    .hint("Ask the packager to name one below /usr/share."))
+}
+
+fn other_package(layout: &Layout, package: &PackageFile, apps: &[String]) -> Error {
+    let (app, file) = (layout.app(), package.path().display());
+    let identity = package.identity();
+    let error = Error::config(format!("the package {file} brings nothing for {app}"))
+        .detail(format!(
+            "it is {} {}, without /usr/share/{app}/upgrade.conf",
+            identity.name, identity.version
+        ))
+        .state("nothing was changed");
+    match apps.first() {
+        Some(other) => error.hint(format!(
+            "Run `openwatch --app {other} migrate --status --package {file}` for the application that it brings."
+        )),
+        None => error.hint(format!("Name a package of {app} that openwatch can upgrade.")),
+    }
+}
