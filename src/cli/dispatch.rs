@@ -142,11 +142,12 @@ fn upgrade(
     if options.plan {
         commands::upgrade::plan(&machine, from.as_ref())
     } else {
-        commands::upgrade::run(
-            &machine,
-            from.as_ref(),
-            if options.retry { Again::Yes } else { Again::No },
-        )
+        let again = if options.retry { Again::Yes } else { Again::No };
+        if options.unit {
+            commands::upgrade::run_as_unit(&machine, from.as_ref(), again)
+        } else {
+            commands::upgrade::run(&machine, from.as_ref(), again)
+        }
     }
 }
 

@@ -1,15 +1,23 @@
 //! `openwatch upgrade`: runs the engine, or shows what it would do.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::system::clock;
+use crate::outcome::Outcome;
+use crate::system::clock::{self, Deadline};
+use crate::system::signals;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision, Plan};
 use crate::upgrade::{self, Again, Success, Work, preflight, survey};
 use crate::version::Version;
 
 use super::Reply;
+
+/// How long the unit waits for another run: longer than any dump and migration we have seen.
+const BUSY_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// Runs the upgrade to its end.
 pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Reply> {
@@ -28,6 +36,28 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
         "warnings": success.warnings,
     });
     Ok(Reply::ok(spoken(machine, &success), json))
+}
+
+/// Runs the upgrade as the package's unit: a run that is under way already is waited for.
+///
+/// An operator's `openwatch upgrade` may be doing the work that the package asks for; failing the
+/// package for it would leave it half configured beside an upgrade that ends well.
+pub fn run_as_unit(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Reply> {
+    let started = Deadline::after(BUSY_LIMIT);
+    loop {
+        match run(machine, from, again) {
+            Err(error)
+                if error.outcome() == Outcome::Busy
+                    && !started.passed()
+                    && signals::received().is_none() =>
+            {
+                let waited = BUSY_LIMIT.saturating_sub(started.remaining()).as_secs();
+                machine.progress.alive(&error.message(), waited, None);
+                clock::pause(BETWEEN_LOOKS);
+            }
+            ended => return ended,
+        }
+    }
 }
 
 fn applied(success: &Success) -> Value {

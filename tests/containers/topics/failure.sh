@@ -112,7 +112,7 @@ the_way_back_that_the_refusal_names_leads_back() {
   local restore allow
   restore=$(sed -n 's/.*`\(openwatch restore [^`]*\)`.*/\1/p' <<<"$out" | head -n1)
   allow=$(sed -n 's/.*`\(touch [^`]*\)`.*/\1/p' <<<"$out" | head -n1)
-  [ -n "$restore" ] && [ -n "$allow" ] || fail "no way back is printed"
+  if [ -z "$restore" ] || [ -z "$allow" ]; then fail "no way back is printed"; fi
   m systemctl stop openwatch.service
   run sh -c "yes | $restore --yes"; expect_rc 0
   run sh -c "$allow"
