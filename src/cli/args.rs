@@ -81,6 +81,9 @@ pub struct Migrate {
     /// Run every check and show what would be applied, and change nothing
     #[arg(long, group = "mode")]
     pub dry_run: bool,
+    /// Record this migration as applied without running it, when you know that its effect is there
+    #[arg(long, value_name = "VERSION", group = "mode")]
+    pub mark_applied: Option<String>,
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,

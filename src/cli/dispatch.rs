@@ -120,6 +120,8 @@ fn migrate(
         commands::migrate::check(&machine)
     } else if options.dry_run {
         commands::migrate::dry_run(&machine)
+    } else if let Some(version) = &options.mark_applied {
+        commands::migrate::mark_applied(&machine, version)
     } else {
         commands::migrate::apply(&machine)
     }

@@ -3,11 +3,13 @@
 //! By hand it does what the upgrade does to the data and nothing to the units: it refuses while they
 //! run, because they would run on a schema that their program does not know.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::database::facts;
-use crate::error::Result;
-use crate::migrations::{self, Comparison};
+use crate::database::{DatabaseLock, facts};
+use crate::error::{Error, Result};
+use crate::migrations::{self, Comparison, State};
 use crate::outcome::Outcome;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision};
@@ -133,4 +135,39 @@ pub fn apply(machine: &Machine) -> Result<Reply> {
     };
     let json = json!({"applied": applied.versions, "restore_point": applied.restore_point});
     Ok(Reply::ok(text, json))
+}
+
+/// How long another run on the same database is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Records a migration as applied without running it: the way out of a history that contradicts the
+/// files, once a person has looked.
+pub fn mark_applied(machine: &Machine, version: &str) -> Result<Reply> {
+    let _lock = machine.lock("migrate")?;
+    let number = version.parse::<u64>().ok();
+    let mut open = Vec::new();
+    for shipped in &machine.databases {
+        let has = shipped.migrations.iter().any(|m| Some(m.number) == number);
+        let found = migrations::look(&mut shipped.database.connect()?, &shipped.migrations)?;
+        if has && found.state != State::Current {
+            open.push(shipped);
+        }
+    }
+    let [shipped] = open.as_slice() else {
+        let why = if open.is_empty() {
+            format!("no database is waiting for a migration {version}")
+        } else {
+            format!("{} databases ship a migration {version} and do not match", open.len())
+        };
+        return Err(Error::new(Outcome::Usage, why)
+            .state("nothing was changed")
+            .hint(format!("Run `{}`.", machine.command("migrate --status"))));
+    };
+    let mut lock = DatabaseLock::acquire(&shipped.database, "migrate", LOCK_WAIT)?;
+    lock.check()?;
+    let mut session = shipped.database.connect()?;
+    let product = machine.version.to_string();
+    let marked = migrations::mark_applied(&mut session, &shipped.migrations, version, &product)?;
+    let text = format!("marked as applied: {}", marked.join(" "));
+    Ok(Reply::ok(text, json!({"marked": marked})))
 }

@@ -86,9 +86,7 @@ fn before_unpack(context: &Context<'_>, from: Option<Version>, to: &Version) -> 
             Ok(Reply::silent(Outcome::Ok))
         }
         // A wrong password is the operator's to mend as well, and here the "no" costs nothing.
-        Err(error) if error.outcome() == Outcome::Config => {
-            Err(error.outcome_as(Outcome::Refused))
-        }
+        Err(error) if error.outcome() == Outcome::Config => Err(error.outcome_as(Outcome::Refused)),
         Err(error) => Err(error),
     }
 }

@@ -5,6 +5,7 @@ use openwatch::migrations::{self, ProblemKind, State};
 use openwatch::outcome::Outcome;
 
 use super::Bench;
+use super::support::machine::TestMachine;
 
 const TWO: &[(&str, &str)] = &[
     ("0001_hosts.sql", "create table hosts (id int primary key);"),
@@ -170,4 +171,20 @@ fn a_mark_settles_an_edited_file_and_an_unknown_version_is_a_usage_error() {
     let error =
         migrations::mark_applied(&mut session, &bench.shipped(), "0009", "1.0").unwrap_err();
     assert_eq!(error.outcome(), Outcome::Usage);
+}
+
+#[test]
+fn the_mark_on_the_command_line_is_the_way_out_of_an_edited_file() {
+    let machine = TestMachine::new();
+    let file = machine.migrations("main").join("0001_machines.sql");
+    let text = std::fs::read_to_string(&file).unwrap() + "-- edited\n";
+    std::fs::write(&file, text).unwrap();
+    let (code, seen) = machine.json(["migrate", "--check"]);
+    assert_eq!((code, &seen["databases"][0]["state"]), (11, &"divergent".into()), "{seen}");
+    let hint = seen["databases"][0]["problems"][0]["hint"].as_str().unwrap();
+    let command = hint.split('`').nth(1).unwrap();
+    assert_eq!(command, "openwatch migrate --mark-applied 0001");
+    machine.run(command.split(' ').skip(1)).success();
+    let (code, seen) = machine.json(["migrate", "--check"]);
+    assert_eq!((code, &seen["databases"][0]["state"]), (0, &"current".into()), "{seen}");
 }
