@@ -181,6 +181,11 @@ fn a_password_is_found_in_every_place_where_libpq_looks() {
     ] {
         assert_eq!(both_ends(&source, &psql), told, "{source:?}");
     }
+    // A scratch database is on the same server: the line of the database counts for it too.
+    let scratch = Database::resolve(&with(&base, &[("PGPASSFILE", passfile)])).unwrap();
+    let scratch = scratch.with_dbname("odd db=1");
+    scratch.connect().unwrap();
+    scratch.call(&psql).args(["--no-password", "-X", "-c", "select 1"]).run().unwrap();
     std::fs::set_permissions(passfile, std::fs::Permissions::from_mode(0o640)).unwrap();
     let error = refusal(&with(&base, &[("PGPASSFILE", passfile)]));
     assert_eq!(error.outcome(), Outcome::Config);

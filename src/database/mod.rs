@@ -90,6 +90,8 @@ pub struct Database {
     name: String,
     parameters: Parameters,
     settings: Settings,
+    /// The database that the parameters name, whatever [`Database::with_dbname`] says.
+    first_dbname: String,
     login: String,
     identity: Option<Identity>,
     chosen: Arc<Mutex<Option<Endpoint>>>,
@@ -139,6 +141,7 @@ impl Database {
         Ok(Self {
             name: source.name.clone(),
             parameters,
+            first_dbname: settings.dbname.clone(),
             settings,
             login,
             identity,
@@ -252,17 +255,23 @@ impl Database {
             Host::Name(name, _) => name.clone(),
             Host::Address(address) => address.to_string(),
         };
-        let wanted = passfile::Wanted {
-            host: &host,
-            port: endpoint.port,
-            dbname: self.dbname(),
-            user: &self.settings.user,
+        // A scratch database has no line of its own; roles and their passwords are of the server.
+        let look = || {
+            let names = [self.dbname(), &self.first_dbname];
+            Ok(names.map(|dbname| {
+                let user = &self.settings.user;
+                let wanted = passfile::Wanted { host: &host, port: endpoint.port, dbname, user };
+                passfile::look_up(path, &wanted)
+            }))
         };
-        let look = || Ok(passfile::look_up(path, &wanted));
         match impersonate::with_rights_of(self.identity.as_ref(), look) {
-            Ok(Found::Password(password)) => (Some(password), None),
-            Ok(Found::Nothing) => (None, None),
-            Ok(Found::Ignored(why)) => (None, Some(why)),
+            Ok([Found::Password(password), _] | [Found::Nothing, Found::Password(password)]) => {
+                (Some(password), None)
+            }
+            Ok([Found::Nothing, Found::Nothing]) => (None, None),
+            Ok([Found::Ignored(why), _] | [Found::Nothing, Found::Ignored(why)]) => {
+                (None, Some(why))
+            }
             Err(error) => (None, Some(error.message())),
         }
     }
