@@ -49,7 +49,7 @@ impl Store {
         Ok(decisions)
     }
 
-    /// Removes one restore point, whatever the retention says; the last good one is refused.
+    /// Removes one entry; cut short, it leaves no manifest, and the next run completes it.
     fn discard(&self, entry: &Entry) -> Result<()> {
         let mut dir = entry.path.clone();
         if entry.status != Status::Removing {
