@@ -19,7 +19,7 @@ pub struct Free {
 /// Returns what is left on the file system that holds `path`; the nearest existing parent stands
 /// for a path that is still to be made.
 pub fn free(path: &Path) -> io::Result<Free> {
-    let data = rustix::fs::statvfs(&nearest_existing(path))?;
+    let data = rustix::fs::statvfs(nearest_existing(path))?;
     let inodes = (data.f_files > 0).then_some(data.f_favail);
     Ok(Free { bytes: data.f_bavail.saturating_mul(data.f_frsize), inodes })
 }
