@@ -21,45 +21,68 @@ mod tag {
     pub(super) const LONG_SIZES: u32 = 5008;
 }
 
-/// One file of the header's list.
-pub(super) struct Listed {
-    name: Vec<u8>,
-    mode: u64,
-    size: u64,
-    linked: bool,
+/// Name, mode, size, and whether the content is that of another entry.
+type Head = (Vec<u8>, u64, u64, bool);
+
+/// The header's list of files, of which names are put together one at a time.
+struct Listed<'h> {
+    dirs: Vec<&'h [u8]>,
+    bases: Vec<&'h [u8]>,
+    dir_of: Vec<u64>,
+    modes: Vec<u64>,
+    sizes: Vec<u64>,
+    same_file: Vec<(u64, u64)>,
+    uses: BTreeMap<(u64, u64), usize>,
 }
 
-/// Returns the header's list of files; empty where its parts do not fit together.
-pub(super) fn listed(header: &Header) -> Vec<Listed> {
-    let (dirs, modes) = (header.texts(tag::DIR_NAMES), header.numbers(tag::MODES));
-    let dir_of = header.numbers(tag::DIR_INDEXES);
-    let mut sizes = header.numbers(tag::LONG_SIZES);
-    if sizes.is_empty() {
-        sizes = header.numbers(tag::SIZES);
+impl<'h> Listed<'h> {
+    fn read(header: &'h Header) -> Self {
+        let mut sizes = header.numbers(tag::LONG_SIZES);
+        if sizes.is_empty() {
+            sizes = header.numbers(tag::SIZES);
+        }
+        let (devices, inodes) = (header.numbers(tag::DEVICES), header.numbers(tag::INODES));
+        let same_file: Vec<(u64, u64)> = devices.into_iter().zip(inodes).collect();
+        let mut uses = BTreeMap::new();
+        for file in &same_file {
+            *uses.entry(*file).or_default() += 1;
+        }
+        Self {
+            dirs: header.texts(tag::DIR_NAMES),
+            bases: header.texts(tag::BASE_NAMES),
+            dir_of: header.numbers(tag::DIR_INDEXES),
+            modes: header.numbers(tag::MODES),
+            sizes,
+            same_file,
+            uses,
+        }
     }
-    let same_file: Vec<(u64, u64)> =
-        header.numbers(tag::DEVICES).into_iter().zip(header.numbers(tag::INODES)).collect();
-    let mut uses: BTreeMap<(u64, u64), usize> = BTreeMap::new();
-    for file in &same_file {
-        *uses.entry(*file).or_default() += 1;
-    }
-    let bases = header.texts(tag::BASE_NAMES);
-    let one = |(number, base): (usize, &&[u8])| {
-        let dir = dirs.get(usize::try_from(*dir_of.get(number)?).ok()?)?;
+
+    fn file(&self, number: usize) -> Option<Head> {
+        let dir = *self.dirs.get(usize::try_from(*self.dir_of.get(number)?).ok()?)?;
+        let base = *self.bases.get(number)?;
+        if (dir.len() + base.len()) as u64 > LONGEST_NAME {
+            return None;
+        }
         // Paths of the header are those on the machine; those of an archive are relative.
-        let name = [b"./", dir.strip_prefix(b"/").unwrap_or(dir), *base].concat();
-        let linked = same_file.get(number).and_then(|file| uses.get(file)).is_some_and(|n| *n > 1);
-        Some(Listed { name, mode: *modes.get(number)?, size: *sizes.get(number)?, linked })
-    };
-    bases.iter().enumerate().map(one).collect::<Option<_>>().unwrap_or_default()
+        let name = [b"./", dir.strip_prefix(b"/").unwrap_or(dir), base].concat();
+        let uses = self.same_file.get(number).and_then(|file| self.uses.get(file));
+        Some((
+            name,
+            *self.modes.get(number)?,
+            *self.sizes.get(number)?,
+            uses.is_some_and(|n| *n > 1),
+        ))
+    }
 }
 
 /// Shows every entry to `visit`.
 pub(super) fn walk(
     stream: &mut dyn Read,
-    listed: &[Listed],
+    header: &Header,
     visit: &mut Visit<'_>,
 ) -> Result<(), Fault> {
+    let mut listed = None;
     loop {
         let mut magic = [0; 6];
         stream.read_exact(&mut magic)?;
@@ -68,10 +91,7 @@ pub(super) fn walk(
                 let Some(head) = newc(stream)? else { return Ok(()) };
                 head
             }
-            b"07070X" => match stripped(stream, listed)? {
-                Some(file) => (file.name.clone(), file.mode, file.size, file.linked),
-                None => return Ok(()),
-            },
+            b"07070X" => stripped(stream, listed.get_or_insert_with(|| Listed::read(header)))?,
             _ => return Err(Fault::Damaged("its content is no cpio archive".into())),
         };
         let kind = match mode & 0o170_000 {
@@ -92,7 +112,7 @@ pub(super) fn walk(
 }
 
 /// Reads the rest of a "newc" entry's header; none at the end of the archive.
-fn newc(stream: &mut dyn Read) -> Result<Option<(Vec<u8>, u64, u64, bool)>, Fault> {
+fn newc(stream: &mut dyn Read) -> Result<Option<Head>, Fault> {
     let mut fields = [0; 104];
     stream.read_exact(&mut fields)?;
     let field = |number: usize| number_of(&fields[number * 8..number * 8 + 8]);
@@ -111,23 +131,22 @@ fn newc(stream: &mut dyn Read) -> Result<Option<(Vec<u8>, u64, u64, bool)>, Faul
     Ok((name != b"TRAILER!!!").then_some((name, mode, size, links > 1 && !directory)))
 }
 
-/// Reads the rest of a stripped entry's header, and finds its file; none at the end of the archive.
-fn stripped<'a>(stream: &mut dyn Read, listed: &'a [Listed]) -> Result<Option<&'a Listed>, Fault> {
+/// Reads the rest of a stripped entry's header, and finds its file. The end of such an archive is
+/// an entry of "newc".
+fn stripped(stream: &mut dyn Read, listed: &Listed<'_>) -> Result<Head, Fault> {
     // Eight digits, then padded to four: sixteen bytes with the magic.
     let mut rest = [0; 10];
     stream.read_exact(&mut rest)?;
     let number = number_of(&rest[..8])?;
-    if number == u64::from(u32::MAX) {
-        return Ok(None);
-    }
-    let file = usize::try_from(number).ok().and_then(|number| listed.get(number));
+    let file = usize::try_from(number).ok().and_then(|number| listed.file(number));
     let file = file.ok_or_else(|| {
         Fault::Damaged(format!("its content has a file {number} that its header does not list"))
     })?;
-    if file.linked {
+    // Only one of several links carries the content; which one, the entry does not say.
+    if file.3 {
         return Err(Fault::Unread("it has hard links in a payload of stripped entries".into()));
     }
-    Ok(Some(file))
+    Ok(file)
 }
 
 fn number_of(digits: &[u8]) -> Result<u64, Fault> {

@@ -38,7 +38,10 @@ impl Deb {
                 .find(|(name, _)| name == stem || name.starts_with(&format!("{stem}.")))
                 .map(|(_, range)| range.clone())
         };
-        if members.first().is_none_or(|(name, _)| name != "debian-binary") {
+        let Some((first, _)) = members.first() else {
+            return Err(Fault::Damaged("it ends too early".into()));
+        };
+        if first != "debian-binary" {
             return Err(Fault::Foreign("it is an ar archive, but not one of dpkg".into()));
         }
         let missing = |name: &str| Fault::Damaged(format!("it has no member {name}"));

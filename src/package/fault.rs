@@ -30,7 +30,10 @@ impl From<io::Error> for Fault {
         match stopped {
             Some(Stopped::TooMuch(_)) => Self::Hostile(format!("it {error}")),
             Some(Stopped::Signal(_)) => Self::Stopped(error.to_string()),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            // tar tells it in words only.
+            None if error.kind() == io::ErrorKind::UnexpectedEof
+                || error.to_string().contains("EOF") =>
+            {
                 Self::Damaged("it ends too early".into())
             }
             None => Self::Damaged(error.to_string()),

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use sha2::{Digest as _, Sha256};
 
 use super::Identity;
-use super::cpio::{self, Listed};
+use super::cpio;
 use super::entry::Visit;
 use super::fault::Fault;
 use super::rpm_header::Header;
@@ -40,7 +40,7 @@ pub(super) struct Rpm {
     pub(super) identity: Identity,
     payload: u64,
     payload_sha256: Option<String>,
-    listed: Vec<Listed>,
+    header: Header,
 }
 
 impl Rpm {
@@ -69,7 +69,7 @@ impl Rpm {
             identity: identity(&header)?,
             payload: file.stream_position()?,
             payload_sha256: digest.filter(|_| kind.is_none_or(|kind| kind == SHA256)),
-            listed: cpio::listed(&header),
+            header,
         })
     }
 
@@ -84,7 +84,7 @@ impl Rpm {
         let mut payload = Hashed::new(file);
         {
             let mut stream = Bounded::new(decompressed(&mut payload)?, limits.scanned);
-            cpio::walk(&mut stream, &self.listed, visit)?;
+            cpio::walk(&mut stream, &self.header, visit)?;
             io::copy(&mut stream, &mut io::sink())?;
         }
         match &self.payload_sha256 {

@@ -9,7 +9,10 @@ const MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 0x01];
 
 /// The most tags and bytes of values that are read; rpm itself stops at 65,535 and 256 MiB.
 const MOST_TAGS: u32 = 65_535;
-const MOST_BYTES: u32 = 64 * 1024 * 1024;
+const MOST_BYTES: u32 = 32 * 1024 * 1024;
+
+/// The most values of one tag that are read: one for each file of a package.
+const MOST_VALUES: usize = 1_000_000;
 
 /// Size of one entry of the index: tag, type, offset, count.
 const INDEX_ENTRY: usize = 16;
@@ -74,7 +77,7 @@ impl Header {
         let bytes = self.store.get(value.offset..).unwrap_or_default();
         // Texts end with NUL: what follows the last one is none.
         let ended = bytes.iter().filter(|byte| **byte == 0).count();
-        bytes.split(|byte| *byte == 0).take(value.count.min(ended)).collect()
+        bytes.split(|byte| *byte == 0).take(value.count.min(ended).min(MOST_VALUES)).collect()
     }
 
     /// Returns all numbers of a tag, whatever their size in the file.
@@ -89,7 +92,7 @@ impl Header {
         };
         let bytes = self.store.get(value.offset..).unwrap_or_default();
         let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        bytes.chunks_exact(width).take(value.count).map(number).collect()
+        bytes.chunks_exact(width).take(value.count.min(MOST_VALUES)).map(number).collect()
     }
 
     fn value(&self, tag: u32) -> Option<&Value> {

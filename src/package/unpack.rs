@@ -11,12 +11,15 @@ use super::fault::Fault;
 use crate::error::Error;
 use crate::system::fs;
 
+/// What an empty file or a directory takes at least, in bytes.
+const BLOCK: u64 = 4096;
+
 /// How much a package may hold; beyond it is what is made to fill disk, memory or time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes that are unpacked at most, wanted or not.
     pub scanned: u64,
-    /// Bytes that are written at most.
+    /// Bytes that are written at most, each file and directory counted as a block at least.
     pub written: u64,
     /// Entries that are looked at at most.
     pub entries: u64,
@@ -84,15 +87,17 @@ impl<'a> Unpacker<'a> {
             Kind::Other(what)
                 if self.wanted.has(&entry.path) || self.wanted.passes(&entry.path) =>
             {
-                Err(Fault::Hostile(format!("/{} is {what}", entry.path.display())))
+                Err(Fault::Hostile(format!("/{} is {what}", shown(&entry.path))))
             }
             Kind::Other(_) => Ok(()),
         }
     }
 
     fn write(&mut self, entry: &mut Entry<'_>) -> Result<(), Fault> {
-        let shown = entry.path.display();
-        self.written = self.written.saturating_add(entry.size);
+        let shown = shown(&entry.path);
+        // Files without content and directories take room as well.
+        let parts = entry.path.components().count() as u64;
+        self.written = self.written.saturating_add(entry.size).saturating_add(parts * BLOCK);
         if self.written > self.limits.written {
             let most = self.limits.written;
             return Err(Fault::Hostile(format!("with /{shown} more than {most} bytes are wanted")));
@@ -122,10 +127,17 @@ impl<'a> Unpacker<'a> {
     fn note_app(&mut self, path: &Path) {
         let inside = path.strip_prefix("usr/share").ok();
         let app = inside.and_then(|inside| inside.to_str()?.strip_suffix("/upgrade.conf"));
-        if let Some(app) = app.filter(|app| !app.contains('/') && self.apps.len() < 8) {
+        // The name becomes part of a command that is printed.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        if let Some(app) = app.filter(|app| app.chars().all(plain) && self.apps.len() < 8) {
             self.apps.push(app.to_owned());
         }
     }
+}
+
+/// Returns a path without what would move the cursor of the terminal that shows it.
+fn shown(path: &Path) -> String {
+    path.display().to_string().replace(char::is_control, "?")
 }
 
 fn cannot_write(place: &Path, error: io::Error) -> Error {

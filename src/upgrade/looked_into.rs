@@ -92,7 +92,17 @@ fn read(
                 .hint("Ask its packager for a package that is complete."));
         }
     }
-    Machine::assemble(layout, config, progress)
+    let machine = Machine::assemble(layout, config, progress)?;
+    // The text comes from a file that nobody has vouched for, and is printed.
+    if machine.version.to_string().contains(char::is_control) {
+        return Err(Error::config(format!(
+            "the version of the package {} is no version",
+            package.path().display()
+        ))
+        .state("nothing was changed")
+        .hint("Do not install it; get the package from its packager again."));
+    }
+    Ok(machine)
 }
 
 /// Returns where a directory lies within the package, relative to the root.

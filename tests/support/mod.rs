@@ -1,5 +1,6 @@
 //! What the integration tests share: a private PostgreSQL, a throw-away root.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod archives;
 pub mod machine;
 pub mod postgres;
