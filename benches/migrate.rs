@@ -1,4 +1,5 @@
-//! Migrations against `psql`, as ratios within one run: `cargo bench --bench migrate`.
+//! Migrations against `psql`, as ratios within one run: `cargo bench --bench migrate`, or one of
+//! them: `cargo bench --bench migrate -- status` (`1000`, `10000`).
 //!
 //! Each figure is the median of rounds that alternate between the two, on a private server with
 //! default settings except for lock memory, which one transaction of `psql` needs as much as ours.
@@ -27,10 +28,18 @@ fn main() {
     }
     let server = Server::start_configured("max_locks_per_transaction = 4096");
     println!("PostgreSQL {}, {} processors", server.major, processors());
+    let wanted = |word: &str| {
+        let words = &arguments[1..];
+        words.iter().all(|a| a.starts_with("--")) || words.iter().any(|a| a == word)
+    };
     for (count, rounds) in [(1_000, 7), (10_000, 3)] {
-        apply(&server, count, rounds);
+        if wanted(&count.to_string()) {
+            apply(&server, count, rounds);
+        }
     }
-    status(&server, 1_000, 31);
+    if wanted("status") {
+        status(&server, 1_000, 31);
+    }
 }
 
 /// Applies the same statements with both, in fresh databases.

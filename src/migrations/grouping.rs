@@ -11,7 +11,7 @@ use crate::database::Trouble;
 /// default settings has room for (measured: at about 3,100 small ones).
 const MANY: usize = 2000;
 
-/// How many share a transaction where all cannot.
+/// How many share a transaction on a server that had no room for the locks of all.
 const BATCH: usize = 500;
 
 /// How migrations are grouped at present.
@@ -25,7 +25,7 @@ pub(super) enum Shape {
 impl Shape {
     /// Returns the largest transactions that a server with default settings has room for.
     pub(super) fn for_count(pending: usize) -> Self {
-        if pending > MANY { Self::Batches(BATCH) } else { Self::All }
+        if pending > MANY { Self::Batches(MANY) } else { Self::All }
     }
 }
 

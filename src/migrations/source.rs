@@ -27,8 +27,8 @@ pub fn load(spec: &MigrationsSpec) -> Result<Vec<Migration>> {
     let Format::Plain = spec.format;
     let dir = spec.dir.as_path();
     let mut migrations = Vec::new();
-    for path in candidates(dir)? {
-        migrations.push(read(&path)?);
+    for (path, kind) in candidates(dir)? {
+        migrations.push(read(&path, kind)?);
     }
     migrations.sort_by_key(|migration| (migration.number, migration.file.clone()));
     for pair in migrations.windows(2) {
@@ -67,7 +67,8 @@ fn normalised(text: &str) -> String {
     text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n")
 }
 
-fn candidates(dir: &Path) -> Result<Vec<PathBuf>> {
+/// Lists the SQL files with their kind as the directory has it, which costs no call for each.
+fn candidates(dir: &Path) -> Result<Vec<(PathBuf, fs::FileType)>> {
     let unreadable = |error: std::io::Error| {
         bad(format!("cannot read the migrations directory {}", dir.display()))
             .source(error)
@@ -75,18 +76,19 @@ fn candidates(dir: &Path) -> Result<Vec<PathBuf>> {
     };
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
         let bytes = name.as_bytes();
         let sql = bytes.len() >= 4 && bytes[bytes.len() - 4..].eq_ignore_ascii_case(b".sql");
         if sql && !bytes.starts_with(b".") {
-            found.push(dir.join(name));
+            found.push((dir.join(name), entry.file_type().map_err(unreadable)?));
         }
     }
-    found.sort();
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<Migration> {
+fn read(path: &Path, kind: fs::FileType) -> Result<Migration> {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let (version, name) = parse_name(&file).ok_or_else(|| {
         bad(format!("{} is not named like a migration", path.display()))
@@ -98,7 +100,6 @@ fn read(path: &Path) -> Result<Migration> {
             .detail("at most 18 digits")
             .hint("Give it a shorter number.")
     })?;
-    let kind = fs::symlink_metadata(path).map_err(|error| cannot_read(path, error))?.file_type();
     if !kind.is_file() {
         let what = match (kind.is_dir(), kind.is_symlink()) {
             (true, _) => "a directory",

@@ -74,10 +74,13 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
 /// Reads a whole file of at most `limit` bytes.
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let data = file.metadata()?;
+    if data.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
     }
-    let mut bytes = Vec::new();
+    // Room for the whole file and a byte more: one read takes it all, the next one finds the end.
+    let room = usize::try_from(data.len().min(limit)).unwrap_or_default() + 1;
+    let mut bytes = Vec::with_capacity(room);
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(
