@@ -165,7 +165,7 @@ pub struct Restore {
     pub yes: bool,
     /// Restore a point of another host, application or database
     #[arg(long)]
-    pub foreign: bool,
+    pub force_foreign: bool,
 }
 
 /// `openwatch scriptlet`.

@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
                 id: &options.id,
                 database: options.database.as_deref(),
                 confirmed: options.yes,
-                foreign: options.foreign,
+                foreign: options.force_foreign,
             };
             commands::restore::run(&open(global, layout, printer)?, &request)
         }
