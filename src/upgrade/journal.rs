@@ -115,13 +115,19 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal of a new run; the record of the run before is in the history by then.
-    pub fn begin(layout: &Layout, clock: Clock, record: Record) -> Result<Self> {
+    pub fn begin(layout: &Layout, clock: Clock, mut record: Record) -> Result<Self> {
         fs::make_dir(&layout.upgrade_dir(), 0o755)?;
         fs::make_dir(&layout.history_dir(), 0o755)?;
         // A run that was killed never wrote its history; its record must not be lost.
         if let Some(before) = read(layout)?.filter(|before| before.finished.is_none()) {
             let path = layout.history_dir().join(format!("{}.json", before.run));
             write(&path, &before)?;
+        }
+        // Two runs may begin within one second, and neither may take the other's place in the history.
+        let stamp = record.run.clone();
+        let mut runs = (2..).map(|n| format!("{stamp}.{n}"));
+        while layout.history_dir().join(format!("{}.json", record.run)).exists() {
+            record.run = runs.next().unwrap_or_default();
         }
         let journal = Self {
             path: layout.journal(),
