@@ -1,5 +1,6 @@
 //! Checks before any change: every finding at once, so that an operator mends all in one go.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::database::{Database, DatabaseLock};
@@ -183,10 +184,17 @@ fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Fi
     });
     let dumped: Vec<&Database> = dumped.map(|surveyed| surveyed.database).collect();
     let reserve = machine.config.policy.reserve;
+    // Looking leaves nothing behind: what had to be made to look is taken away again.
+    let dir = &machine.config.policy.backup_dir;
+    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
     let checked = machine.store().and_then(|store| {
         store.probe()?;
         store.estimate(&dumped)?.check(&store, reserve)
     });
+    for made in missing {
+        // Only empty ones go; what somebody else put there meanwhile stays.
+        let _ = std::fs::remove_dir(made);
+    }
     if let Err(error) = checked {
         let facts = error.details().join("; ");
         found.push(Finding {
