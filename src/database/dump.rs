@@ -64,8 +64,11 @@ pub fn dump(
     let snapshot = begin(&mut session).context(|| "cannot take a snapshot".into())?;
     check_rights(&mut session, database)
         .and_then(|()| look(&mut session))
-        .and_then(|dumped| {
+        .and_then(|mut dumped| {
             run(database, archive, &snapshot, &dumped.facts, options, progress)?;
+            // In the snapshot of the dump, and after it: pg_dump ends at once when we are asked to
+            // stop, and a table that somebody has locked cannot even be measured.
+            dumped.rows = facts::row_counts(&mut session)?;
             Ok(dumped)
         })
         .map_err(|error| explain(error, database))
@@ -122,7 +125,7 @@ fn look(session: &mut Session) -> Result<Dumped> {
         .rows("select extname::text from pg_extension order by 1", &[])
         .context(|| "cannot list the extensions".into())?;
     let extensions = rows.iter().map(|row| row.get(0)).collect();
-    Ok(Dumped { rows: facts::row_counts(session)?, facts, extensions, tables })
+    Ok(Dumped { rows: Vec::new(), facts, extensions, tables })
 }
 
 fn run(

@@ -69,7 +69,7 @@ fn failed(attempt: &str, error: SqlError) -> Error {
 
 /// Takes the limits away that role or database set, so that they do not end a long statement; a
 /// lock that somebody holds is waited for `lock_wait` at most.
-pub(super) fn unlimited(session: &mut Session, lock_wait: Duration) -> Result<()> {
+pub fn unlimited(session: &mut Session, lock_wait: Duration) -> Result<()> {
     let sql = format!(
         "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;
          set lock_timeout = {}",

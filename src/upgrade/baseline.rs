@@ -1,6 +1,7 @@
 //! What was so before the first change, kept to compare with what is so afterwards.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,9 @@ use crate::database::facts::{self, RowCount};
 use crate::error::Result;
 
 use super::machine::Machine;
+
+/// How long a locked table is waited for; without it there is no baseline, and the run goes on.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Units, schema and row counts at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,7 @@ pub fn record(machine: &Machine) -> Result<Baseline> {
     for shipped in &machine.databases {
         let mut session = shipped.database.connect()?;
         let comparison = crate::migrations::look(&mut session, &shipped.migrations)?;
+        facts::unlimited(&mut session, LOCK_WAIT)?;
         let rows = facts::row_counts(&mut session)?;
         let found =
             DatabaseBaseline { schema: comparison.current, rows: rows.into_iter().collect() };
