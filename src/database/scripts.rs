@@ -74,9 +74,14 @@ impl Limits {
         if version >= 170_000 {
             off.push("transaction_timeout");
         }
+        // A run that was killed must not leave its statement running for hours, with its locks: the
+        // server looks whether we are still there. Not every server system can (14 and newer, Linux).
+        let watched = "set client_connection_check_interval=1000;";
+        let watched = if session.run(watched).is_ok() { watched } else { "" };
         // The server takes zero for "no limit", which nobody means by a short time.
         let millis = lock_timeout.as_millis().clamp(1, 2_000_000_000);
         let mut reset = "reset session authorization;reset role;reset all;discard temp;".to_owned();
+        reset.push_str(watched);
         for name in off {
             reset.push_str(&format!("set {name}=0;"));
         }
