@@ -41,6 +41,11 @@ impl fmt::Display for Blocker {
 }
 
 impl Session {
+    /// Ends what the session with this process id does now; its transaction fails, the session stays.
+    pub fn cancel(&mut self, backend: i32) -> Result<(), SqlError> {
+        self.single(&format!("select pg_cancel_backend({backend})")).map(|_| ())
+    }
+
     /// Names the sessions that the session with this process id waits for.
     pub fn blockers_of(&mut self, backend: i32) -> Result<Vec<Blocker>, SqlError> {
         // Literals go first and the rest is cut: statements of others may carry secrets.

@@ -7,6 +7,7 @@ use super::script::{byte_of_character, head, place_of_byte, scan};
 use crate::database::{Blocker, SqlError, Trouble};
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::system::signals;
 
 /// What is true of the schema after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,9 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// SQLSTATE of a statement that was cancelled.
+const CANCELLED: &str = "57014";
+
 /// Says which migration failed, at which statement, and what the server said.
 pub(super) fn of_statement(
     migration: &Migration,
@@ -82,11 +86,20 @@ pub(super) fn of_statement(
     statement: Option<usize>,
     blockers: &[Blocker],
 ) -> Error {
-    let mut error = Error::new(
-        Outcome::MigrationFailed,
-        format!("migration {} failed: {}", migration.label(), one_line(&sql.message)),
-    )
-    .detail(format!("{} at {}", sqlstate(sql), at(migration, sql, statement)));
+    let what = match signals::received() {
+        // Cancelled by the watch, on our behalf.
+        Some(signal) if sql.code.as_deref() == Some(CANCELLED) => {
+            format!("migration {} was ended because we received {signal}", migration.label())
+        }
+        Some(_) | None => {
+            format!("migration {} failed: {}", migration.label(), one_line(&sql.message))
+        }
+    };
+    let mut error = Error::new(Outcome::MigrationFailed, what).detail(format!(
+        "{} at {}",
+        sqlstate(sql),
+        at(migration, sql, statement)
+    ));
     for text in [&sql.detail, &sql.hint, &sql.about].into_iter().flatten() {
         error = error.detail(one_line(text));
     }

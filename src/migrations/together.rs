@@ -9,6 +9,7 @@ use super::fate::{Settled, settle};
 use super::history::{self, RowState, Run};
 use super::script::scan;
 use crate::database::{Mark, ScriptError, SqlError, Trouble};
+use crate::system::signals;
 
 /// A failed group that ran longer than this is not run again to find the statement.
 const QUICK: Duration = Duration::from_secs(10);
@@ -19,7 +20,9 @@ impl<'a> Runner<'a> {
     pub(super) fn together(&mut self, group: &[&'a Migration]) -> Result<(), Broken<'a>> {
         let begun = Instant::now();
         let mut mark = None;
+        self.watch.undoable();
         let result = self.attempt(group, &mut mark);
+        self.watch.not_undoable();
         let Err(mut broken) = result else {
             self.create = false;
             return Ok(());
@@ -31,6 +34,7 @@ impl<'a> Runner<'a> {
         }
         if let (Some(at), Cause::Sql(error)) = (broken.at, &broken.cause)
             && begun.elapsed() < QUICK
+            && signals::received().is_none()
         {
             broken.statement = self.find_statement(group, at, error);
         }

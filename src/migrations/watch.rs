@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::database::{Blocker, DatabaseLock};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::system::signals;
 
 /// Looks at a run from the session that holds the lock, while the run's own session is busy.
 pub(super) struct Watch<'a> {
@@ -17,6 +18,7 @@ pub(super) struct Watch<'a> {
     backend: AtomicI32,
     done: AtomicU64,
     lost: AtomicBool,
+    undoable: AtomicBool,
     now: Mutex<String>,
     blockers: Mutex<Vec<Blocker>>,
 }
@@ -34,6 +36,7 @@ impl<'a> Watch<'a> {
             backend: AtomicI32::new(0),
             done: AtomicU64::new(0),
             lost: AtomicBool::new(false),
+            undoable: AtomicBool::new(false),
             now: Mutex::default(),
             blockers: Mutex::default(),
         }
@@ -55,6 +58,10 @@ impl<'a> Watch<'a> {
             return;
         }
         let backend = self.backend.load(Ordering::SeqCst);
+        if self.undoable.load(Ordering::SeqCst) && signals::received().is_some() {
+            // A statement that is just over is not hit; the next look tries again.
+            let _ = lock.session().cancel(backend);
+        }
         let seen = lock.session().blockers_of(backend).unwrap_or_default();
         drop(lock);
         if !seen.is_empty() {
@@ -73,6 +80,16 @@ impl<'a> Watch<'a> {
     pub(super) fn now(&self, label: String, done: usize) {
         *guard(&self.now) = label;
         self.done.store(done as u64, Ordering::SeqCst);
+    }
+
+    /// A transaction runs: asked to stop, we end it, and nothing of it remains.
+    pub(super) fn undoable(&self) {
+        self.undoable.store(true, Ordering::SeqCst);
+    }
+
+    /// What runs leaves traces when it is cut off: asked to stop, we let it come to its end.
+    pub(super) fn not_undoable(&self) {
+        self.undoable.store(false, Ordering::SeqCst);
     }
 
     /// Returns whether the lock was seen lost; costs nothing.
