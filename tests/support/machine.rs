@@ -182,6 +182,11 @@ impl TestMachine {
         self
     }
 
+    /// Ships another set for the first database of a machine that is in use.
+    pub fn add_migrations(&self, set: &str) {
+        self.copy_migrations(&self.databases[0].0, set);
+    }
+
     /// Ships one migration for the first database.
     pub fn migration(self, file: &str, sql: impl AsRef<[u8]>) -> Self {
         fs::write(self.migrations("main").join(file), sql).unwrap();
@@ -366,12 +371,14 @@ impl TestMachine {
         own.into_iter().chain(words.into_iter().map(str::to_owned)).collect()
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    /// Returns the search path in which the service manager made of files comes first.
+    pub fn path(&self) -> String {
         let path = std::env::var("PATH").unwrap();
-        vec![
-            ("PATH".into(), format!("{}:{path}", self.dir.path().join("bin").display())),
-            ("HOME".into(), self.dir.path().display().to_string()),
-        ]
+        format!("{}:{path}", self.dir.path().join("bin").display())
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        vec![("PATH".into(), self.path()), ("HOME".into(), self.dir.path().display().to_string())]
     }
 
     /// Runs the program to its end.

@@ -1,0 +1,294 @@
+//! What the package's scripts call, in every form that dpkg and rpm have, on the real program.
+
+mod support;
+
+use std::fs;
+
+use predicates::prelude::PredicateBooleanExt as _;
+use predicates::str::{contains, is_empty};
+use serde_json::Value;
+use support::machine::{TestMachine, message};
+
+fn mark(machine: &TestMachine) -> Value {
+    serde_json::from_slice(&fs::read(machine.mark()).unwrap()).unwrap()
+}
+
+#[test]
+fn forms_that_ask_nothing_of_us_touch_nothing() {
+    let machine = TestMachine::new().ship("good");
+    let before = machine.tree();
+    for form in [
+        "deb preinst install",
+        "deb preinst install 1.0.0-1 2.0.0-1",
+        "deb preinst abort-upgrade 2.0.0-1",
+        "deb postinst configure",
+        "deb postinst abort-upgrade 2.0.0-1",
+        "deb postinst abort-remove",
+        "deb postinst abort-remove in-favour other 1.0-1",
+        "deb postinst abort-deconfigure in-favour other 1.0-1",
+        "deb prerm remove",
+        "deb prerm upgrade 2.0.0-1",
+        "deb prerm failed-upgrade 1.0.0-1",
+        "deb prerm deconfigure in-favour other 1.0-1",
+        "deb postrm remove",
+        "deb postrm purge",
+        "deb postrm upgrade 2.0.0-1",
+        "deb postrm disappear other 1.0-1",
+        "deb postrm abort-install",
+        "rpm pre 1 2.0.0-1",
+        "rpm post 1",
+        "rpm posttrans 1",
+        "rpm posttrans 2",
+        "rpm preun 0",
+        "rpm preun 1",
+        "rpm postun 0",
+        "rpm postun 1",
+    ] {
+        let ended = machine.run(["scriptlet"].into_iter().chain(form.split(' ')));
+        ended.success().stdout(is_empty()).stderr(is_empty());
+        assert_eq!(machine.tree(), before, "{form}");
+        assert_eq!(machine.acts(), [""; 0], "{form}");
+    }
+}
+
+#[test]
+fn an_empty_old_version_is_a_fresh_install() {
+    let machine = TestMachine::new().ship("good");
+    machine.run(["scriptlet", "deb", "postinst", "configure", ""]).success();
+    assert!(!machine.mark().exists());
+}
+
+#[test]
+fn an_unknown_form_is_an_error_and_touches_nothing() {
+    let machine = TestMachine::new().ship("good");
+    let before = machine.tree();
+    for form in ["deb postinst frobnicate", "deb config configure", "rpm post two", "apk post 1"] {
+        machine.run(["scriptlet"].into_iter().chain(form.split(' '))).code(2);
+        assert_eq!(machine.tree(), before, "{form}");
+    }
+}
+
+#[test]
+fn configuring_over_an_old_version_writes_the_mark_and_stops_nothing() {
+    let machine = TestMachine::new()
+        .with_unit("worker.service", "inactive")
+        .services(&["worker.service", "openwatch.service"])
+        .ship("good");
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    let mark = mark(&machine);
+    assert_eq!(mark["from"], "1.0.0-1");
+    assert_eq!(mark["to"], "2.0.0-1");
+    assert_eq!(mark["family"], "deb");
+    assert_eq!(mark["running"], serde_json::json!(["openwatch.service"]));
+    assert_eq!(machine.acts(), [""; 0]);
+    machine.run(["gate"]).code(10);
+}
+
+#[test]
+fn rpm_learns_the_old_version_before_unpacking() {
+    for count in ["2", "3"] {
+        let machine = TestMachine::new().version("1.0.0-1");
+        machine.run(["scriptlet", "rpm", "pre", count, "2.0.0-1"]).success();
+        let machine = machine.version("2.0.0-1").ship("good");
+        machine.run(["scriptlet", "rpm", "post", count]).success();
+        let mark = mark(&machine);
+        assert_eq!((&mark["from"], &mark["family"]), (&"1.0.0-1".into(), &"rpm".into()));
+    }
+}
+
+#[test]
+fn a_second_attempt_keeps_what_ran_at_the_first() {
+    let machine = TestMachine::new().ship("failing");
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    machine.run(["scriptlet", "deb", "postinst", "triggered", "openwatch-upgrade"]).code(7);
+    machine.assert_closed();
+    // dpkg --configure -a
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    let mark = mark(&machine);
+    assert_eq!(mark["running"], serde_json::json!(["openwatch.service"]));
+    assert_eq!(mark["failed"], Value::Null);
+    let machine = machine.migration("0004_audit.sql", "CREATE TABLE audit (id int);");
+    machine.run(["scriptlet", "deb", "postinst", "triggered", "openwatch-upgrade"]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.assert_clean();
+}
+
+#[test]
+fn reinstalling_the_same_version_writes_no_mark() {
+    let machine = TestMachine::new();
+    machine.run(["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "2.0.0-1"]).success();
+    machine.run(["scriptlet", "deb", "postinst", "configure", "2.0.0-1"]).success();
+    assert!(!machine.mark().exists());
+    machine.run(["scriptlet", "rpm", "pre", "2", "2.0.0-1"]).success();
+    machine.run(["scriptlet", "rpm", "post", "2"]).success();
+    assert!(!machine.mark().exists());
+    machine.run(["scriptlet", "rpm", "posttrans", "2"]).success();
+    assert_eq!(machine.acts(), [""; 0]);
+}
+
+#[test]
+fn a_downgrade_is_refused_and_the_two_steps_back_are_named() {
+    for form in ["deb preinst upgrade 2.0.0-1 1.0.0-1", "rpm pre 2 1.0.0-1"] {
+        let machine = TestMachine::new();
+        let ended = machine.run(["scriptlet"].into_iter().chain(form.split(' '))).code(5);
+        let message = message(&ended);
+        assert_eq!(
+            message.first,
+            "openwatch 2.0.0-1 is not replaced by the older 1.0.0-1: the database would be newer \
+             than the program"
+        );
+        assert_eq!(message.state, "nothing was changed");
+        let allow = machine.etc().join("allow-downgrade");
+        assert!(message.hint.contains("openwatch restore"), "{message:#?}");
+        assert!(message.hint.contains(&format!("`touch {}`", allow.display())), "{message:#?}");
+        fs::write(allow, "").unwrap();
+        machine.run(["scriptlet"].into_iter().chain(form.split(' '))).success();
+        assert_eq!(machine.acts(), [""; 0]);
+    }
+}
+
+#[test]
+fn going_back_after_a_failed_migration_needs_no_switch() {
+    let machine = TestMachine::new().ship("failing");
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    machine.run(["scriptlet", "deb", "postinst", "triggered", "openwatch-upgrade"]).code(7);
+    machine.run(["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "1.0.0-1"]).success();
+}
+
+#[test]
+fn what_the_next_upgrade_needs_is_asked_before_unpacking() {
+    let machine = TestMachine::new().operator("checks = [[\"/bin/false\"]]");
+    for form in ["deb preinst upgrade 2.0.0-1 3.0.0-1", "rpm pre 2 3.0.0-1"] {
+        let ended = machine.run(["scriptlet"].into_iter().chain(form.split(' '))).code(5);
+        assert!(message(&ended).first.contains("/bin/false"));
+        assert_eq!(machine.unit("openwatch.service"), "active");
+        assert!(!machine.mark().exists());
+    }
+}
+
+#[test]
+fn a_database_that_is_away_before_unpacking_refuses_nothing() {
+    let machine = TestMachine::with_own_server();
+    machine.server().down();
+    machine
+        .run(["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "3.0.0-1"])
+        .success()
+        .stderr(contains("preflight is left to the upgrade"));
+    machine.server().up();
+}
+
+#[test]
+fn without_systemd_the_mark_is_left_for_the_first_boot() {
+    let machine = TestMachine::new().ship("good").without_systemd();
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    machine
+        .run(["scriptlet", "deb", "postinst", "triggered", "openwatch-upgrade"])
+        .success()
+        .stderr(contains("the upgrade to 2.0.0-1 runs at the first boot"));
+    assert_eq!(mark(&machine)["from"], "1.0.0-1");
+    assert_eq!(machine.schema(), "0002");
+    machine.boot();
+    machine.run(["upgrade", "--unit"]).success();
+    assert_eq!(machine.schema(), "0004");
+    machine.assert_clean();
+}
+
+#[test]
+fn the_upgrade_runs_in_its_unit_and_its_words_are_relayed() {
+    for (family, begin, end) in [
+        ("deb", "postinst configure 1.0.0-1", "postinst triggered openwatch-upgrade"),
+        ("rpm", "post 2", "posttrans 2"),
+    ] {
+        let machine = TestMachine::new().ship("good");
+        machine.run(["scriptlet", family].into_iter().chain(begin.split(' '))).success();
+        machine.run(["scriptlet", family].into_iter().chain(end.split(' '))).success().stderr(
+            contains("openwatch: taking a restore point\n")
+                .and(contains("openwatch: starting openwatch.service\n")),
+        );
+        assert_eq!(
+            machine.acts(),
+            [
+                "daemon-reload",
+                "start openwatch-upgrade.service",
+                "stop openwatch.service",
+                "daemon-reload",
+                "start openwatch.service",
+            ]
+        );
+        assert_eq!(machine.schema(), "0004");
+        machine.assert_clean();
+    }
+}
+
+#[test]
+fn a_failure_in_the_unit_is_the_scripts_failure_with_the_whole_message() {
+    let machine = TestMachine::new().ship("failing");
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    let ended =
+        machine.run(["scriptlet", "deb", "postinst", "triggered", "openwatch-upgrade"]).code(7);
+    let message = message(&ended);
+    assert_eq!(message.first, "migration 0004_audit failed: relation \"audits\" does not exist");
+    assert!(message.detail.contains("SQLSTATE 42P01"), "{message:#?}");
+    assert!(message.state.contains("is as before, at schema 0002"), "{message:#?}");
+    assert!(message.hint.contains("`dpkg --configure -a`"), "{message:#?}");
+    machine.assert_closed();
+}
+
+#[test]
+fn a_database_that_is_away_defers_and_the_package_is_not_failed() {
+    let machine = TestMachine::with_own_server().ship("good");
+    machine.run(["scriptlet", "rpm", "post", "2"]).success();
+    machine.server().down();
+    machine
+        .run(["scriptlet", "rpm", "posttrans", "1"])
+        .success()
+        .stderr(contains("deferred: the gate stays closed; the upgrade to 2.0.0-1 runs when"));
+    assert!(machine.mark().exists());
+    machine.server().up();
+    // The unit tries again by itself.
+    machine.run(["upgrade", "--unit"]).success();
+    assert_eq!(machine.schema(), "0004");
+    machine.assert_clean();
+}
+
+#[test]
+fn a_wrong_configuration_is_not_deferred() {
+    let machine = TestMachine::new().ship("good");
+    machine.run(["scriptlet", "rpm", "post", "2"]).success();
+    fs::write(machine.operator_conf(), "on_failure = \"explode\"\n").unwrap();
+    machine.run(["scriptlet", "rpm", "posttrans", "1"]).code(3);
+    assert!(machine.mark().exists());
+    assert_eq!(machine.schema(), "0002");
+}
+
+#[test]
+fn a_configuration_that_no_longer_fits_closes_the_gate_all_the_same() {
+    let machine = TestMachine::new().ship("good");
+    fs::write(machine.operator_conf(), "on_failure = \"explode\"\n").unwrap();
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).code(3);
+    assert!(machine.mark().exists());
+}
+
+#[test]
+fn an_application_that_was_never_configured_is_upgraded_without_a_word_of_failure() {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive").ship("good");
+    fs::write(machine.secrets(), "").unwrap();
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    assert!(!machine.mark().exists());
+    machine.run(["scriptlet", "deb", "postinst", "triggered", "openwatch-upgrade"]).success();
+    assert_eq!(machine.schema(), "0002");
+}
+
+#[test]
+fn a_unit_that_ends_without_a_result_is_no_success() {
+    let machine = TestMachine::new()
+        .ship("good")
+        .marked(Some("deb"), &["openwatch.service"])
+        .with_hook("start", "openwatch-upgrade.service", "exit 0");
+    let ended =
+        machine.run(["scriptlet", "deb", "postinst", "triggered", "openwatch-upgrade"]).code(1);
+    let message = message(&ended);
+    assert_eq!(message.first, "openwatch-upgrade.service ended without a result");
+    assert_eq!(message.state, "the gate is closed");
+    assert!(machine.mark().exists());
+}

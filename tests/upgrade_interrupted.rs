@@ -1,0 +1,282 @@
+//! Runs that are killed at every mark of the journal, and asked to stop: afterwards the data is the
+//! old or the new, older restore points are there, and one more run finishes the work.
+
+mod support;
+
+use std::fs;
+use std::process::Child;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::machine::{Message, TestMachine, parse_message};
+use support::postgres::wait_for;
+
+/// Waits in a call of the service manager until the test says go.
+const WAIT: &str = "while [ ! -e \"$here/go\" ]; do sleep 0.05; done";
+
+/// Locks a table from the stop of the unit on, in a session that the test ends.
+fn holding(machine: TestMachine, table: &str, mode: &str) -> TestMachine {
+    let server = machine.server();
+    let psql = format!("{}/psql -X -A -t -q -d", server.bin().display());
+    let dsn = server.conninfo(machine.dbname());
+    let script = format!(
+        "{psql} '{dsn} application_name=holder' \
+           -c 'begin; lock table {table} in {mode} mode; select pg_sleep(600)' >/dev/null 2>&1 &
+         held=\"select count(*) from pg_locks join pg_stat_activity using (pid)
+               where relation = '{table}'::regclass and granted and application_name = 'holder'\"
+         while [ \"$({psql} '{dsn}' -c \"$held\")\" != 1 ]; do :; done"
+    );
+    machine.with_hook("stop", "openwatch.service", &script)
+}
+
+fn let_go(machine: &TestMachine) {
+    machine.server().psql(
+        "postgres",
+        &format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity \
+             where application_name = 'holder' and datname = '{}'",
+            machine.dbname()
+        ),
+    );
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+/// The data without the history, whose rows tell when and by whom.
+fn rows(dump: &str) -> String {
+    let table = "COPY public.openwatch_schema_history";
+    let mut skip = false;
+    let kept = dump.lines().filter(|line| {
+        skip = line.starts_with(table) || (skip && !line.is_empty());
+        !skip
+    });
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+/// What the data must be afterwards: applied by psql, without us.
+fn expected(machine: &TestMachine) -> String {
+    let name = format!("{}_reference", machine.dbname());
+    let server = machine.server();
+    server.psql("postgres", &format!("create database {name} template ow_base"));
+    for file in ["0003_owner.sql", "0004_index_readings.sql"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/migrations/good")
+            .join(file);
+        server.psql(&name, &fs::read_to_string(path).unwrap());
+    }
+    rows(&server.dump(&name))
+}
+
+/// Kills a run at this mark; the next one must finish the work, whatever the first had done.
+fn killed_at(machine: &TestMachine, mark: &str, release: impl FnOnce(&TestMachine)) {
+    machine.run(["backup", "create"]).success();
+    let older = machine.points();
+    let (old, new) = (rows(&machine.data()[0]), expected(machine));
+    let mut run = machine.spawn(["upgrade", "--from", "1.0.0-1"]);
+    // A mark of the journal, or a call of the service manager.
+    wait_for(mark, || [machine.marks(), machine.acts()].concat().iter().any(|seen| seen == mark));
+    signal(&run, Signal::SIGKILL);
+    run.wait().unwrap();
+    release(machine);
+    let now = rows(&machine.data()[0]);
+    assert!(now == old || now == new, "killed at {mark}, the data is neither old nor new:\n{now}");
+    assert_eq!(machine.points()[..1], older);
+    machine.run(["backup", "verify", &older[0]]).success();
+    let (_, status) = machine.json(["status"]);
+    assert_eq!(status["last_run"]["outcome"], "interrupted");
+    assert!(!status["next"].is_null(), "{status}");
+
+    machine.run(["upgrade"]).success();
+    assert_eq!(rows(&machine.data()[0]), new);
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    assert_eq!(machine.points()[..1], older);
+    assert!(!machine.mark().exists());
+    machine.assert_orderly();
+    let (_, history) = machine.json(["history"]);
+    let outcomes: Vec<_> =
+        history["runs"].as_array().unwrap().iter().map(|run| run["outcome"].as_str()).collect();
+    assert_eq!(outcomes, [Some("ok"), None], "the killed run is in the history");
+}
+
+fn go(machine: &TestMachine) {
+    fs::write(machine.root().join("../go"), "").unwrap();
+}
+
+#[test]
+fn killed_while_stopping_the_next_run_finishes() {
+    let machine = TestMachine::new().ship("good").with_hook("stop", "openwatch.service", WAIT);
+    killed_at(&machine, "stop openwatch.service", |machine| {
+        assert!(machine.mark().exists(), "the gate closes before the first stop");
+        go(machine);
+        // The service manager goes on without us.
+        wait_for("the stop", || machine.unit("openwatch.service") == "inactive");
+    });
+}
+
+#[test]
+fn killed_in_the_dump_the_next_run_starts_over() {
+    let machine = holding(TestMachine::new().ship("good"), "readings", "access exclusive");
+    killed_at(&machine, "restore_point begun", |machine| {
+        let_go(machine);
+        assert!(machine.mark().exists());
+        let (_, list) = machine.json(["backup", "list"]);
+        let entries = list["restore_points"].as_array().unwrap();
+        let mut states: Vec<_> = entries.iter().map(|e| e["state"].as_str().unwrap()).collect();
+        states.sort_unstable();
+        assert!(states == ["good", "partial"] || states == ["good"], "{list}");
+    });
+}
+
+#[test]
+fn a_partial_restore_point_is_known_as_one_and_pruned() {
+    let machine = holding(TestMachine::new().ship("good"), "readings", "access exclusive");
+    let mut run = machine.spawn(["upgrade"]);
+    wait_for("a partial restore point", || {
+        machine.leftovers().iter().any(|name| name.starts_with(".partial-"))
+    });
+    let (_, list) = machine.json(["backup", "list"]);
+    assert_eq!(list["restore_points"][0]["state"], "busy");
+    signal(&run, Signal::SIGKILL);
+    run.wait().unwrap();
+    let_go(&machine);
+    let (_, list) = machine.json(["backup", "list"]);
+    assert_eq!(list["restore_points"][0]["state"], "partial");
+    machine.run(["upgrade"]).success();
+    machine.run(["backup", "prune"]).success();
+    assert_eq!(machine.points().len(), 1);
+    machine.assert_orderly();
+}
+
+#[test]
+fn killed_after_the_dump_the_next_run_finishes() {
+    let machine = holding(TestMachine::new().ship("good"), "machines", "share");
+    killed_at(&machine, "restore_point done", let_go);
+}
+
+#[test]
+fn killed_while_a_migration_waits_for_a_lock_the_next_run_finishes() {
+    let machine = holding(TestMachine::new().ship("good"), "machines", "share");
+    killed_at(&machine, "migrate begun", let_go);
+}
+
+#[test]
+fn killed_inside_a_migration_nothing_of_it_remains() {
+    let machine = TestMachine::new().ship("slow");
+    killed_at(&machine, "migrate begun", |machine| {
+        fs::remove_file(machine.migrations("main").join("0003_slow.sql")).unwrap();
+        machine.add_migrations("good");
+    });
+}
+
+#[test]
+fn killed_before_the_gate_opens_the_next_run_opens_it() {
+    let machine = TestMachine::new().ship("good").with_hook("daemon-reload", "manager", WAIT);
+    killed_at(&machine, "daemon-reload", |machine| {
+        assert!(machine.mark().exists());
+        go(machine);
+    });
+}
+
+#[test]
+fn killed_while_starting_the_next_run_starts_what_ran() {
+    let machine = TestMachine::new()
+        .with_unit("worker.service", "active")
+        .services(&["worker.service", "openwatch.service"])
+        .ship("good")
+        .with_hook("start", "openwatch.service", WAIT);
+    killed_at(&machine, "start openwatch.service", |machine| {
+        assert!(!machine.mark().exists(), "the schema is right, so the gate is open");
+        go(machine);
+    });
+    assert_eq!(machine.unit("worker.service"), "active");
+}
+
+#[test]
+fn killed_while_health_is_proved_the_next_run_proves_it() {
+    let machine = TestMachine::new().ship("good");
+    let wait = machine.root().join("../go");
+    let machine = machine.health(&format!(
+        "[[health]]\nunit = \"openwatch.service\"\nrequired = false\ndeadline = \"500ms\"\n\
+         [[health]]\ncommand = [\"/usr/bin/test\", \"-e\", {wait:?}]\n"
+    ));
+    killed_at(&machine, "health begun", go);
+}
+
+// Asked to stop.
+
+/// Sends a signal at this mark and returns the exit status and what was said.
+fn asked_to_stop(machine: &TestMachine, mark: &str, with: Signal) -> (Option<i32>, Message) {
+    let mut run = machine.spawn(["upgrade"]);
+    machine.wait_for_mark(mark);
+    signal(&run, with);
+    let status = run.wait().unwrap();
+    (status.code(), parse_message(&machine.said()))
+}
+
+#[test]
+fn asked_to_stop_in_the_dump_only_older_points_are_left() {
+    let machine = holding(TestMachine::new().ship("good"), "readings", "access exclusive");
+    machine.run(["backup", "create"]).success();
+    let older = machine.points();
+    let before = machine.data();
+    let (code, message) = asked_to_stop(&machine, "restore_point begun", Signal::SIGTERM);
+    let_go(&machine);
+    assert_eq!(code, Some(6), "{message:#?}");
+    assert!(message.first.contains("SIGTERM"), "{message:#?}");
+    assert!(message.state.contains("is as before, at schema 0002"), "{message:#?}");
+    assert!(message.state.contains("no restore point was taken"), "{message:#?}");
+    assert!(message.state.contains("openwatch.service is stopped"), "{message:#?}");
+    assert_eq!((machine.points(), machine.leftovers()), (older, Vec::new()));
+    assert_eq!(machine.data(), before);
+    machine.assert_closed();
+    // Cut off, not failed: the next boot goes on without being told to.
+    machine.run(["upgrade"]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.assert_clean();
+}
+
+#[test]
+fn asked_to_stop_in_a_migration_it_is_taken_back() {
+    let machine = TestMachine::new().ship("slow");
+    let before = machine.data();
+    let (code, message) = asked_to_stop(&machine, "migrate begun", Signal::SIGTERM);
+    assert_eq!(code, Some(7), "{message:#?}");
+    assert_eq!(message.first, "migration 0003_slow was ended because we received SIGTERM");
+    assert!(message.state.contains("is as before, at schema 0002"), "{message:#?}");
+    assert_eq!(machine.data(), before);
+    machine.assert_closed();
+    fs::remove_file(machine.migrations("main").join("0003_slow.sql")).unwrap();
+    let machine = machine.ship("good");
+    machine.run(["upgrade"]).success();
+    machine.assert_clean();
+}
+
+#[test]
+fn asked_to_stop_while_health_is_proved_the_units_are_stopped() {
+    let machine = TestMachine::new().ship("good").health(
+        "[[health]]\nunit = \"openwatch.service\"\nrequired = false\ndeadline = \"500ms\"\n\
+         [[health]]\ncommand = [\"/bin/false\"]\n",
+    );
+    let (code, message) = asked_to_stop(&machine, "health begun", Signal::SIGINT);
+    assert!(code.is_some_and(|code| code != 0), "{message:#?}");
+    assert!(message.first.contains("SIGINT"), "{message:#?}");
+    assert!(message.state.contains("is at the new schema 0004"), "{message:#?}");
+    machine.assert_closed();
+    let machine = machine.health("[[health]]\ncommand = [\"/bin/true\"]\n");
+    machine.run(["upgrade"]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.assert_clean();
+}
+
+#[test]
+fn a_terminal_that_is_gone_stops_a_run_by_hand_as_a_signal_does() {
+    let machine = holding(TestMachine::new().ship("good"), "readings", "access exclusive");
+    let (code, message) = asked_to_stop(&machine, "restore_point begun", Signal::SIGHUP);
+    let_go(&machine);
+    assert_eq!(code, Some(6), "{message:#?}");
+    machine.assert_closed();
+    machine.run(["upgrade"]).success();
+    machine.assert_clean();
+}
