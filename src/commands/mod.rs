@@ -54,7 +54,8 @@ fn about(machine: &Machine, mut reply: Reply) -> Reply {
         reply.text
     );
     reply.json["package_version"] = json!(machine.version);
-    reply.json["package_file"] = json!(looked_into.file);
+    // As text: a path of other bytes than UTF-8 has no form in JSON.
+    reply.json["package_file"] = json!(looked_into.file.display().to_string());
     reply.json["installed_version"] = json!(looked_into.installed);
     reply
 }

@@ -36,7 +36,8 @@ pub fn item(name: &str, what: What) -> Item {
     Item { name: name.into(), what }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// Returns these bytes as gzip has them.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -103,10 +104,15 @@ pub fn deb(package: &str, items: &[Item]) -> Vec<u8> {
 
 /// Returns a `.deb` of these two tar archives.
 pub fn deb_of(control: &[u8], data: &[u8]) -> Vec<u8> {
+    deb_with(control, "data.tar.gz", &gzip(data))
+}
+
+/// Returns a `.deb` with this data member as it is.
+pub fn deb_with(control: &[u8], name: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     member(&mut bytes, "debian-binary", b"2.0\n");
     member(&mut bytes, "control.tar.gz", &gzip(control));
-    member(&mut bytes, "data.tar.gz", &gzip(data));
+    member(&mut bytes, name, data);
     bytes
 }
 
