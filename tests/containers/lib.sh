@@ -87,9 +87,11 @@ main_pid() { m systemctl show -P MainPID openwatch.service; }
 # All data as a dump, without what differs from run to run: restriction tokens, and the rows that the
 # running service itself writes about its host and its upgrades.
 data() {
-  m su postgres -c 'pg_dump --no-comments --exclude-table-data=health_samples --exclude-table-data=hosts\*
-    --exclude-table-data=upgrade_reports\* --exclude-table-data=restore_points_seen openwatch' |
-    grep -vE '^\\(un)?restrict '
+  local table without=
+  for table in 'hosts*' health_samples 'upgrade_reports*' restore_points_seen; do
+    without+=" --exclude-table-data='$table'"
+  done
+  m su postgres -c "pg_dump --no-comments$without openwatch" | grep -vE '^\\(un)?restrict '
 }
 remember_data() { data > "$scratch/data"; [ -s "$scratch/data" ] || fail "no data"; }
 expect_same_data() { data > "$scratch/data.now"; cmp -s "$scratch/data" "$scratch/data.now" ||
