@@ -330,8 +330,10 @@ pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
 
 /// Returns the server's version as it writes it, such as `15.8`.
 pub fn server_version(session: &mut Session) -> Result<String> {
-    let rows = session
-        .rows("select split_part(current_setting('server_version'), ' ', 1)", &[])
-        .map_err(|e| failed("ask for the server's version", e))?;
-    Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
+    // One message; a statement with parameters would be prepared, run and closed: three.
+    let text = session
+        .single("show server_version")
+        .map_err(|e| failed("ask for the server's version", e))?
+        .unwrap_or_default();
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }

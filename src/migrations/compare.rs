@@ -244,7 +244,8 @@ mod tests {
 
     #[test]
     fn each_constellation_has_one_word() {
-        let cases: &[(&[u64], &[u64], State, usize, usize)] = &[
+        type Case = (&'static [u64], &'static [u64], State, usize, usize);
+        let cases: &[Case] = &[
             (&[1, 2, 3], &[1, 2, 3], State::Current, 0, 0),
             (&[1, 2, 3], &[1], State::Pending, 2, 0),
             (&[1, 2, 3], &[], State::Pending, 3, 0),

@@ -26,10 +26,7 @@ pub const NO_TRANSACTION: &str = "-- openwatch: no-transaction";
 pub fn load(spec: &MigrationsSpec) -> Result<Vec<Migration>> {
     let Format::Plain = spec.format;
     let dir = spec.dir.as_path();
-    let mut migrations = Vec::new();
-    for (path, kind) in candidates(dir)? {
-        migrations.push(read(&path, kind)?);
-    }
+    let mut migrations = read_all(&candidates(dir)?)?;
     migrations.sort_by_key(|migration| (migration.number, migration.file.clone()));
     for pair in migrations.windows(2) {
         if pair[0].number == pair[1].number {
@@ -44,6 +41,27 @@ pub fn load(spec: &MigrationsSpec) -> Result<Vec<Migration>> {
             .hint(format!("List it with `ls -l {}`, or reinstall the package.", dir.display())));
     }
     Ok(migrations)
+}
+
+/// From this many files on, two threads read and hash them: half of `migrate --status` otherwise.
+const SHARED: usize = 200;
+
+fn read_all(files: &[(PathBuf, fs::FileType)]) -> Result<Vec<Migration>> {
+    let read_some = |some: &[(PathBuf, fs::FileType)]| -> Result<Vec<Migration>> {
+        some.iter().map(|(path, kind)| read(path, *kind)).collect()
+    };
+    if files.len() < SHARED {
+        return read_some(files);
+    }
+    let (first, second) = files.split_at(files.len() / 2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| read_some(second));
+        let mut all = read_some(first)?;
+        let rest =
+            other.join().unwrap_or_else(|_| Err(bad("a thread that read migrations ended".into())));
+        all.extend(rest?);
+        Ok(all)
+    })
 }
 
 /// Takes the version and the name out of a file name such as `0035_hosts.sql`.
