@@ -166,6 +166,9 @@ fn check_dry_run_and_preflight_look_into_the_package_too() {
         .stdout(contains("main: would apply 0003 0004; restore point: dump"));
     let assert = desk.look(&machine, &["preflight", "--package", &package, "--json"]).success();
     assert_eq!(answer(&assert)["package_version"], "3.0.0");
+    desk.look(&machine, &["preflight", "--package", &package])
+        .success()
+        .stdout(contains(", 2 pending in the package file\nan upgrade can begin"));
     let current = desk.put("same.deb", &deb("openwatch", &content(&["base"])));
     desk.look(&machine, &["migrate", "--check", "--package", &current]).success();
     assert_eq!(machine.schema(), "0002");

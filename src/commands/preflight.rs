@@ -24,8 +24,13 @@ pub fn run(machine: &Machine) -> Result<Reply> {
         .databases
         .iter()
         .map(|d| {
+            // Of the installed package what is pending belongs to the upgrade that waits.
+            let pending = match &machine.looked_into {
+                Some(_) => format!(", {} pending in the package file", d.comparison.pending.len()),
+                None => String::new(),
+            };
             format!(
-                "{}: schema {}, server {}",
+                "{}: schema {}, server {}{pending}",
                 d.database.described(),
                 d.comparison.current.as_deref().unwrap_or("none"),
                 d.facts.server_version
