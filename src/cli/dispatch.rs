@@ -156,10 +156,13 @@ fn upgrade(
 /// Keeps what the run tells where a waiting scriptlet, and the operator later, can read it.
 fn log(layout: &Layout, printer: &Printer) {
     let path = layout.run_log();
-    // A new file for each run: whoever follows the old one notices.
-    let made = fs::make_dir(&layout.upgrade_dir(), 0o755)
-        .and_then(|()| fs::remove_file(&path))
-        .map(|()| fs::create_new(&path, 0o644));
+    let new = path.with_extension("log.new");
+    // A new file for each run, made while the old one still exists: whoever follows tells them apart
+    // by their inode, and a number that is free is given out again at once.
+    let made =
+        fs::make_dir(&layout.upgrade_dir(), 0o755).and_then(|()| fs::remove_file(&new)).map(|()| {
+            fs::create_new(&new, 0o644).and_then(|file| fs::rename(&new, &path).map(|()| file))
+        });
     if let Ok(Ok(file)) = made {
         printer.log_to(file);
     }
