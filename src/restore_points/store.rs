@@ -113,7 +113,10 @@ impl Store {
             .hint("Set backup_dir to an absolute path."));
         }
         if std::fs::symlink_metadata(dir).is_err() {
-            fs::make_dir(dir, 0o700)?;
+            fs::make_dir(dir, 0o700).map_err(|error| {
+                let hint = "Mount what should be there, or set backup_dir to another directory.";
+                error.outcome_as(Outcome::Config).state("nothing was changed").hint(hint)
+            })?;
         }
         fs::check_trusted_dir(dir)?;
         fs::tighten(dir, 0o700)?;
