@@ -713,3 +713,73 @@ fn a_report_that_nobody_takes_changes_no_failure() {
     assert!(message(&ended).first.starts_with("migration 0004_audit failed"));
     machine.assert_closed();
 }
+
+// Half a migration, and the two policies after it.
+
+/// The first of two migrations cannot be taken back by a transaction, and the second fails.
+fn half_migrated(machine: TestMachine) -> TestMachine {
+    machine
+        .migration(
+            "0003_alone.sql",
+            "-- openwatch: no-transaction\nCREATE INDEX CONCURRENTLY by_value ON readings (value);\n",
+        )
+        .migration("0004_divides.sql", "SELECT 1 / 0;\n")
+}
+
+#[test]
+fn the_printed_command_puts_the_data_back() {
+    let machine = half_migrated(TestMachine::new());
+    let before = machine.data();
+    let message = message(&machine.run(["upgrade"]).code(7));
+    assert_eq!(message.first, "migration 0004_divides failed: division by zero");
+    assert!(
+        message.state.starts_with(&format!(
+            "{} is at schema 0003, between 0002 and 0004; ",
+            machine.described("main")
+        )),
+        "{message:#?}"
+    );
+    machine.assert_closed();
+    let printed = message.hint.split('`').find(|text| text.contains(" restore ")).unwrap();
+    assert_eq!(printed, format!("openwatch restore {} --yes", machine.points()[0]));
+    machine.run(printed.split(' ').skip(1)).success();
+    assert_eq!(machine.data(), before);
+    // The data is back; the program is still the new one.
+    machine.assert_closed();
+}
+
+#[test]
+fn the_policy_restore_puts_the_data_back_by_itself() {
+    let machine = half_migrated(TestMachine::new().operator("on_failure = \"restore\""));
+    let before = machine.data();
+    let message = message(&machine.run(["upgrade"]).code(9));
+    assert_eq!(message.first, "migration 0004_divides failed: division by zero");
+    assert!(message.state.contains("is as before, at schema 0002"), "{message:#?}");
+    assert_eq!(machine.data(), before);
+    machine.assert_closed();
+    let machine = machine.migration("0004_divides.sql", "SELECT 1;\n");
+    machine.run(["upgrade", "--retry"]).success();
+    assert_eq!(machine.schema(), "0004");
+    machine.assert_clean();
+}
+
+#[test]
+fn the_policy_restore_has_nothing_to_do_after_a_transaction_that_was_taken_back() {
+    let machine = TestMachine::new().operator("on_failure = \"restore\"").ship("failing");
+    let before = machine.data();
+    machine.run(["upgrade"]).code(7);
+    assert_eq!(machine.data(), before);
+    assert!(!machine.marks().contains(&"restore begun".to_owned()));
+    machine.assert_closed();
+}
+
+#[test]
+fn the_policy_restore_asks_once_services_ran_on_the_new_schema() {
+    let machine = TestMachine::new()
+        .operator("on_failure = \"restore\"")
+        .health("[[health]]\ncommand = [\"/bin/false\"]\ndeadline = \"300ms\"\n")
+        .ship("good");
+    machine.run(["upgrade"]).code(8);
+    assert_eq!(machine.schema(), "0004");
+    machine.assert_closed();
+}

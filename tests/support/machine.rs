@@ -90,7 +90,12 @@ impl TestMachine {
 
     /// Returns a machine on a server of its own, which the test may stop and start.
     pub fn with_own_server() -> Self {
-        let server = Arc::new(Server::start());
+        Self::on(Server::start())
+    }
+
+    /// Returns a machine on this server, which lets `postgres` in by its socket.
+    pub fn on(server: Server) -> Self {
+        let server = Arc::new(server);
         make_template(&server);
         let databases = vec![("main".to_owned(), TEMPLATE.to_owned())];
         Self::empty(server, databases).with_unit("openwatch.service", "active")
