@@ -15,6 +15,9 @@ pub trait Progress: Send + Sync {
     ///
     /// Called as often as convenient; the receiver decides how often to show it.
     fn alive(&self, what: &str, done: u64, total: Option<u64>);
+
+    /// Keeps a copy of everything that is told from now on, for whoever waits for the run.
+    fn record(&self, _log: std::fs::File) {}
 }
 
 /// Swallows everything; for callers that only want the result.

@@ -7,9 +7,8 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
-use crate::system::fs;
-use crate::upgrade::Again;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
 use super::args::{Arguments, Backup, Global, Migrate, Package, Upgrade, Verb};
@@ -133,10 +132,12 @@ fn upgrade(
     options: &Upgrade,
     printer: &Arc<Printer>,
 ) -> Result<Reply> {
-    if !options.plan {
-        log(&layout, printer);
+    let opened = open(global, layout.clone(), printer);
+    if opened.is_err() && !options.plan {
+        // The engine keeps the log once it holds the lock; here it never comes to that.
+        run_log::begin(&layout, printer.as_ref());
     }
-    let mut machine = open(global, layout, printer)?;
+    let mut machine = opened?;
     if let Some(dir) = &options.backup_dir {
         machine.use_backup_dir(dir.clone())?;
     }
@@ -150,21 +151,6 @@ fn upgrade(
         } else {
             commands::upgrade::run(&machine, from.as_ref(), again)
         }
-    }
-}
-
-/// Keeps what the run tells where a waiting scriptlet, and the operator later, can read it.
-fn log(layout: &Layout, printer: &Printer) {
-    let path = layout.run_log();
-    let new = path.with_extension("log.new");
-    // A new file for each run, made while the old one still exists: whoever follows tells them apart
-    // by their inode, and a number that is free is given out again at once.
-    let made =
-        fs::make_dir(&layout.upgrade_dir(), 0o755).and_then(|()| fs::remove_file(&new)).map(|()| {
-            fs::create_new(&new, 0o644).and_then(|file| fs::rename(&new, &path).map(|()| file))
-        });
-    if let Ok(Ok(file)) = made {
-        printer.log_to(file);
     }
 }
 

@@ -44,13 +44,6 @@ impl Printer {
         }
     }
 
-    /// Keeps a copy of everything that is told from now on.
-    pub fn log_to(&self, log: File) {
-        if let Ok(mut slot) = self.log.lock() {
-            *slot = Some(log);
-        }
-    }
-
     /// Prints a result on standard output.
     pub fn result(&self, text: &str) {
         self.clear();
@@ -105,6 +98,12 @@ impl Printer {
 }
 
 impl Progress for Printer {
+    fn record(&self, log: File) {
+        if let Ok(mut slot) = self.log.lock() {
+            *slot = Some(log);
+        }
+    }
+
     fn step(&self, text: &str) {
         if let Ok(mut beat) = self.heartbeat.lock() {
             *beat = (Instant::now(), text.to_owned());

@@ -238,9 +238,11 @@ fn follow_unit(context: &Context<'_>) -> Result<Outcome> {
     let systemctl =
         process::find("systemctl").ok_or_else(|| Error::failed("systemctl is not in PATH"))?;
     let mut log = Tail::new(&context.layout);
+    let mut shown = 0;
     let mut show = || {
         for line in log.lines() {
             (context.relay)(&line);
+            shown += 1;
         }
     };
     // The unit says READY once it has migrated; it ends when health is proved.
@@ -260,6 +262,10 @@ fn follow_unit(context: &Context<'_>) -> Result<Outcome> {
     }
     show();
     let code = property("ExecMainStatus")?.parse().ok().and_then(Outcome::from_exit_code);
+    if shown == 0 && code != Some(Outcome::Ok) {
+        // Nothing must end in silence: another run may hold the lock, or the disk may be full.
+        (context.relay)(&format!("{unit} said nothing here; look at `journalctl -u {unit}`"));
+    }
     match (started, code, Pending::read(&context.layout)?) {
         // What counts is the mark: it is removed by a finished upgrade and by nothing else.
         (_, _, None) => Ok(code.unwrap_or(Outcome::Ok)),

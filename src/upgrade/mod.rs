@@ -21,6 +21,7 @@ pub mod machine;
 pub mod migrate_only;
 pub mod plan;
 pub mod preflight;
+pub mod run_log;
 pub mod start_services;
 pub mod step;
 pub mod stop_services;
@@ -88,6 +89,7 @@ pub enum Again {
 pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Success> {
     // Lock, then look: a decision made before the lock may be about another world.
     let _lock = machine.lock("upgrade")?;
+    run_log::begin(&machine.layout, &*machine.progress);
     if again == Again::No {
         refuse_repeating(machine)?;
     }
