@@ -281,7 +281,8 @@ fn follow_unit(context: &Context<'_>) -> Result<Outcome> {
 /// Follows the log of the run; each run makes a new file.
 struct Tail<'l> {
     layout: &'l Layout,
-    before: Option<u64>,
+    /// Held open: an inode that nobody holds may be given to the very next file (seen on ext4).
+    before: Option<File>,
     file: Option<File>,
     inode: Option<u64>,
     partial: String,
@@ -291,15 +292,15 @@ impl<'l> Tail<'l> {
     /// The log of a finished run is not ours to show; that of a running one is.
     fn new(layout: &'l Layout) -> Self {
         let finished = journal::read(layout).ok().flatten().is_none_or(|r| r.finished.is_some());
-        let before = std::fs::metadata(layout.run_log()).ok().map(|data| data.ino());
-        let before = before.filter(|_| finished);
+        let before = fs::open_file(&layout.run_log()).ok().filter(|_| finished);
         Self { layout, before, file: None, inode: None, partial: String::new() }
     }
 
     fn lines(&mut self) -> Vec<String> {
         let path = self.layout.run_log();
         let inode = std::fs::metadata(&path).ok().map(|data| data.ino());
-        if inode != self.inode && inode.is_some() && inode != self.before {
+        let before = self.before.as_ref().and_then(|file| file.metadata().ok());
+        if inode != self.inode && inode.is_some() && inode != before.map(|data| data.ino()) {
             self.file = fs::open_file(&path).ok();
             self.inode = inode;
             self.partial.clear();
