@@ -10,7 +10,7 @@ use crate::system::clock::{self, Deadline};
 use crate::system::signals;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision, Plan};
-use crate::upgrade::{self, Again, Success, Work, preflight, survey};
+use crate::upgrade::{self, Again, Success, Work, preflight, survey, unit};
 use crate::version::Version;
 
 use super::Reply;
@@ -43,16 +43,22 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
 /// An operator's `openwatch upgrade` may be doing the work that the package asks for; failing the
 /// package for it would leave it half configured beside an upgrade that ends well.
 pub fn run_as_unit(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Reply> {
-    let started = Deadline::after(BUSY_LIMIT);
+    let limit = Deadline::after(BUSY_LIMIT);
+    let mut said = false;
     loop {
         match run(machine, from, again) {
             Err(error)
                 if error.outcome() == Outcome::Busy
-                    && !started.passed()
+                    && !limit.passed()
                     && signals::received().is_none() =>
             {
-                let waited = BUSY_LIMIT.saturating_sub(started.remaining()).as_secs();
-                machine.progress.alive(&error.message(), waited, None);
+                if !said {
+                    machine.progress.note(&format!("waiting: {}", error.message()));
+                    // The other run starts units that are ordered after this one. Letting them go
+                    // is safe: the gate is closed until that run has migrated.
+                    unit::ready();
+                    said = true;
+                }
                 clock::pause(BETWEEN_LOOKS);
             }
             ended => return ended,
