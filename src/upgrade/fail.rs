@@ -241,7 +241,7 @@ fn ways_out(
         match family {
             Some(Family::Deb) => format!("`apt-get install --allow-downgrades {app}={from}`"),
             Some(Family::Rpm) => format!("`dnf downgrade {app}-{from}`"),
-            None => format!("installing version {from}"),
+            None => format!("install version {from}"),
         }
     };
     let restore = match (&held.point, data) {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// | Step | Proves | Changes | When it fails |
 /// |---|---|---|---|
 /// | preflight | `Ready` | nothing | all findings are told |
-/// | quiesce | `Quiesced` | units | units that ran are started again |
-/// | restore point | `Secured` | adds files | the partial is removed |
+/// | quiesce | `Quiesced` | units | gate closed, data as before |
+/// | restore point | `Secured` | adds files | the partial is removed, gate closed |
 /// | migrate | `Migrated` | schema and data | its transaction, or the restore point |
 /// | start | `Started` | units | units are stopped, gate closed |
 /// | health | `Healthy` | nothing | units are stopped, gate closed |
