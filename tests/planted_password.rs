@@ -28,7 +28,11 @@ fn server() -> (Server, tempfile::TempDir) {
     fs::set_permissions(&hba, fs::Permissions::from_mode(0o644)).unwrap();
     let server = Server::start_configured(&format!("hba_file = '{}'", hba.display()));
     let quoted = PASSWORD.replace('\'', "''");
-    server.psql("postgres", &format!("create role app login superuser password '{quoted}'"));
+    // From a file: the watch of the test beside would rightly find it in the arguments of psql.
+    let file = dir.path().join("role.sql");
+    fs::write(&file, format!("create role app login superuser password '{quoted}'")).unwrap();
+    let made = server.psql_command("postgres").arg("-f").arg(file).status().unwrap();
+    assert!(made.success());
     (server, dir)
 }
 
