@@ -1,10 +1,10 @@
 #!/bin/bash
-# What:   runs the package tests of one suite, two machines at a time; called by ci/containers.
+# What:   runs the package tests of one suite, four machines at a time: they mostly wait. See ci/containers.
 # Needs:  --lab VERBS --image IMAGE --packages DIR --suite NAME [--test REGEX] [--jobs N]; root for nspawn.
 # Result: `ok N - fact` lines and `N passed, N failed`; the machine's own words for each failure.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-jobs=2 filter=.
+jobs=4 filter=.
 while [ $# -gt 0 ]; do case $1 in
   --lab) lab=$2 ;; --image) base_image=$2 ;; --packages) packages=$2 ;; --suite) suite=$2 ;;
   --test) filter=$2 ;; --jobs) jobs=$2 ;;
