@@ -14,7 +14,7 @@ esac; shift 2; done
 work=$(mktemp -d "${TMPDIR:-/tmp}/openwatch-lab.XXXXXX")
 export LAB_DIR=$work/machines; mkdir -p "$LAB_DIR"
 run=$suite$$ repo=$work/repo
-cleanup() { "$lab" gc; rm -rf --one-file-system "$work"; }
+cleanup() { trap '' INT TERM; "$lab" gc; rm -rf --one-file-system "$work"; }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
