@@ -18,6 +18,15 @@ pub struct Started {
     pub(super) units: Vec<String>,
 }
 
+/// How units come up.
+#[derive(Clone, Copy)]
+enum How {
+    /// They are down.
+    Start,
+    /// They may run, under the program of before.
+    Restart,
+}
+
 /// Opens the gate, then starts the units in the reverse of the stop order.
 pub fn run(
     machine: &Machine,
@@ -25,9 +34,25 @@ pub fn run(
     _migrated: Migrated,
     journal: &mut Journal,
 ) -> Result<Started> {
+    bring_up(machine, running, How::Start, journal)
+}
+
+/// Restarts the units that ran, so that a new program takes the place of the old one; nothing was
+/// pending, which is why no proof of a migration is asked for.
+pub fn restart(machine: &Machine, running: &[String], journal: &mut Journal) -> Result<Started> {
+    bring_up(machine, running, How::Restart, journal)
+}
+
+fn bring_up(
+    machine: &Machine,
+    running: &[String],
+    how: How,
+    journal: &mut Journal,
+) -> Result<Started> {
     journal.begun(Step::Start, running.join(" "))?;
     let at = machine.clock.now();
-    if machine.services.is_present() {
+    let managed = machine.services.is_present();
+    if managed {
         machine.services.reload()?;
     }
     // The schema is right from here on, so the gate may open: units are ordered after the unit that
@@ -35,32 +60,19 @@ pub fn run(
     Pending::clear(&machine.layout)?;
     unit::ready();
     let mut units = Vec::new();
-    if machine.services.is_present() {
-        for name in running.iter().rev() {
-            machine.progress.step(&format!("starting {name}"));
-            machine.services.start(name)?;
-            units.push(name.clone());
+    for name in running.iter().rev().filter(|_| managed) {
+        match how {
+            How::Start => {
+                machine.progress.step(&format!("starting {name}"));
+                machine.services.start(name)?;
+            }
+            How::Restart => {
+                machine.progress.step(&format!("restarting {name}"));
+                machine.services.restart(name)?;
+            }
         }
+        units.push(name.clone());
     }
     journal.done(Step::Start, "")?;
     Ok(Started { at, units })
-}
-
-/// Restarts the units that run, so that a new program takes the place of the old one.
-pub fn restart(machine: &Machine, running: &[String], journal: &mut Journal) -> Result<Started> {
-    journal.begun(Step::Start, running.join(" "))?;
-    let at = machine.clock.now();
-    if machine.services.is_present() {
-        machine.services.reload()?;
-    }
-    Pending::clear(&machine.layout)?;
-    unit::ready();
-    if machine.services.is_present() {
-        for name in running.iter().rev() {
-            machine.progress.step(&format!("restarting {name}"));
-            machine.services.restart(name)?;
-        }
-    }
-    journal.done(Step::Start, "")?;
-    Ok(Started { at, units: running.to_vec() })
 }

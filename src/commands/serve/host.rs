@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::layout::Layout;
-use crate::system::fs;
+use crate::system::{fs, host};
 
 /// This machine.
 pub(super) struct Host {
@@ -15,7 +15,7 @@ pub(super) struct Host {
 
 /// Reads the identity of this machine; the name stands in where there is no machine id.
 pub(super) fn read(layout: &Layout) -> Host {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = host::name();
     let name = if name.is_empty() { "localhost".to_owned() } else { name };
     let id = fs::read_text(&layout.root().join("etc/machine-id"), 1024).unwrap_or_default();
     // machine-id(5): the id itself is confidential, only digests of it may leave the machine.
