@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::database::clients::Clients;
 use crate::disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::restore_points::{
-    Entry, Manifest, Mode, Pin, Reason, Request, SchemaNote, Status, Store, Target, Verdict,
+    Entry, Manifest, Mode, Pin, Reason, Request, SchemaNote, Status, Target, Verdict,
 };
 use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
@@ -59,16 +59,11 @@ pub fn create(machine: &Machine) -> Result<Reply> {
 
 /// Lists restore points, newest first, and what else lies there.
 pub fn list(machine: &Machine) -> Result<Reply> {
-    let entries = existing(machine)?.map_or_else(|| Ok(Vec::new()), |store| store.list())?;
+    let entries = machine.stored()?.map_or_else(|| Ok(Vec::new()), |store| store.list())?;
     let lines: Vec<String> = entries.iter().map(line).collect();
     let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
     let json: Vec<Value> = entries.iter().map(entry_json).collect();
     Ok(Reply::ok(text, json!({"restore_points": json})))
-}
-
-/// Looking must not make the directory.
-fn existing(machine: &Machine) -> Result<Option<Store>> {
-    if machine.config.policy.backup_dir.exists() { machine.store().map(Some) } else { Ok(None) }
 }
 
 fn line(entry: &Entry) -> String {
@@ -103,7 +98,10 @@ pub(super) fn entry_json(entry: &Entry) -> Value {
 
 /// Shows what one restore point says about itself.
 pub fn show(machine: &Machine, id: &str) -> Result<Reply> {
-    let point = machine.store()?.find(id)?;
+    let Some(store) = machine.stored()? else {
+        return Err(Error::failed("there is no restore point").state("nothing was changed"));
+    };
+    let point = store.find(id)?;
     let manifest = point.manifest();
     let json = json!({"restore_point": manifest});
     Ok(Reply::ok(spoken(manifest), json))
@@ -153,9 +151,10 @@ pub fn verify(machine: &Machine, id: &str) -> Result<Reply> {
 
 /// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
 pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
-    let Some(store) = existing(machine)? else {
+    if machine.stored()?.is_none() {
         return Ok(Reply::ok("there is no restore point", json!({"decisions": []})));
     };
+    let store = machine.store()?;
     let _lock = machine.lock("backup prune")?;
     let mode = if dry_run { Mode::DryRun } else { Mode::Act };
     let pins = pins(machine)?;

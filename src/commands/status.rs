@@ -110,10 +110,11 @@ fn last_run(record: &Record) -> Value {
 
 /// Only looks: the directory is neither made nor changed.
 fn restore_points(machine: &Machine) -> Value {
-    if !machine.config.policy.backup_dir.is_dir() {
-        return json!([]);
-    }
-    match machine.store().and_then(|store| store.list()) {
+    let listed = machine.stored().and_then(|store| match store {
+        Some(store) => store.list(),
+        None => Ok(Vec::new()),
+    });
+    match listed {
         Ok(entries) => entries.iter().map(entry_json).collect(),
         Err(error) => json!({"error": error.message()}),
     }

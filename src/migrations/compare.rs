@@ -125,7 +125,7 @@ fn unshipped(row: &AppliedRow, head: Option<u64>) -> Problem {
         what: format!("the schema is ahead: migration {label} is newer than this package"),
         detail: by,
         hint: format!(
-            "Install version {} or newer again, or go back with `openwatch rollback`.",
+            "Install version {} or newer again, or put the data back with `openwatch restore latest`.",
             row.product_version
         ),
     }

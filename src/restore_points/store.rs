@@ -123,6 +123,16 @@ impl Store {
         Ok(Self { dir: dir.to_owned(), app: app.to_owned() })
     }
 
+    /// Opens the backup directory to look only: it is neither made nor changed; none where there is
+    /// none yet.
+    pub fn look(dir: &Path, app: &str) -> Result<Option<Self>> {
+        if std::fs::symlink_metadata(dir).is_err() {
+            return Ok(None);
+        }
+        fs::check_trusted_dir(dir)?;
+        Ok(Some(Self { dir: dir.to_owned(), app: app.to_owned() }))
+    }
+
     /// Returns the directory.
     pub fn dir(&self) -> &Path {
         &self.dir

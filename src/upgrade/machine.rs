@@ -111,6 +111,11 @@ impl Machine {
         FileLock::try_lock(&self.layout.lock(), doing)
     }
 
+    /// Opens the store of restore points to look only; none where nothing was ever stored.
+    pub fn stored(&self) -> Result<Option<Store>> {
+        Store::look(&self.config.policy.backup_dir, self.layout.app())
+    }
+
     /// Opens the store of restore points.
     pub fn store(&self) -> Result<Store> {
         Store::open(&self.config.policy.backup_dir, self.layout.app())
