@@ -182,7 +182,8 @@ pub(super) fn told(program: &str, database: &Database, failure: &Failure) -> Err
 
 /// Adds who holds the lock that the dump waited for in vain.
 fn explain(error: Error, database: &Database) -> Error {
-    let told = |text: &str| text.contains("lock timeout");
+    // pg_dump waits for its table locks under a statement timeout (--lock-wait-timeout).
+    let told = |text: &str| text.contains("lock timeout") || text.contains("Query was: LOCK TABLE");
     if !told(&error.message()) && !error.details().iter().any(|line| told(line)) {
         return error;
     }
