@@ -748,6 +748,24 @@ fn the_printed_command_puts_the_data_back() {
 }
 
 #[test]
+fn after_a_restore_the_gate_stays_closed_until_program_and_schema_agree() {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive").ship("good");
+    let before = machine.data();
+    machine.run(["upgrade", "--from", "1.0.0"]).success();
+    let told = message(&machine.run(["restore"]).code(5));
+    assert!(told.detail.contains("rows written since"), "{told:#?}");
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(machine.data(), before);
+    machine.assert_closed();
+    // What was put back on purpose is not migrated again by a boot or a nightly run.
+    let told = message(&machine.run(["upgrade"]).code(5));
+    assert!(told.first.ends_with("failed before and is not tried again by itself"), "{told:#?}");
+    assert_eq!(machine.data(), before);
+    machine.run(["upgrade", "--retry"]).success();
+    machine.assert_clean();
+}
+
+#[test]
 fn the_policy_restore_puts_the_data_back_by_itself() {
     let machine = half_migrated(TestMachine::new().operator("on_failure = \"restore\""));
     let before = machine.data();

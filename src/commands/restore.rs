@@ -5,10 +5,13 @@ use serde_json::{Value, json};
 use crate::config::ForeignSessions;
 use crate::database::Database;
 use crate::database::clients::Clients;
+use crate::disk;
 use crate::error::{Error, Result};
+use crate::migrations::{self, State};
 use crate::outcome::Outcome;
-use crate::restore_points::{self, Override, RestoreOptions, Restored};
+use crate::restore_points::{self, Loss, Override, RestoreOptions, RestorePoint, Restored};
 use crate::system::clock;
+use crate::upgrade::gate::{Failed, Pending};
 use crate::upgrade::machine::Machine;
 
 use super::Reply;
@@ -56,8 +59,12 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         .state("nothing was changed")
         .hint(format!("Run `openwatch backup show {}`.", point.id())));
     }
+    let lost = losses(machine, &point, &databases)?;
     if !wanted.confirmed {
-        return Err(unconfirmed(machine, point.id(), &databases));
+        return Err(unconfirmed(machine, point.id(), &databases, &lost));
+    }
+    for line in &lost {
+        machine.progress.note(line);
     }
     machine.progress.step(&format!("restoring {}", point.id()));
     let options = RestoreOptions {
@@ -67,34 +74,62 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         clients: Clients::default(),
     };
     let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
-    Ok(Reply::ok(spoken(machine, point.id(), &restored), json(point.id(), &restored)))
+    close_gate(machine, &point)?;
+    Ok(Reply::ok(spoken(machine, &point, &restored), json(point.id(), &restored)))
+}
+
+/// The installed program may not know the schema that came back: then nothing may start it, and no
+/// nightly run may migrate again what was just put back.
+fn close_gate(machine: &Machine, point: &RestorePoint) -> Result<()> {
+    for shipped in &machine.databases {
+        let mut session = shipped.database.connect()?;
+        let found = migrations::look(&mut session, &shipped.migrations)?;
+        if found.state != State::Current && Pending::read(&machine.layout)?.is_none() {
+            let failed = Failed {
+                outcome: Outcome::RolledBack.word().to_owned(),
+                message: format!("restore point {} was put back", point.id()),
+            };
+            let mark = Pending {
+                from: point.manifest().from_version.clone(),
+                failed: Some(failed),
+                ..Pending::new(machine.version.clone(), None, machine.clock)
+            };
+            return mark.write(&machine.layout);
+        }
+    }
+    Ok(())
+}
+
+/// What putting the point back takes away, said before anything happens.
+fn losses(machine: &Machine, point: &RestorePoint, databases: &[&Database]) -> Result<Vec<String>> {
+    databases.iter().map(|database| Ok(told(&point.loss(database, machine.clock)?))).collect()
+}
+
+fn told(loss: &Loss) -> String {
+    let mut parts = vec![format!("the restore point is {} old", clock::spoken(loss.age))];
+    parts.extend(loss.rows_written.map(|rows| format!("{rows} rows written since")));
+    parts.extend(loss.wal_bytes.map(|bytes| {
+        format!("{} of write-ahead log of the whole server since", disk::spoken(bytes))
+    }));
+    format!("{}: {}", loss.database, parts.join(", "))
 }
 
 /// Nothing is ever asked on a terminal: a script would hang. What would happen is said instead.
-fn unconfirmed(machine: &Machine, id: &str, databases: &[&Database]) -> Error {
+fn unconfirmed(machine: &Machine, id: &str, databases: &[&Database], lost: &[String]) -> Error {
     let names: Vec<String> = databases.iter().map(|d| d.described()).collect();
-    Error::new(
+    let error = Error::new(
         Outcome::Refused,
         format!("restoring {id} takes the place of the present data of {}", names.join(", ")),
-    )
-    .detail(
-        "what was written since the restore point is then only in the copy that is kept beside it",
-    )
-    .state("nothing was changed")
-    .hint(format!("To do it, run `{}`.", machine.command(&format!("restore {id} --yes"))))
+    );
+    lost.iter()
+        .fold(error, |error, line| error.detail(line))
+        .detail("what was written since is then only in the copy that is kept beside it")
+        .state("nothing was changed")
+        .hint(format!("To do it, run `{}`.", machine.command(&format!("restore {id} --yes"))))
 }
 
-fn spoken(machine: &Machine, id: &str, restored: &Restored) -> String {
-    let mut lines = vec![format!("restored {id}")];
-    for loss in &restored.loss {
-        let rows =
-            loss.rows_written.map_or(String::new(), |rows| format!(", {rows} rows written since"));
-        lines.push(format!(
-            "  {}: the restore point is {} old{rows}",
-            loss.database,
-            clock::spoken(loss.age)
-        ));
-    }
+fn spoken(machine: &Machine, point: &RestorePoint, restored: &Restored) -> String {
+    let mut lines = vec![format!("restored {}", point.id())];
     for replaced in &restored.replaced {
         lines.push(match &replaced.kept_as {
             Some(name) => {
@@ -103,10 +138,11 @@ fn spoken(machine: &Machine, id: &str, restored: &Restored) -> String {
             None => format!("  {}: the former data was replaced in place", replaced.database),
         });
     }
-    lines.push(format!(
-        "  next: install the version that fits, or run `{}`",
-        machine.command("upgrade")
-    ));
+    lines.extend(restored.left.iter().map(|sql| format!("  to be run by a superuser: {sql}")));
+    let fits = point.manifest().from_version.as_ref();
+    let fits = fits.map_or("the version that fits".into(), |from| format!("version {from}"));
+    let again = machine.command("upgrade --retry");
+    lines.push(format!("  next: install {fits}, or run `{again}` to migrate again"));
     lines.join("\n")
 }
 
@@ -117,6 +153,7 @@ fn json(id: &str, restored: &Restored) -> Value {
             "database": r.database,
             "kept_as": r.kept_as,
         })).collect::<Vec<_>>(),
+        "left": restored.left,
         "loss": restored.loss.iter().map(|l| json!({
             "database": l.database,
             "age_seconds": l.age.as_secs(),
