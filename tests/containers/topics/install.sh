@@ -47,7 +47,7 @@ the_migrate_command_of_libexec_is_openwatch_migrate() {
 fact rpm a_preset_that_disables_everything_still_leaves_a_clean_install
 a_preset_that_disables_everything_still_leaves_a_clean_install() {
   fresh 1.0.0
-  sh_ "echo 'disable *' > /usr/lib/systemd/system-preset/10-site.preset"
+  sh_ "mkdir -p /etc/systemd/system-preset; echo 'disable *' > /etc/systemd/system-preset/10-site.preset"
   tool install openwatch
   expect_rc 0; expect_installed 1.0.0
   expect_is disabled m systemctl is-enabled openwatch-backup-cleanup.timer
