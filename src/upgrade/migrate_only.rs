@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::clock;
 
+use super::gate::Pending;
 use super::journal::{Journal, Record};
 use super::machine::Machine;
 use super::plan::{self, Decision};
@@ -44,6 +45,7 @@ pub fn run(machine: &Machine) -> Result<Applied> {
     match done {
         Ok(restore_point) => {
             journal.close(Outcome::Ok, None)?;
+            settle(machine)?;
             let versions = plan.databases.into_iter().flat_map(|d| d.pending).collect();
             Ok(Applied { versions, restore_point })
         }
@@ -52,6 +54,22 @@ pub fn run(machine: &Machine) -> Result<Applied> {
                 machine.progress.warn(&problem.message());
             }
             Err(error)
+        }
+    }
+}
+
+/// Program and schema agree again by a person's hand: the gate opens, unless units wait behind it
+/// that only the upgrade starts; what failed before is then no reason to hold it back.
+fn settle(machine: &Machine) -> Result<()> {
+    match Pending::read(&machine.layout)? {
+        None => Ok(()),
+        Some(mark) if mark.running.as_ref().is_none_or(Vec::is_empty) => {
+            Pending::clear(&machine.layout)
+        }
+        Some(mark) => {
+            let next = machine.command("upgrade");
+            machine.progress.note(&format!("run `{next}` to start what ran before"));
+            Pending { failed: None, ..mark }.write(&machine.layout)
         }
     }
 }
