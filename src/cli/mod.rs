@@ -35,7 +35,8 @@ pub fn main() -> ExitCode {
         }
     };
     let global = &arguments.global;
-    let printer = Arc::new(Printer::new(volume(global), global.no_color || global.json));
+    let printer =
+        Arc::new(Printer::new(&global.app, volume(global), global.no_color || global.json));
     let result = signals::install().and_then(|()| dispatch::run(&arguments, &printer));
     let outcome = match result {
         Ok(reply) => answered(global, &printer, reply),

@@ -1,5 +1,6 @@
 //! The only place that prints: results on standard output, everything else on standard error.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -26,6 +27,7 @@ pub enum Volume {
 
 /// Prints progress, results and failures; keeps a copy of what it tells in a log.
 pub struct Printer {
+    app: String,
     volume: Volume,
     bar: Option<ProgressBar>,
     log: Mutex<Option<File>>,
@@ -33,10 +35,11 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Returns the printer for this volume; a bar is drawn on terminals only.
-    pub fn new(volume: Volume, plain: bool) -> Self {
+    /// Returns the printer of an application for this volume; a bar is drawn on terminals only.
+    pub fn new(app: &str, volume: Volume, plain: bool) -> Self {
         let drawn = !plain && volume != Volume::Quiet && std::io::stderr().is_terminal();
         Self {
+            app: app.to_owned(),
             volume,
             bar: drawn.then(bar),
             log: Mutex::new(None),
@@ -48,7 +51,7 @@ impl Printer {
     pub fn result(&self, text: &str) {
         self.clear();
         // A reader that went away (`| head`) is no failure of ours.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        let _ = writeln!(std::io::stdout().lock(), "{}", for_app(&self.app, text));
     }
 
     /// Prints a failure in its four-line form on standard error.
@@ -81,6 +84,7 @@ impl Printer {
     }
 
     fn write(&self, line: &str) {
+        let line = for_app(&self.app, line);
         let _ = writeln!(std::io::stderr().lock(), "{line}");
         if let Ok(mut slot) = self.log.lock()
             && let Some(log) = slot.as_mut()
@@ -144,6 +148,26 @@ impl Progress for Printer {
     }
 }
 
+/// Completes every quoted command of this program with the application that it is about, so that it
+/// can be run as printed. Here, because a capability that names a command does not know for whom.
+fn for_app<'t>(app: &str, text: &'t str) -> Cow<'t, str> {
+    const OURS: &str = "`openwatch ";
+    if app == "openwatch" {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(OURS);
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        told.push_str(OURS);
+        // Some know it and have named it already.
+        if !part.starts_with("--app ") {
+            told.push_str(&format!("--app {app} "));
+        }
+        told.push_str(part);
+    }
+    Cow::Owned(told)
+}
+
 fn amount(done: u64, total: Option<u64>) -> String {
     match (done, total) {
         (0, _) => String::new(),
@@ -165,4 +189,17 @@ fn bar() -> ProgressBar {
 
 fn part(name: &str, text: &str) -> String {
     format!("  {:<8}{}\n", format!("{name}:"), text.replace('\n', "\n          "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printed_commands_name_the_application_once() {
+        let told = for_app("shop", "Run `openwatch backup list`, or `openwatch --app x status`.");
+        assert_eq!(told, "Run `openwatch --app shop backup list`, or `openwatch --app x status`.");
+        assert_eq!(for_app("openwatch", "Run `openwatch status`."), "Run `openwatch status`.");
+        assert_eq!(for_app("shop", "Run `ls`."), "Run `ls`.");
+    }
 }
