@@ -3,4 +3,5 @@
 
 pub mod archives;
 pub mod machine;
+pub mod peers;
 pub mod postgres;
