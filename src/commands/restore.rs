@@ -34,14 +34,6 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let point = machine.store()?.find(wanted.id)?;
     let units = machine.services.look(&machine.config.app.services)?;
     let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
-    if !up.is_empty() {
-        return Err(Error::new(
-            Outcome::Refused,
-            format!("{} runs and uses the database", up.join(", ")),
-        )
-        .state("nothing was changed")
-        .hint(format!("Run `systemctl stop {}`, then try again.", up.join(" "))));
-    }
     let in_point =
         |name: &str| point.manifest().databases.iter().any(|archive| archive.name == name);
     let databases: Vec<&Database> = machine
@@ -61,7 +53,15 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     }
     let lost = losses(machine, &point, &databases)?;
     if !wanted.confirmed {
-        return Err(unconfirmed(machine, point.id(), &databases, &lost));
+        return Err(unconfirmed(machine, point.id(), &databases, &lost, &up));
+    }
+    if !up.is_empty() {
+        return Err(Error::new(
+            Outcome::Refused,
+            format!("{} runs and uses the database", up.join(", ")),
+        )
+        .state("nothing was changed")
+        .hint(format!("Run `systemctl stop {}`, then try again.", up.join(" "))));
     }
     for line in &lost {
         machine.progress.note(line);
@@ -115,17 +115,28 @@ fn told(loss: &Loss) -> String {
 }
 
 /// Nothing is ever asked on a terminal: a script would hang. What would happen is said instead.
-fn unconfirmed(machine: &Machine, id: &str, databases: &[&Database], lost: &[String]) -> Error {
+fn unconfirmed(
+    machine: &Machine,
+    id: &str,
+    databases: &[&Database],
+    lost: &[String],
+    up: &[&str],
+) -> Error {
     let names: Vec<String> = databases.iter().map(|d| d.described()).collect();
     let error = Error::new(
         Outcome::Refused,
         format!("restoring {id} takes the place of the present data of {}", names.join(", ")),
     );
+    let restore = machine.command(&format!("restore {id} --yes"));
+    let command = match up {
+        [] => restore,
+        _ => format!("systemctl stop {} && {restore}", up.join(" ")),
+    };
     lost.iter()
         .fold(error, |error, line| error.detail(line))
         .detail("what was written since is then only in the copy that is kept beside it")
         .state("nothing was changed")
-        .hint(format!("To do it, run `{}`.", machine.command(&format!("restore {id} --yes"))))
+        .hint(format!("To do it, run `{command}`."))
 }
 
 fn spoken(machine: &Machine, point: &RestorePoint, restored: &Restored) -> String {
