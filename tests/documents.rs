@@ -45,6 +45,95 @@ fn every_openwatch_command_in_the_documents_is_understood() {
     assert!(count > 20, "only {count} commands were found");
 }
 
+/// A command that a document prints in a block of kind `sh`, with the block's line joins undone.
+fn printed(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut inside, mut open) = (false, String::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(kind) = line.strip_prefix("```") {
+            inside = kind == "sh";
+        } else if inside {
+            match line.strip_suffix('\\') {
+                Some(part) => open += part,
+                None => found.extend(both_ways(&(std::mem::take(&mut open) + line))),
+            }
+        }
+    }
+    found
+}
+
+/// Takes the remark off; `# or: COMMAND` is the same for the other family.
+fn both_ways(line: &str) -> Vec<String> {
+    let (command, remark) = line.split_once(" #").unwrap_or((line, ""));
+    let other = remark.trim().strip_prefix("or: ").unwrap_or_default();
+    let mut all = vec![command.trim().to_owned(), other.trim().to_owned()];
+    all.retain(|command| !command.is_empty() && !command.starts_with('#'));
+    all
+}
+
+/// A row of tests/containers/documents.
+struct Row {
+    family: String,
+    situation: String,
+    document: String,
+    command: String,
+}
+
+fn table() -> Vec<Row> {
+    let text = file("tests/containers/documents");
+    let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    rows.map(|line| {
+        let columns: Vec<&str> = line.splitn(5, '|').map(str::trim).collect();
+        let [family, situation, status, document, command] = columns[..] else {
+            panic!("tests/containers/documents: five columns are wanted: {line}");
+        };
+        let known = ["deb", "rpm", "both", "-"].contains(&family);
+        let ends = status == "-" || status == "follows" || status.parse::<u8>().is_ok();
+        assert!(known && ends && !situation.is_empty(), "tests/containers/documents: {line}");
+        assert_eq!(family == "-", status == "-", "tests/containers/documents: {line}");
+        let document = match document {
+            "R" => "README.md",
+            "U" => "docs/UPGRADING.md",
+            "P" => "docs/PACKAGING.md",
+            other => panic!("tests/containers/documents: unknown document {other}"),
+        };
+        let own = str::to_owned;
+        let (family, situation) = (own(family), own(situation));
+        Row { family, situation, document: own(document), command: own(command) }
+    })
+    .collect()
+}
+
+#[test]
+fn every_printed_command_is_run_by_a_package_test_or_says_why_not() {
+    let table = table();
+    let mut faults = Vec::new();
+    for name in ["README.md", "docs/UPGRADING.md", "docs/PACKAGING.md"] {
+        let printed = printed(&file(name));
+        let listed: Vec<&Row> = table.iter().filter(|row| row.document == name).collect();
+        for command in &printed {
+            if !listed.iter().any(|row| row.command == *command) {
+                faults.push(format!("{name} prints a command without a row: {command}"));
+            }
+        }
+        for row in listed.iter().filter(|row| !printed.contains(&row.command)) {
+            faults.push(format!("{name} does not print the row's command: {}", row.command));
+        }
+    }
+    let facts = ["documents.sh", "failure.sh"]
+        .map(|name| file(&format!("tests/containers/topics/{name}")))
+        .concat();
+    for row in table.iter().filter(|row| row.family != "-") {
+        let asked = [format!("documented \"{}\"", row.situation), {
+            format!("documented {}", row.situation)
+        }];
+        if !asked.iter().any(|words| facts.contains(words.as_str())) {
+            faults.push(format!("no fact runs the situation of {}", row.command));
+        }
+    }
+    assert!(faults.is_empty(), "tests/containers/documents:\n{}", faults.join("\n"));
+}
+
 #[test]
 fn the_runbook_knows_every_exit_status_that_leaves_work() {
     let runbook = file("docs/UPGRADING.md");
