@@ -32,7 +32,11 @@ begin() { # begin NAME FAMILY: a scratch directory and a machine name of its own
 mkdir -p "$repo/in" && cp "$packages"/openwatch[_-]*-1[._]* "$repo/in/"
 ( begin mk deb
   "$lab" up "$machine" "$base_image" -v "$repo:/repo" -v "$here/lab:/lab-tools:ro" >/dev/null &&
-  m bash /lab-tools/mkrepo /repo; rc=$?; "$lab" down "$machine"; exit $rc ) || { echo "no repositories"; exit 1; }
+  m bash /lab-tools/mkrepo /repo && sh_ 'for tool in dpkg:deb rpm:rpm; do
+    ! command -v ${tool%:*} >/dev/null || echo ${tool#*:}; done' > "$work/families"
+  rc=$?; "$lab" down "$machine"; exit $rc ) || { echo "no repositories"; exit 1; }
+# An EL image has no dpkg, so the facts about deb have no machine there.
+mapfile -t families < "$work/families"
 make_fixture() ( # 1.0.0 as an operator sets it up: user, database, password, first migration, start, data
   begin "fixture-$1" "$1"; fresh 1.0.0; tool install openwatch; [ "$rc" = 0 ] || fail "install"
   configure; run openwatch migrate; [ "$rc" = 0 ] || fail "first migrate"
@@ -48,8 +52,8 @@ configure() { # what the operator does once, by hand
   sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env" ||
     fail "secrets"
 }
-for family in deb rpm; do
-  make_fixture $family & pids+=($!)
+for family in "${families[@]}"; do
+  make_fixture "$family" & pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid" || { echo "no fixture:"; cat "$work"/fixture-*/log; exit 1; }; done
 
@@ -75,8 +79,12 @@ report() { # report NUMBER: prints a fact that has ended
   else failed=$((failed + 1)); echo "not ok $(($1 + 1)) - $name"; sed 's/^/    /' "$work/$1/log"; fi
   reported[$1]=1
 }
-chosen=() reported=()
-for entry in "${facts[@]}"; do [[ $entry =~ $filter ]] && chosen+=("$entry"); done
+chosen=() reported=() nowhere=0
+for entry in "${facts[@]}"; do
+  [[ $entry =~ $filter ]] || continue
+  if [[ " ${families[*]} " == *" ${entry%% *} "* ]]; then chosen+=("$entry"); else nowhere=$((nowhere + 1)); fi
+done
+[ $nowhere = 0 ] || echo "$suite: $nowhere facts LEFT OUT: this image has only the package tools of ${families[*]}"
 echo "1..${#chosen[@]}"
 while :; do
   for i in "${!chosen[@]}"; do
