@@ -87,6 +87,9 @@ pub struct Migrate {
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
+    /// End sessions of others that hold a lock which a migration waited for in vain
+    #[arg(long, conflicts_with = "mode")]
+    pub terminate_blockers: bool,
     /// With --status, --check or --dry-run: look into this package file instead
     #[command(flatten)]
     pub package: Package,
@@ -115,6 +118,9 @@ pub struct Upgrade {
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
+    /// End sessions of others that hold a lock which a migration waited for in vain
+    #[arg(long, conflicts_with = "plan")]
+    pub terminate_blockers: bool,
     /// We are the upgrade unit
     #[arg(long, hide = true)]
     pub unit: bool,

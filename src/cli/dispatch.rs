@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::commands::{self, Reply, scriptlet};
+use crate::database::OnBlockers;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
@@ -113,6 +114,9 @@ fn migrate(
     if let Some(dir) = &options.backup_dir {
         machine.use_backup_dir(dir.clone())?;
     }
+    if options.terminate_blockers {
+        machine.on_blockers = OnBlockers::End;
+    }
     if options.status {
         commands::migrate::status(&machine)
     } else if options.check {
@@ -140,6 +144,9 @@ fn upgrade(
     let mut machine = opened?;
     if let Some(dir) = &options.backup_dir {
         machine.use_backup_dir(dir.clone())?;
+    }
+    if options.terminate_blockers {
+        machine.on_blockers = OnBlockers::End;
     }
     let from = options.from.as_deref().map(Version::new);
     if options.plan {

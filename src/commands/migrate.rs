@@ -133,7 +133,11 @@ pub fn apply(machine: &Machine) -> Result<Reply> {
         (false, Some(id)) => format!("applied {}, restore point {id}", applied.versions.join(" ")),
         (false, None) => format!("applied {}", applied.versions.join(" ")),
     };
-    let json = json!({"applied": applied.versions, "restore_point": applied.restore_point});
+    let json = json!({
+        "applied": applied.versions,
+        "restore_point": applied.restore_point,
+        "ended_sessions": applied.ended_sessions,
+    });
     Ok(Reply::ok(text, json))
 }
 

@@ -33,6 +33,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
         "applied": applied(&success),
         "restore_point": success.restore_point,
         "downtime_ms": u64::try_from(success.downtime.as_millis()).unwrap_or(u64::MAX),
+        "ended_sessions": success.ended_sessions,
         "warnings": success.warnings,
     });
     Ok(Reply::ok(spoken(machine, &success), json))

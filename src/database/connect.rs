@@ -191,16 +191,14 @@ impl Plan<'_> {
         if let Some(password) = (self.password)(at) {
             config.password(password);
         }
-        if let Some(idle) = settings.keepalive.idle {
-            config.keepalives_idle(idle);
-        }
-        if let Some(interval) = settings.keepalive.interval {
-            config.keepalives_interval(interval);
-        }
-        if let Some(count) = settings.keepalive.count {
-            config.keepalives_retries(count);
-        }
-        if let Some(timeout) = settings.keepalive.user_timeout {
+        if settings.keepalive.on {
+            let (idle, interval, count, timeout) = settings.keepalive.patience();
+            config
+                .keepalives_idle(idle)
+                .keepalives_interval(interval)
+                .keepalives_retries(count)
+                .tcp_user_timeout(timeout);
+        } else if let Some(timeout) = settings.keepalive.user_timeout {
             config.tcp_user_timeout(timeout);
         }
         match &at.host {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Database;
 use super::session::{Session, SqlError};
+use super::statement_head;
 use crate::error::{Error, Result};
 
 /// Tables up to this many bytes are counted row by row; larger ones are estimated.
@@ -183,7 +184,7 @@ pub struct SessionInfo {
     pub state: String,
     /// Start of its current state, RFC 3339.
     pub since: String,
-    /// First 60 characters of its last statement, on one line.
+    /// The beginning of its last statement on one line, literals replaced.
     pub query_head: String,
 }
 
@@ -228,7 +229,7 @@ fn sessions_where(
             coalesce(host(a.client_addr), 'local'), coalesce(a.state, 'unknown'),
             to_char(coalesce(a.state_change, a.backend_start) at time zone 'UTC',
                     'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
-            left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 60)
+            left(coalesce(a.query, ''), 2000)
          from pg_stat_activity a
          where {condition} and a.pid <> pg_backend_pid() and a.usesysid is not null
            and coalesce(a.backend_type, 'client backend') = 'client backend'
@@ -244,7 +245,7 @@ fn sessions_where(
             client: row.get(3),
             state: row.get(4),
             since: row.get::<_, Option<String>>(5).unwrap_or_default(),
-            query_head: row.get(6),
+            query_head: statement_head::head(row.get(6), 60),
         })
         .collect())
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Database;
+use super::blockers::{Blocker, Ended, OnBlockers};
 use super::session::{Session, SqlError};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
@@ -23,6 +24,8 @@ pub struct DatabaseLock {
     session: Session,
     backend: i32,
     described: String,
+    on_blockers: OnBlockers,
+    ended: Vec<Ended>,
 }
 
 impl DatabaseLock {
@@ -33,6 +36,9 @@ impl DatabaseLock {
         let described = database.described();
         let mut session = database.connect()?;
         let failed = |error: SqlError| failed(&described, error);
+        // While a dump runs the lock's session is silent; if our machine goes away meanwhile, the
+        // server must notice and free the lock.
+        session.patience().map_err(failed)?;
         let name = format!("openwatch {doing}, {}", place());
         // A limit on idle sessions, set for the role's daily work, would end the lock.
         session
@@ -50,7 +56,9 @@ impl DatabaseLock {
             let row = session.simple(&sql).map_err(failed)?.into_iter().next().unwrap_or_default();
             if row.first().is_some_and(|locked| locked.as_deref() == Some("true")) {
                 let backend = row.get(1).and_then(|pid| pid.as_deref()?.parse().ok());
-                let mut lock = Self { session, backend: backend.unwrap_or_default(), described };
+                let backend = backend.unwrap_or_default();
+                let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
+                let mut lock = Self { session, backend, described, on_blockers, ended };
                 lock.check()?;
                 return Ok(lock);
             }
@@ -91,6 +99,38 @@ impl DatabaseLock {
         &mut self.session
     }
 
+    /// Says what is done about sessions that block a migration under this lock.
+    #[must_use]
+    pub fn on_blockers(mut self, on_blockers: OnBlockers) -> Self {
+        self.on_blockers = on_blockers;
+        self
+    }
+
+    /// Ends those of these sessions that the session with this process id still waits for, if that
+    /// is wanted; returns what is new about them.
+    pub fn end_blockers(&mut self, backend: i32, blockers: &[Blocker]) -> Vec<Ended> {
+        let mut new = Vec::new();
+        if self.on_blockers == OnBlockers::Tell {
+            return new;
+        }
+        for blocker in blockers {
+            // One that may not be ended is told once; one that is being ended needs a moment.
+            if self.ended.iter().any(|before| before.blocker.same_session(blocker)) {
+                continue;
+            }
+            if let Some(ended) = self.session.end_blocker(backend, blocker) {
+                self.ended.push(ended.clone());
+                new.push(ended);
+            }
+        }
+        new
+    }
+
+    /// Returns every session that was ended under this lock, and those that refused, and forgets them.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Returns the process id of the session that holds the lock.
     pub fn backend(&self) -> i32 {
         self.backend
@@ -111,27 +151,36 @@ fn refuse_pooler(database: &Database, session: &mut Session) -> Result<()> {
     let mut other = database.connect()?;
     for _ in 0..2 {
         // Inside a transaction the other connection keeps its server process.
-        other
-            .run("begin; set local idle_in_transaction_session_timeout = 0")
-            .map_err(|error| failed(&described, error))?;
+        match other.run("begin; set local idle_in_transaction_session_timeout = 0") {
+            Ok(()) => {}
+            // 08P01: a pooler that hands out server processes per statement knows no transaction.
+            Err(error) if error.code.as_deref() == Some("08P01") => return Err(pooled(&described)),
+            Err(error) => return Err(failed(&described, error)),
+        }
         let same = ask(&mut other)? == own || ask(session)? != own;
         other.run("rollback").map_err(|error| failed(&described, error))?;
         if same {
-            return Err(Error::config(format!(
-                "{described} is behind a pooler that shares server processes between connections"
-            ))
-            .detail("locks and settings of a session do not hold there")
-            .state("nothing was changed")
-            .hint("Connect to the server itself, or set the pooler to session mode."));
+            return Err(pooled(&described));
         }
     }
     Ok(())
 }
 
+fn pooled(described: &str) -> Error {
+    Error::config(format!(
+        "{described} is behind a pooler that shares server processes between connections"
+    ))
+    .detail("locks and settings of a session do not hold there")
+    .state("nothing was changed")
+    .hint("Connect to the server itself, or set the pooler to session mode.")
+}
+
 fn busy(session: &mut Session, described: &str) -> Error {
     let sql = format!(
         "select concat_ws(', ', 'pid ' || l.pid, nullif(a.application_name, ''), \
-           'user ' || a.usename, 'from ' || coalesce(host(a.client_addr), 'this host''s socket'), \
+           'user ' || a.usename, \
+           case when a.backend_start is not null then \
+             'from ' || coalesce(host(a.client_addr), 'this host''s socket') end, \
            'since ' || to_char(a.backend_start at time zone 'UTC', \
              'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) \
          from (select pid {OURS}) l left join pg_stat_activity a on a.pid = l.pid"

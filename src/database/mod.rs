@@ -24,6 +24,7 @@ mod scripts;
 mod service;
 mod session;
 mod settings;
+mod statement_head;
 pub mod swap;
 mod tls;
 mod verifier;
@@ -31,7 +32,7 @@ mod verifier;
 #[cfg(test)]
 mod differential;
 
-pub use blockers::Blocker;
+pub use blockers::{Blocker, Ended, OnBlockers};
 pub use lock::DatabaseLock;
 pub use schema::Ground;
 pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};
@@ -198,7 +199,7 @@ impl Database {
         match connect::connect(&plan) {
             Ok((client, endpoint)) => {
                 *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
-                Ok(Session::new(client))
+                Ok(Session::new(client, self.settings.keepalive.of_server()))
             }
             Err(attempts) => Err(self.refused(attempts)),
         }

@@ -78,10 +78,12 @@ impl Limits {
         // server looks whether we are still there. Not every server system can (14 and newer, Linux).
         let watched = "set client_connection_check_interval=1000;";
         let watched = if session.run(watched).is_ok() { watched } else { "" };
+        let patience = session.patience()?;
         // The server takes zero for "no limit", which nobody means by a short time.
         let millis = lock_timeout.as_millis().clamp(1, 2_000_000_000);
         let mut reset = "reset session authorization;reset role;reset all;discard temp;".to_owned();
         reset.push_str(watched);
+        reset.push_str(&patience);
         for name in off {
             reset.push_str(&format!("set {name}=0;"));
         }
@@ -152,6 +154,18 @@ impl Session {
         let mut row = self.simple(sql)?.into_iter().next().unwrap_or_default().into_iter();
         let pid = row.next().flatten().and_then(|pid| pid.parse().ok()).unwrap_or_default();
         Ok(ServerProcess { pid, since: row.next().flatten().unwrap_or_default() })
+    }
+
+    /// Ends a process of ours that outlived its connection, if the server still has it.
+    ///
+    /// What it has committed stays; what it has not is taken back now, and not when it notices.
+    pub fn end_process(&mut self, process: &ServerProcess) -> Result<(), SqlError> {
+        let ServerProcess { pid, since } = process;
+        self.single(&format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity \
+             where pid = {pid} and backend_start = '{since}'"
+        ))
+        .map(drop)
     }
 
     /// Returns whether the server still has this process.

@@ -8,6 +8,8 @@ pub use postgres::types::ToSql as Param;
 /// A connection to one database.
 pub struct Session {
     client: postgres::Client,
+    /// Settings by which the server notices that we are gone.
+    patience: String,
 }
 
 /// What the server, or the connection to it, said against a statement.
@@ -121,8 +123,21 @@ fn about(db: &postgres::error::DbError) -> Option<String> {
 }
 
 impl Session {
-    pub(super) fn new(client: postgres::Client) -> Self {
-        Self { client }
+    pub(super) fn new(client: postgres::Client, patience: String) -> Self {
+        Self { client, patience }
+    }
+
+    /// Returns the settings by which the server notices within a minute that our machine is gone;
+    /// none where it cannot do that, or where the connection does not leave this machine.
+    ///
+    /// Left to itself a server keeps a session, with its locks, for two hours after the machine at
+    /// the other end has vanished without a word.
+    pub(super) fn patience(&mut self) -> Result<String, SqlError> {
+        if self.patience.is_empty() || self.single("select inet_client_addr()")?.is_none() {
+            return Ok(String::new());
+        }
+        let sql = self.patience.clone();
+        Ok(if self.run(&sql).is_ok() { sql } else { String::new() })
     }
 
     /// Sends one or more statements as they are; several without `BEGIN` are one transaction.

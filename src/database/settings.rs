@@ -148,6 +148,40 @@ pub(super) struct KeepAlive {
     pub(super) user_timeout: Option<Duration>,
 }
 
+/// How long a silent peer is believed to be there, where the parameters do not say.
+const IDLE: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(10);
+const COUNT: u32 = 3;
+
+impl KeepAlive {
+    /// Returns when to ask a silent peer for a sign of life, how often, how many times, and how long
+    /// what was sent may stay unanswered. The system's own values take two hours.
+    pub(super) fn patience(&self) -> (Duration, Duration, u32, Duration) {
+        let idle = self.idle.unwrap_or(IDLE);
+        let interval = self.interval.unwrap_or(INTERVAL);
+        let count = self.count.unwrap_or(COUNT);
+        let timeout = self.user_timeout.unwrap_or(idle + interval * count);
+        (idle, interval, count, timeout)
+    }
+
+    /// Returns the statements that make the server watch us as we watch it.
+    pub(super) fn of_server(&self) -> String {
+        if !self.on {
+            return String::new();
+        }
+        let (idle, interval, count, timeout) = self.patience();
+        let seconds = |time: Duration| time.as_secs().clamp(1, 30_000);
+        format!(
+            "set tcp_keepalives_idle={};set tcp_keepalives_interval={};\
+             set tcp_keepalives_count={};set tcp_user_timeout={};",
+            seconds(idle),
+            seconds(interval),
+            count.clamp(1, 100),
+            timeout.as_millis().clamp(1, 2_000_000_000),
+        )
+    }
+}
+
 /// What the parameters mean.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {

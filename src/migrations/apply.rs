@@ -60,6 +60,9 @@ pub struct Applied {
 /// How often a transaction is tried that did not get its locks.
 pub const TRIES: u32 = 5;
 
+/// How long a server may be silent before that is told, at most.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// What the steps of one run share.
 pub(super) struct Runner<'a> {
     pub(super) database: &'a Database,
@@ -98,6 +101,8 @@ pub fn apply(
     progress: &dyn Progress,
 ) -> Result<Applied, Failure> {
     let begun = Instant::now();
+    // The dump before may have taken hours.
+    how.lock.check().map_err(Failure::refused)?;
     let mut session = database.connect().map_err(Failure::refused)?;
     let seen = see(&mut session, shipped).map_err(Failure::refused)?;
     if let Some(refusal) = seen.comparison.refusal(Outcome::Refused) {
@@ -133,11 +138,13 @@ pub fn apply(
         progress,
     };
     let (stop, stopped) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
     let mode = std::thread::scope(|scope| {
         let watch = &watch;
         scope.spawn(move || watch.run(&stopped, lock_timeout));
-        // Dropped at the end of this closure, even by a panic: that ends the other thread.
-        let _stop = stop;
+        scope.spawn(move || watch.pulse(&ended, reconnect_within.min(SILENCE)));
+        // Dropped at the end of this closure, even by a panic: that ends the other threads.
+        let _stop = (stop, end);
         run(runner, &pending)
     })?;
     let versions = pending.iter().map(|migration| migration.version.clone()).collect();
@@ -205,7 +212,11 @@ fn with_retries<'a>(
         runner
             .progress
             .note(&format!("no lock in time{who}; attempt {attempt} of {TRIES} taken back"));
+        runner.watch.waited_in_vain();
         clock::pause(pause_before(attempt, runner.lock_timeout, runner.backend.pid));
+        if let Err(error) = runner.watch.check_lock() {
+            return Err((Broken::of_lock(error), blockers));
+        }
         attempt += 1;
     }
 }

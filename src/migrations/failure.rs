@@ -107,7 +107,10 @@ pub(super) fn of_statement(
         error = error.detail(format!("blocked by {blocker}"));
     }
     if sql.trouble() == Trouble::Lock && !blockers.is_empty() {
-        error = error.hint("End or wait for the sessions named above, then run this again.");
+        error = error.hint(
+            "End or wait for the sessions named above; `--terminate-blockers` on the command line \
+             ends them.",
+        );
     }
     error
 }

@@ -35,7 +35,9 @@ pub(super) fn settle(
     let deadline = Deadline::after(within);
     loop {
         if let Ok(mut session) = database.connect() {
-            // The old server process may outlive its connection and still commit.
+            // The old server process may outlive its connection, and would still commit or hold its
+            // locks until it notices that nobody listens. It is ours: we end it.
+            let _ = session.end_process(backend);
             let over = !session.still_there(backend).unwrap_or(true) || ended(&mut session, mark);
             if over && let Some(settled) = read(&mut session, schema, group) {
                 return (settled, Some(session));

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::database::{Blocker, DatabaseLock};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::system::signals;
+use crate::system::{clock, signals};
 
 /// Looks at a run from the session that holds the lock, while the run's own session is busy.
 pub(super) struct Watch<'a> {
@@ -19,8 +19,12 @@ pub(super) struct Watch<'a> {
     done: AtomicU64,
     lost: AtomicBool,
     undoable: AtomicBool,
+    /// A lock was not had in time once: who blocks may be ended, where the operator wants that.
+    waited: AtomicBool,
     now: Mutex<String>,
     blockers: Mutex<Vec<Blocker>>,
+    /// When the server was asked something that it has not answered yet.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl<'a> Watch<'a> {
@@ -37,8 +41,10 @@ impl<'a> Watch<'a> {
             done: AtomicU64::new(0),
             lost: AtomicBool::new(false),
             undoable: AtomicBool::new(false),
+            waited: AtomicBool::new(false),
             now: Mutex::default(),
             blockers: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -47,7 +53,31 @@ impl<'a> Watch<'a> {
         // Several looks before a lock wait ends, so that the blocker is still there to be named.
         let every = (lock_timeout / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
         while stop.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            *guard(&self.asked) = Some(Instant::now());
             self.look();
+            *guard(&self.asked) = None;
+        }
+    }
+
+    /// Gives signs of life until the other end of `stop` is dropped, also while a server that is
+    /// stopped or out of reach answers nobody; that is told once it has lasted this long.
+    pub(super) fn pulse(&self, stop: &Receiver<()>, silence: Duration) {
+        let every = (silence / 2).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        let mut told = false;
+        while stop.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            let asked = *guard(&self.asked);
+            let silent = asked.is_some_and(|asked| asked.elapsed() >= silence);
+            if silent && !told {
+                let silence = clock::spoken(silence);
+                self.progress.warn(&format!(
+                    "the server has not answered for {silence}; it is waited for, and no step is lost"
+                ));
+            } else if told && !silent {
+                self.progress.note("the server answers again");
+            }
+            told = silent;
+            let now = guard(&self.now).clone();
+            self.progress.alive(&now, self.done.load(Ordering::SeqCst), Some(self.total));
         }
     }
 
@@ -63,12 +93,20 @@ impl<'a> Watch<'a> {
             let _ = lock.session().cancel(backend);
         }
         let seen = lock.session().blockers_of(backend).unwrap_or_default();
+        if self.waited.load(Ordering::SeqCst) {
+            for ended in lock.end_blockers(backend, &seen) {
+                self.progress.warn(&format!("{ended}"));
+            }
+        }
         drop(lock);
         if !seen.is_empty() {
             *guard(&self.blockers) = seen;
         }
-        let now = guard(&self.now).clone();
-        self.progress.alive(&now, self.done.load(Ordering::SeqCst), Some(self.total));
+    }
+
+    /// Says that a lock was not had in time.
+    pub(super) fn waited_in_vain(&self) {
+        self.waited.store(true, Ordering::SeqCst);
     }
 
     /// Says which server process works for the run.

@@ -62,9 +62,15 @@ pub fn run(
             reconnect_within: machine.config.policy.database_wait,
             restore_point: secured.point().map(|point| point.id().to_owned()),
             product_version: survey.version.to_string(),
-            lock,
+            lock: &mut *lock,
         };
-        match migrations::apply(surveyed.database, surveyed.shipped, how, &*machine.progress) {
+        let done = migrations::apply(surveyed.database, surveyed.shipped, how, &*machine.progress);
+        let ended: Vec<String> = lock.take_ended().iter().map(ToString::to_string).collect();
+        if let Err(error) = journal.ended_sessions(&ended) {
+            // They are told already; what became of the migrations counts for more.
+            machine.progress.warn(&error.message());
+        }
+        match done {
             Ok(applied) => {
                 before = DataState::Partly;
                 journal.done(Step::Migrate, format!("{name}: {}", applied.versions.join(" ")))?;
@@ -75,7 +81,8 @@ pub fn run(
                     (earlier, DataState::Unchanged) => earlier,
                     (DataState::Partly | DataState::Unknown, data) => data,
                 };
-                return Err(Failure { error: failure.error, data });
+                let error = ended.into_iter().fold(failure.error, Error::detail);
+                return Err(Failure { error, data });
             }
         }
     }

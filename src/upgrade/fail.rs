@@ -117,7 +117,8 @@ pub fn told(
         (None, _) | (_, DataState::Unchanged) => String::new(),
     };
     let forward = format!("Mend the cause and run `{}`{back}.", machine.command("migrate"));
-    failure.error.state(state(machine, survey, &held)).hint(forward)
+    let own = failure.error.hint_line().map(|hint| format!("{hint} ")).unwrap_or_default();
+    failure.error.state(state(machine, survey, &held)).hint(own + &forward)
 }
 
 fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {

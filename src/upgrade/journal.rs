@@ -48,6 +48,10 @@ pub struct Record {
     pub restore_point: Option<String>,
     /// Units that ran before, in stop order.
     pub running: Vec<String>,
+    /// Sessions that blocked a migration and were ended, or could not be, because the operator
+    /// asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended_sessions: Vec<String>,
     /// The marks in their order.
     pub marks: Vec<Mark>,
     /// What was so before the first change.
@@ -71,6 +75,7 @@ impl Record {
             next: None,
             restore_point: None,
             running: survey.running(),
+            ended_sessions: Vec::new(),
             marks: Vec::new(),
             baseline: None,
         }
@@ -160,6 +165,15 @@ impl Journal {
     /// Notes the restore point of this run; from now on nothing may prune it.
     pub fn restore_point(&mut self, id: &str) -> Result<()> {
         self.record.restore_point = Some(id.to_owned());
+        write(&self.path, &self.record)
+    }
+
+    /// Notes sessions of others that were ended for a migration.
+    pub fn ended_sessions(&mut self, ended: &[String]) -> Result<()> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        self.record.ended_sessions.extend_from_slice(ended);
         write(&self.path, &self.record)
     }
 

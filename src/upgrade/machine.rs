@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, DatabaseSpec, secrets};
-use crate::database::{Database, Session, Source};
+use crate::database::{Database, OnBlockers, Session, Source};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::migrations::{self, Migration};
@@ -39,6 +39,8 @@ pub struct Machine {
     pub version: Version,
     /// Where the service listens, where `secrets.env` or the environment says so.
     pub listen: Option<String>,
+    /// What is done about sessions that block a migration; a person says so, for one run.
+    pub on_blockers: OnBlockers,
     /// The package file that the packager's half and the migrations come from, where it is not the
     /// installed package. Such a machine is only looked at.
     pub looked_into: Option<LookedInto>,
@@ -89,6 +91,7 @@ impl Machine {
             progress,
             version,
             listen,
+            on_blockers: OnBlockers::Tell,
             looked_into: None,
         })
     }

@@ -19,6 +19,8 @@ pub struct Applied {
     pub versions: Vec<String>,
     /// The restore point that was taken.
     pub restore_point: Option<String>,
+    /// Sessions of others that were ended because they blocked a migration.
+    pub ended_sessions: Vec<String>,
 }
 
 /// Takes a restore point and applies what is pending, without touching units.
@@ -47,7 +49,8 @@ pub fn run(machine: &Machine) -> Result<Applied> {
             journal.close(Outcome::Ok, None)?;
             settle(machine)?;
             let versions = plan.databases.into_iter().flat_map(|d| d.pending).collect();
-            Ok(Applied { versions, restore_point })
+            let ended_sessions = journal.record().ended_sessions.clone();
+            Ok(Applied { versions, restore_point, ended_sessions })
         }
         Err(error) => {
             if let Err(problem) = journal.close(error.outcome(), Some(&error)) {

@@ -61,6 +61,8 @@ pub struct Success {
     pub restore_point: Option<String>,
     /// How long the units were down, at most.
     pub downtime: Duration,
+    /// Sessions of others that were ended because they blocked a migration.
+    pub ended_sessions: Vec<String>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
 }
@@ -151,6 +153,7 @@ fn with_migrations(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Resul
                 started: !survey.running().is_empty(),
                 restore_point: secured.point().map(|point| point.id().to_owned()),
                 downtime: journal.elapsed(),
+                ended_sessions: journal.record().ended_sessions.clone(),
                 warnings,
             };
             finish(machine, journal);
@@ -171,6 +174,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
         started: !survey.running().is_empty(),
         restore_point: None,
         downtime: Duration::ZERO,
+        ended_sessions: Vec::new(),
         warnings: Vec::new(),
     };
     if survey.pending.is_none() && survey.interrupted.is_none() {

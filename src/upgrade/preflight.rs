@@ -48,7 +48,8 @@ pub fn check(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Result<Read
     let mut locks = Vec::new();
     for surveyed in &survey.databases {
         if !surveyed.comparison.pending.is_empty() {
-            locks.push(DatabaseLock::acquire(surveyed.database, "upgrade", LOCK_WAIT)?);
+            let lock = DatabaseLock::acquire(surveyed.database, "upgrade", LOCK_WAIT)?;
+            locks.push(lock.on_blockers(machine.on_blockers));
         }
     }
     let found = findings(machine, survey, plan);

@@ -51,6 +51,8 @@ pub struct TestMachine {
     app: String,
     databases: Vec<(String, String)>,
     role: String,
+    dsn: Option<String>,
+    within: Vec<String>,
     services: Vec<String>,
     app_lines: String,
     health: String,
@@ -115,6 +117,8 @@ impl TestMachine {
             app: "openwatch".into(),
             databases,
             role: "postgres".into(),
+            dsn: None,
+            within: Vec::new(),
             services: vec!["openwatch.service".into()],
             app_lines: String::new(),
             health: "[[health]]\nunit = \"openwatch.service\"\nrequired = false\n\
@@ -159,11 +163,11 @@ impl TestMachine {
                  migrations = {{ format = \"plain\", dir = {:?} }}\n",
                 self.migrations(name)
             ));
-            let host = self.server.socket().display();
-            secrets.push_str(&format!(
-                "{variable}=\"host={host} dbname={dbname} user={}\"\n",
-                self.role
-            ));
+            let (host, port) = (self.server.socket().display(), self.server.port());
+            let port = if port == 5432 { String::new() } else { format!(" port={port}") };
+            let dsn = format!("host={host}{port} dbname={dbname} user={}", self.role);
+            let dsn = self.dsn.clone().unwrap_or(dsn);
+            secrets.push_str(&format!("{variable}=\"{dsn}\"\n"));
         }
         text.push_str(&self.health);
         fs::write(self.packager_conf(), text).unwrap();
@@ -278,6 +282,19 @@ impl TestMachine {
         self
     }
 
+    /// Connects to the first database by other parameters than the server's socket.
+    pub fn dsn(mut self, dsn: &str) -> Self {
+        self.dsn = Some(dsn.into());
+        self.write_configuration();
+        self
+    }
+
+    /// Runs the program by means of another one, such as inside a network of its own.
+    pub fn within(mut self, words: &[String]) -> Self {
+        self.within = words.to_vec();
+        self
+    }
+
     /// Takes the running systemd away: a chroot, an image build.
     pub fn without_systemd(self) -> Self {
         fs::remove_dir_all(self.root().join("run/systemd")).unwrap();
@@ -386,10 +403,17 @@ impl TestMachine {
         vec![("PATH".into(), self.path()), ("HOME".into(), self.dir.path().display().to_string())]
     }
 
+    fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> std::process::Command {
+        let mut all: Vec<std::ffi::OsString> = self.within.iter().map(Into::into).collect();
+        all.push(program().into());
+        let mut command = std::process::Command::new(&all[0]);
+        command.args(&all[1..]).env_clear().envs(self.environment()).args(self.words(words));
+        command
+    }
+
     /// Runs the program to its end.
     pub fn run<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Assert {
-        let mut command = assert_cmd::Command::new(program());
-        command.env_clear().envs(self.environment()).args(self.words(words));
+        let mut command = assert_cmd::Command::from_std(self.command(words));
         command.timeout(Duration::from_secs(120)).assert()
     }
 
@@ -405,10 +429,7 @@ impl TestMachine {
 
     /// Starts the program and returns at once.
     pub fn spawn<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Child {
-        std::process::Command::new(program())
-            .env_clear()
-            .envs(self.environment())
-            .args(self.words(words))
+        self.command(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.dir.path().join("stderr")).unwrap())

@@ -3,5 +3,7 @@
 
 pub mod archives;
 pub mod machine;
+pub mod network;
 pub mod peers;
 pub mod postgres;
+pub mod proxy;

@@ -13,7 +13,8 @@ pub struct Server {
     pub major: u32,
 }
 
-/// Finds the `bin` directories of all installed servers, newest first.
+/// Finds the `bin` directories of all installed servers, newest first; with `OPENWATCH_TEST_PG` set
+/// to a major, only that one, so that the same tests can be run on each.
 pub fn installed() -> Vec<(u32, PathBuf)> {
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
     for pattern in ["/usr/lib/postgresql", "/usr/pgsql"] {
@@ -24,6 +25,10 @@ pub fn installed() -> Vec<(u32, PathBuf)> {
                 found.push((major, entry.path().join("bin")));
             }
         }
+    }
+    if let Ok(only) = std::env::var("OPENWATCH_TEST_PG") {
+        found.retain(|(major, _)| major.to_string() == only);
+        assert!(!found.is_empty(), "no PostgreSQL {only} is installed");
     }
     found.sort_by(|a, b| b.cmp(a));
     assert!(!found.is_empty(), "no PostgreSQL server is installed: run ci/setup");
@@ -41,6 +46,25 @@ impl Server {
     pub fn start_configured(conf: &str) -> Self {
         let (major, bin) = installed().swap_remove(0);
         Self::start_with(major, &bin, conf)
+    }
+
+    /// Starts a server that is reached from other hosts too, with a password; returns the password
+    /// of its superuser `runner`.
+    pub fn start_networked(conf: &str) -> (Self, &'static str) {
+        let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let server = Self::start_configured(&format!(
+            "listen_addresses = '*'\nport = {port}\npassword_encryption = 'scram-sha-256'\n{conf}"
+        ));
+        let hba = server.data().join("pg_hba.conf");
+        let text = std::fs::read_to_string(&hba).unwrap();
+        std::fs::write(&hba, format!("{text}\nhost all runner 0.0.0.0/0 scram-sha-256\n")).unwrap();
+        server.psql(
+            "postgres",
+            "create role runner superuser login password 'over the wire'; select pg_reload_conf()",
+        );
+        (server, "over the wire")
     }
 
     /// Starts a server from this `bin` directory.
@@ -115,6 +139,17 @@ impl Server {
             .as_server_user("pg_ctl")
             .args(["stop", "--mode=fast", "--wait", "--pgdata"])
             .arg(self.data()));
+    }
+
+    /// Returns the port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the process id of the postmaster.
+    pub fn postmaster(&self) -> i32 {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        text.lines().next().unwrap().parse().unwrap()
     }
 
     /// Returns a keyword connection string for a database of this server.
