@@ -90,17 +90,28 @@ pub struct Migrate {
     /// End sessions of others that hold a lock which a migration waited for in vain
     #[arg(long, conflicts_with = "mode")]
     pub terminate_blockers: bool,
-    /// With --status, --check or --dry-run: look into this package file instead
+    /// With --status, --check or --dry-run: look into this package instead
     #[command(flatten)]
     pub package: Package,
 }
 
-/// A package file that is not installed yet.
+/// A package that is not installed yet.
 #[derive(Debug, Args)]
 pub struct Package {
     /// Package file (.deb or .rpm) to look into instead of the installed package
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "candidate")]
     pub package: Option<PathBuf>,
+    /// Look into what apt or dnf would install next; it is fetched for that and removed
+    #[arg(long)]
+    pub candidate: bool,
+}
+
+impl Package {
+    /// Returns the option that names a package which is not installed, as it would be typed.
+    pub fn typed(&self) -> Option<String> {
+        let file = self.package.as_ref().map(|file| format!("--package {}", file.display()));
+        file.or_else(|| self.candidate.then(|| "--candidate".into()))
+    }
 }
 
 /// `openwatch upgrade`.
@@ -121,6 +132,9 @@ pub struct Upgrade {
     /// End sessions of others that hold a lock which a migration waited for in vain
     #[arg(long, conflicts_with = "plan")]
     pub terminate_blockers: bool,
+    /// With --plan: look into this package instead
+    #[command(flatten)]
+    pub package: Package,
     /// We are the upgrade unit
     #[arg(long, hide = true)]
     pub unit: bool,

@@ -1,8 +1,9 @@
 //! From what was typed to the verb that does it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::commands::{self, Reply, scriptlet};
+use crate::commands::{self, Reply, candidate, scriptlet};
 use crate::database::OnBlockers;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -23,7 +24,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         Verb::Migrate(options) => migrate(global, layout, options, printer),
         Verb::Upgrade(options) => upgrade(global, layout, options, printer),
         Verb::Preflight(options) => {
-            commands::preflight::run(&open_or_look(global, layout, printer, options)?)
+            looking(global, layout, printer, options, |machine| commands::preflight::run(machine))
         }
         Verb::Backup(verb) => backup(&mut open(global, layout, printer)?, verb),
         Verb::Restore(options) => {
@@ -72,26 +73,48 @@ fn layout(global: &Global) -> Result<Layout> {
 }
 
 fn open(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Machine> {
-    open_or_look(global, layout, printer, &Package { package: None })
+    let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
+    Ok(warned(Machine::open(layout, global.config.as_deref(), progress)?, printer))
 }
 
-/// Opens the machine with the installed package, or with the package file that was named.
-fn open_or_look(
+fn warned(machine: Machine, printer: &Printer) -> Machine {
+    for warning in &machine.config.warnings {
+        printer.warn(warning);
+    }
+    machine
+}
+
+/// Runs a verb that only looks: on the installed package, on the package file that was named, or on
+/// what the package sources offer.
+fn looking(
     global: &Global,
     layout: Layout,
     printer: &Arc<Printer>,
     options: &Package,
-) -> Result<Machine> {
+    verb: impl FnOnce(&mut Machine) -> Result<Reply>,
+) -> Result<Reply> {
     let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
     let operator_file = global.config.as_deref();
     let machine = match &options.package {
-        None => Machine::open(layout, operator_file, progress)?,
         Some(file) => Machine::look_into(layout, operator_file, progress, file)?,
+        None if options.candidate => match candidate::find(layout, operator_file, progress)? {
+            candidate::Found::Machine(machine) => *machine,
+            candidate::Found::Answer(reply) => return Ok(reply),
+        },
+        None => Machine::open(layout, operator_file, progress)?,
     };
-    for warning in &machine.config.warnings {
-        printer.warn(warning);
-    }
-    Ok(machine)
+    verb(&mut warned(machine, printer))
+}
+
+/// Refuses to apply what is not installed; `instead` is the command that looks.
+fn only_looked_at(options: &Package, instead: &str) -> Result<()> {
+    let Some(typed) = options.typed() else { return Ok(()) };
+    let file = options.package.as_ref().map(|file| file.display().to_string());
+    let what = file.unwrap_or_else(|| "the candidate".into());
+    let message = format!("the migrations of {what} cannot be applied: it is not installed");
+    Err(Error::new(Outcome::Usage, message)
+        .state("nothing was changed")
+        .hint(format!("Run `openwatch {instead} {typed}` to see them.")))
 }
 
 fn migrate(
@@ -100,30 +123,25 @@ fn migrate(
     options: &Migrate,
     printer: &Arc<Printer>,
 ) -> Result<Reply> {
-    let looking = options.status || options.check || options.dry_run;
-    if let Some(file) = options.package.package.as_ref().filter(|_| !looking) {
-        let shown = file.display();
-        return Err(Error::new(
-            Outcome::Usage,
-            format!("the migrations of {shown} cannot be applied: it is not installed"),
-        )
-        .state("nothing was changed")
-        .hint(format!("Run `openwatch migrate --status --package {shown}` to see them.")));
+    let look = match (options.status, options.check, options.dry_run) {
+        (true, _, _) => Some(commands::migrate::status as fn(&Machine) -> Result<Reply>),
+        (_, true, _) => Some(commands::migrate::check as fn(&Machine) -> Result<Reply>),
+        (_, _, true) => Some(commands::migrate::dry_run as fn(&Machine) -> Result<Reply>),
+        (false, false, false) => None,
+    };
+    if let Some(look) = look {
+        return looking(global, layout, printer, &options.package, |machine| {
+            take_backup_dir(machine, options.backup_dir.as_ref())?;
+            look(machine)
+        });
     }
-    let mut machine = open_or_look(global, layout, printer, &options.package)?;
-    if let Some(dir) = &options.backup_dir {
-        machine.use_backup_dir(dir.clone())?;
-    }
+    only_looked_at(&options.package, "migrate --status")?;
+    let mut machine = open(global, layout, printer)?;
+    take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
     if options.terminate_blockers {
         machine.on_blockers = OnBlockers::End;
     }
-    if options.status {
-        commands::migrate::status(&machine)
-    } else if options.check {
-        commands::migrate::check(&machine)
-    } else if options.dry_run {
-        commands::migrate::dry_run(&machine)
-    } else if let Some(version) = &options.mark_applied {
+    if let Some(version) = &options.mark_applied {
         commands::migrate::mark_applied(&machine, version)
     } else {
         commands::migrate::apply(&machine)
@@ -136,37 +154,40 @@ fn upgrade(
     options: &Upgrade,
     printer: &Arc<Printer>,
 ) -> Result<Reply> {
+    let from = options.from.as_deref().map(Version::new);
+    if options.plan {
+        return looking(global, layout, printer, &options.package, |machine| {
+            take_backup_dir(machine, options.backup_dir.as_ref())?;
+            commands::upgrade::plan(machine, from.as_ref())
+        });
+    }
+    only_looked_at(&options.package, "upgrade --plan")?;
     let opened = open(global, layout.clone(), printer);
-    if opened.is_err() && !options.plan {
+    if opened.is_err() {
         // The engine keeps the log once it holds the lock; here it never comes to that.
         run_log::begin(&layout, printer.as_ref());
     }
     let mut machine = opened?;
-    if let Some(dir) = &options.backup_dir {
-        machine.use_backup_dir(dir.clone())?;
-    }
+    take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
     if options.terminate_blockers {
         machine.on_blockers = OnBlockers::End;
     }
-    let from = options.from.as_deref().map(Version::new);
-    if options.plan {
-        commands::upgrade::plan(&machine, from.as_ref())
+    let again = if options.retry { Again::Yes } else { Again::No };
+    if options.unit {
+        commands::upgrade::run_as_unit(&machine, from.as_ref(), again)
     } else {
-        let again = if options.retry { Again::Yes } else { Again::No };
-        if options.unit {
-            commands::upgrade::run_as_unit(&machine, from.as_ref(), again)
-        } else {
-            commands::upgrade::run(&machine, from.as_ref(), again)
-        }
+        commands::upgrade::run(&machine, from.as_ref(), again)
     }
+}
+
+fn take_backup_dir(machine: &mut Machine, dir: Option<&PathBuf>) -> Result<()> {
+    dir.map_or(Ok(()), |dir| machine.use_backup_dir(dir.clone()))
 }
 
 fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
     match verb {
         Backup::Create { backup_dir } => {
-            if let Some(dir) = backup_dir {
-                machine.use_backup_dir(dir.clone())?;
-            }
+            take_backup_dir(machine, backup_dir.as_ref())?;
             commands::backup::create(machine)
         }
         Backup::List => commands::backup::list(machine),

@@ -1,6 +1,7 @@
 //! One file per verb that a user can type. Each returns a [`Reply`]; none prints.
 
 pub mod backup;
+pub mod candidate;
 pub mod gate;
 pub mod history;
 pub mod migrate;
@@ -48,14 +49,17 @@ fn about(machine: &Machine, mut reply: Reply) -> Reply {
     };
     reply.text = format!(
         "about {}, version {} of {}; {installed} installed\n{}",
-        looked_into.file.display(),
+        looked_into.shown,
         machine.version,
         machine.layout.app(),
         reply.text
     );
     reply.json["package_version"] = json!(machine.version);
     // As text: a path of other bytes than UTF-8 has no form in JSON.
-    reply.json["package_file"] = json!(looked_into.file.display().to_string());
+    reply.json["package_file"] = json!(looked_into.shown);
     reply.json["installed_version"] = json!(looked_into.installed);
+    if let Some(offered) = &looked_into.candidate {
+        reply.json["candidate"] = json!({"version": offered.version, "held": offered.held});
+    }
     reply
 }

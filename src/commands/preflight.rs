@@ -13,7 +13,7 @@ use crate::upgrade::plan::{self, DatabasePlan, Decision, Plan, Protection};
 use crate::upgrade::preflight::{self, Severity};
 use crate::upgrade::survey::{self, Survey};
 
-use super::upgrade::findings_json;
+use super::upgrade::{findings_json, plan_json, told};
 use super::{Reply, about};
 
 /// Checks everything and says all that was found.
@@ -24,22 +24,29 @@ pub fn run(machine: &Machine) -> Result<Reply> {
         .databases
         .iter()
         .map(|d| {
-            // Of the installed package what is pending belongs to the upgrade that waits.
-            let pending = match &machine.looked_into {
-                Some(_) => format!(", {} pending in the package file", d.comparison.pending.len()),
-                None => String::new(),
-            };
             format!(
-                "{}: schema {}, server {}{pending}",
+                "{}: schema {}, server {}",
                 d.database.described(),
                 d.comparison.current.as_deref().unwrap_or("none"),
                 d.facts.server_version
             )
         })
         .collect();
+    let mut json = json!({"findings": findings_json(&found)});
+    // Of the installed package what is pending belongs to the upgrade that waits.
+    if machine.looked_into.is_some() {
+        match plan::decide(&survey, &machine.config) {
+            Decision::Upgrade(plan) => {
+                lines.extend(told(machine, &survey, &plan));
+                json["plan"] = plan_json(&survey, &plan);
+            }
+            // Refused above.
+            Decision::NothingPending | Decision::Refuse(_) => {}
+        }
+    }
     lines.extend(found.iter().map(|finding| format!("warning: {}", finding.message)));
     lines.push("an upgrade can begin".into());
-    Ok(about(machine, Reply::ok(lines.join("\n"), json!({"findings": findings_json(&found)}))))
+    Ok(about(machine, Reply::ok(lines.join("\n"), json)))
 }
 
 /// Returns the advisory findings, or the refusal that the required ones amount to.

@@ -13,7 +13,7 @@ use crate::upgrade::plan::{self, Decision, Plan};
 use crate::upgrade::{self, Again, Success, Work, preflight, survey, unit};
 use crate::version::Version;
 
-use super::Reply;
+use super::{Reply, about};
 
 /// How long the unit waits for another run: longer than any dump and migration we have seen.
 const BUSY_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
@@ -109,7 +109,8 @@ pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
                 machine.layout.app(),
                 survey.version
             );
-            Ok(Reply::ok(text, json!({"decision": "nothing_pending", "to": survey.version})))
+            let json = json!({"decision": "nothing_pending", "to": survey.version});
+            Ok(about(machine, Reply::ok(text, json)))
         }
         Decision::Upgrade(plan) => {
             let found = preflight::findings(machine, &survey, &plan);
@@ -118,24 +119,30 @@ pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
                 preflight::Severity::Required => format!("  must be mended: {}", finding.message),
                 preflight::Severity::Advisory => format!("  warning: {}", finding.message),
             }));
-            let json = json!({
-                "decision": "upgrade",
-                "from": survey.from,
-                "to": survey.version,
-                "stop": plan.running,
-                "databases": plan.databases.iter().map(|d| json!({
-                    "name": d.name,
-                    "restore_point": d.protection.word(),
-                    "pending": d.pending,
-                })).collect::<Vec<_>>(),
-                "findings": findings_json(&found),
-            });
-            Ok(Reply::ok(lines.join("\n"), json))
+            let mut json = plan_json(&survey, &plan);
+            json["decision"] = "upgrade".into();
+            json["findings"] = findings_json(&found);
+            Ok(about(machine, Reply::ok(lines.join("\n"), json)))
         }
     }
 }
 
-fn told(machine: &Machine, survey: &survey::Survey<'_>, plan: &Plan) -> Vec<String> {
+/// Returns a plan for `--json`.
+pub(super) fn plan_json(survey: &survey::Survey<'_>, plan: &Plan) -> Value {
+    json!({
+        "from": survey.from,
+        "to": survey.version,
+        "stop": plan.running,
+        "databases": plan.databases.iter().map(|d| json!({
+            "name": d.name,
+            "restore_point": d.protection.word(),
+            "pending": d.pending,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// Returns a plan for people.
+pub(super) fn told(machine: &Machine, survey: &survey::Survey<'_>, plan: &Plan) -> Vec<String> {
     let from = survey.from.as_ref().map_or("unknown".into(), ToString::to_string);
     let mut lines = vec![format!("{} {from} -> {}", machine.layout.app(), survey.version)];
     let units =

@@ -7,6 +7,9 @@
 //!
 //! Beside it, what a package file holds that is not installed ([`PackageFile`]).
 
+pub mod candidate;
+mod candidate_apt;
+mod candidate_dnf;
 mod cpio;
 mod deb;
 mod entry;

@@ -7,4 +7,5 @@ pub mod http;
 pub mod identity;
 pub mod lock;
 pub mod process;
+pub mod scratch;
 pub mod signals;

@@ -11,17 +11,27 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::package::{self, PackageFile, Wanted};
 use crate::progress::Progress;
-use crate::system::fs;
+use crate::system::scratch::ScratchDir;
 use crate::version::Version;
 
 use super::machine::Machine;
 
 /// The package file that a machine was built from.
 pub struct LookedInto {
-    /// The path that was named.
-    pub file: PathBuf,
+    /// The file as messages name it: the path that was named, or the name of a fetched file.
+    pub shown: String,
     /// Version of the package that is installed now, where one is.
     pub installed: Option<Version>,
+    /// What the package sources say of it, where it came from them.
+    pub candidate: Option<Offered>,
+}
+
+/// A package that the package sources offer.
+pub struct Offered {
+    /// Its version, as they write it.
+    pub version: Version,
+    /// Whether the operator holds the installed version.
+    pub held: bool,
 }
 
 impl Machine {
@@ -35,7 +45,7 @@ impl Machine {
     ) -> Result<Self> {
         let mut package = PackageFile::open(file)?;
         // Gone at the end of this function, however it ends: by then everything was read.
-        let tree = fs::private_temp_dir("openwatch-package-")?;
+        let tree = ScratchDir::new("openwatch-package-")?;
         let installed = package::installed_version(&layout, None);
         let trees = [tree.path().join("settings"), tree.path().join("content")];
         // Messages name a file of the package as FILE:/path, not where it lay for a moment.
@@ -54,7 +64,8 @@ impl Machine {
             }
         }
         machine.layout = layout;
-        machine.looked_into = Some(LookedInto { file: file.to_owned(), installed });
+        machine.looked_into =
+            Some(LookedInto { shown: file.display().to_string(), installed, candidate: None });
         Ok(machine)
     }
 }

@@ -1,0 +1,91 @@
+//! What apt offers, from the lists that it has: nothing of its state is written.
+
+use std::path::{Path, PathBuf};
+
+use super::candidate::{Tool, call, told};
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::system::identity::Identity;
+use crate::system::process::{Call, find};
+use crate::system::scratch::ScratchDir;
+use crate::version::Version;
+
+/// The user that apt fetches as when root calls it.
+const SANDBOX: &str = "_apt";
+
+/// The apt of a machine below this root.
+pub(super) struct Apt {
+    root: PathBuf,
+}
+
+impl Apt {
+    pub(super) fn below(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Caches go to the private directory: as root, apt would otherwise rebuild its own.
+    fn tool(&self, name: &str, scratch: &Path) -> Result<Call> {
+        let program = find(name).ok_or_else(|| {
+            Error::new(Outcome::Refused, format!("there is no {name} to ask for a candidate"))
+                .state("nothing was changed")
+                .hint("Name the file of the next package with `--package FILE`.")
+        })?;
+        let mut options = vec![format!("Dir::Cache={}", scratch.join("cache").display())];
+        if self.root != Path::new("/") {
+            let root = self.root.display();
+            options.push(format!("Dir={root}"));
+            options.push(format!("Dir::State::status={root}/var/lib/dpkg/status"));
+        }
+        Ok(options.into_iter().fold(call(&program), |call, option| call.args(["-o", &option])))
+    }
+}
+
+impl Tool for Apt {
+    fn newest(&self, package: &str, scratch: &Path) -> Result<Option<(Version, bool)>> {
+        let attempt = format!("ask apt for the candidate of {package}");
+        let asked = self.tool("apt-cache", scratch)?.args(["policy", package]).run();
+        let text = asked.map_err(|failure| told(&attempt, &failure))?.text();
+        let Some(version) = candidate(&text) else { return Ok(None) };
+        let held = self.tool("apt-mark", scratch)?.args(["showhold", package]).run();
+        let held = held.map_err(|failure| told(&attempt, &failure))?.text();
+        Ok(Some((version, held.lines().any(|line| line.trim() == package))))
+    }
+
+    fn fetch(&self, package: &str, version: &Version, _: bool, into: &ScratchDir) -> Result<()> {
+        // apt as root fetches as this user, which must reach the directory; nobody else does.
+        if rustix::process::geteuid().is_root()
+            && let Ok(user) = Identity::of(SANDBOX)
+        {
+            into.give_to(user.uid)?;
+        }
+        self.tool("apt-get", into.path())?
+            .args(["-q", "-o", "Acquire::Retries=1", "download"])
+            .arg(format!("{package}={version}"))
+            .dir(into.path())
+            .run()
+            .map(drop)
+            .map_err(|failure| told(&format!("fetch {package} {version} with apt"), &failure))
+    }
+}
+
+/// Reads the line `Candidate: VERSION` of `apt-cache policy`.
+fn candidate(text: &str) -> Option<Version> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?;
+    // The version becomes an argument.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+:~^".contains(c);
+    let version = line.trim();
+    (!version.is_empty() && version.chars().all(plain)).then(|| Version::new(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_candidate_is_read_from_what_apt_says() {
+        let text = "openwatch:\n  Installed: 1.0-1\n  Candidate: 1:2.0~rc1-1\n  Version table:\n";
+        assert_eq!(candidate(text), Some(Version::new("1:2.0~rc1-1")));
+        assert_eq!(candidate("openwatch:\n  Installed: 1.0-1\n  Candidate: (none)\n"), None);
+        assert_eq!(candidate(""), None);
+    }
+}
