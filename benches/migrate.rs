@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use openwatch::config::{Format, MigrationsSpec};
+use openwatch::config::{FilesSpec, Format, MigrationsSpec};
 use openwatch::database::{Database, DatabaseLock, Source};
 use openwatch::migrations::{self, How};
 use openwatch::progress::Silent;
@@ -68,8 +68,8 @@ fn apply(server: &Server, count: usize, rounds: usize) {
 /// Reading, looking, locking and applying: what `openwatch migrate` does to the data.
 fn run(server: &Server, dbname: &str, dir: &Path) -> migrations::Applied {
     let database = database(server, dbname);
-    let shipped =
-        migrations::load(&MigrationsSpec { format: Format::Plain, dir: dir.into() }).unwrap();
+    let spec = MigrationsSpec::Files(FilesSpec::new(Format::Plain, dir));
+    let shipped = migrations::load(&spec).unwrap();
     let mut lock = DatabaseLock::acquire(&database, "bench", Duration::ZERO).unwrap();
     let how = How {
         lock_timeout: Duration::from_secs(30),

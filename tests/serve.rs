@@ -15,11 +15,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use openwatch::commands::serve::{self, Parts};
-use openwatch::config::{Format, MigrationsSpec};
+use openwatch::config::{FilesSpec, Format, MigrationsSpec};
 use openwatch::database::{Database, Source};
 use openwatch::error::{Error, Result};
 use openwatch::layout::Layout;
-use openwatch::migrations::{self, Migration};
+use openwatch::migrations::{self, Chain};
 use openwatch::outcome::Outcome;
 use openwatch::progress::Progress;
 use support::postgres::{Server, wait_for};
@@ -60,10 +60,10 @@ fn shipped_dir() -> PathBuf {
 }
 
 /// The migrations of this repository, as a package with the first `count` of them ships them.
-fn shipped(count: usize) -> Vec<Migration> {
-    let spec = MigrationsSpec { format: Format::Plain, dir: shipped_dir() };
+fn shipped(count: usize) -> Chain {
+    let spec = MigrationsSpec::Files(FilesSpec::new(Format::Plain, shipped_dir()));
     let mut all = migrations::load(&spec).unwrap();
-    all.truncate(count);
+    all.migrations.truncate(count);
     all
 }
 
@@ -109,7 +109,7 @@ impl Machine {
 
     /// Applies what is missing up to the first `count` migrations, and records it.
     fn migrate(&self, count: usize) {
-        for migration in shipped(count) {
+        for migration in shipped(count).migrations {
             let number = &migration.version;
             let there = "select to_regclass('openwatch_schema_history') is not null";
             let known =
@@ -453,7 +453,7 @@ fn a_connection_that_says_nothing_does_not_hold_the_end() {
 #[test]
 fn the_schema_is_the_same_whether_it_is_migrated_at_once_or_in_two_steps() {
     let server = Server::start();
-    let files: Vec<PathBuf> = shipped(ALL).into_iter().map(|m| m.file).collect();
+    let files: Vec<PathBuf> = shipped(ALL).migrations.into_iter().map(|m| m.file).collect();
     assert_eq!(files.len(), ALL, "0001 to 0005 are version 1, 0006 and 0007 version 2");
     let apply = |database: &str, files: &[PathBuf]| {
         let mut psql = server.psql_command(database);
@@ -521,7 +521,7 @@ fn install(machine: &Machine, version: &str, count: usize) {
     let dir = layout.migrations_dir();
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).unwrap();
-    for migration in shipped(count) {
+    for migration in shipped(count).migrations {
         std::fs::copy(&migration.file, dir.join(migration.file.file_name().unwrap())).unwrap();
     }
     machine.write(&layout.version_file(), version);

@@ -148,10 +148,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// files, once a person has looked.
 pub fn mark_applied(machine: &Machine, version: &str) -> Result<Reply> {
     let _lock = machine.lock("migrate")?;
-    let number = version.parse::<u64>().ok();
     let mut open = Vec::new();
     for shipped in &machine.databases {
-        let has = shipped.migrations.iter().any(|m| Some(m.number) == number);
+        let has = shipped.migrations.find(version).is_some();
         let found = migrations::look(&mut shipped.database.connect()?, &shipped.migrations)?;
         if has && found.state != State::Current {
             open.push(shipped);

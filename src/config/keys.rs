@@ -48,6 +48,7 @@ pub const KEYS: &[Key] = &[
     packager("database", "migrations"),
     packager("database.migrations", "format"),
     packager("database.migrations", "dir"),
+    packager("database.migrations", "table"),
     packager("health", "http"),
     packager("health", "tcp"),
     packager("health", "unit"),

@@ -3,6 +3,7 @@
 mod env_file;
 mod keys;
 mod load;
+mod migrations;
 mod notes;
 mod operator;
 mod packager;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::keys::{Half, KEYS, Key};
+pub use self::migrations::{CommandSpec, FilesSpec, Format, MigrationsSpec, TableName};
 
 use crate::version::Version;
 
@@ -113,22 +115,6 @@ pub struct DatabaseSpec {
     pub user: Option<String>,
     /// Where migrations come from.
     pub migrations: MigrationsSpec,
-}
-
-/// `migrations` of one database.
-#[derive(Clone, Debug)]
-pub struct MigrationsSpec {
-    /// How files are read and recorded.
-    pub format: Format,
-    /// The directory that holds them.
-    pub dir: PathBuf,
-}
-
-/// A way of naming and recording migrations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Ours: `NNNN_name.sql`, table `openwatch_schema_history`, SHA-256.
-    Plain,
 }
 
 /// One `[[health]]`.

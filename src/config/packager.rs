@@ -2,13 +2,10 @@
 
 use super::notes::{Notes, shown};
 use super::section::{Section, Value};
-use super::values::{choice, path, unit_fault};
-use super::{App, DatabaseSpec, Format, MigrationsSpec, ProbeSpec, probes};
+use super::values::unit_fault;
+use super::{App, DatabaseSpec, ProbeSpec, migrations, probes};
 use crate::layout::Layout;
 use crate::version::Version;
-
-/// Every way of recording migrations that this version knows.
-const FORMATS: &[(&str, Format)] = &[("plain", Format::Plain)];
 
 /// What the packager's half says.
 pub(super) struct Packaged {
@@ -142,7 +139,8 @@ fn database(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> Optio
     }
     let migrations = match table.take("migrations") {
         Some(value) => {
-            value.table("database.migrations", notes).and_then(|t| migrations(t, layout, notes))
+            let table = value.table("database.migrations", notes);
+            table.and_then(|table| migrations::read(table, layout, notes))
         }
         None => {
             let fix = format!(
@@ -189,7 +187,8 @@ fn variable(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Option<Stri
     None
 }
 
-fn word(value: Value<'_>, example: &str, notes: &mut Notes) -> Option<String> {
+/// Reads one word.
+pub(super) fn word(value: Value<'_>, example: &str, notes: &mut Notes) -> Option<String> {
     let (name, place) = (value.name.clone(), value.place.clone());
     let text = value.text(example, notes)?;
     if !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -197,40 +196,4 @@ fn word(value: Value<'_>, example: &str, notes: &mut Notes) -> Option<String> {
     }
     notes.problem(&place, format!("{name} is empty or contains white space"), "write one word");
     None
-}
-
-fn migrations(
-    mut table: Section<'_>,
-    layout: &Layout,
-    notes: &mut Notes,
-) -> Option<MigrationsSpec> {
-    let place = table.place().clone();
-    // Ignoring this key would upgrade the program and leave the schema behind.
-    let command = [table.take("command"), table.take("status_command")];
-    if let Some(command) = command.into_iter().flatten().next() {
-        let message = format!("{} is not available in this version of openwatch", command.name);
-        let dir = layout.migrations_dir();
-        let fix = format!("migrations = {{ format = \"plain\", dir = \"{}\" }}", dir.display());
-        notes.write_instead(&command.place, message, &fix);
-        return None;
-    }
-    let format = match table.take("format") {
-        Some(value) => choice(value, FORMATS, notes),
-        None => {
-            let fix = "write `format = \"plain\"` in it";
-            notes.problem(&place, "database.migrations.format is missing", fix);
-            None
-        }
-    };
-    let default = layout.migrations_dir();
-    let dir = match table.take("dir") {
-        Some(value) => path(value, &default, notes),
-        None => {
-            let fix = format!("write `dir = \"{}\"` in it", default.display());
-            notes.problem(&place, "database.migrations.dir is missing", &fix);
-            None
-        }
-    };
-    table.finish(notes);
-    Some(MigrationsSpec { format: format?, dir: dir? })
 }

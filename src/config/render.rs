@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Config, ForeignSessions, Format, OnFailure, ProbeSpec, Question};
+use super::{Config, ForeignSessions, MigrationsSpec, OnFailure, ProbeSpec, Question};
 
 impl OnFailure {
     /// Returns the word of the configuration.
@@ -21,15 +21,6 @@ impl ForeignSessions {
             Self::Warn => "warn",
             Self::Refuse => "refuse",
             Self::End => "end",
-        }
-    }
-}
-
-impl Format {
-    /// Returns the word of the configuration.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
         }
     }
 }
@@ -58,8 +49,7 @@ impl Config {
             lines.maybe(&key("url_env"), database.url_env.as_deref());
             lines.maybe(&key("service"), database.service.as_deref());
             lines.maybe(&key("user"), database.user.as_deref());
-            lines.text(&key("migrations.format"), database.migrations.format.word());
-            lines.text(&key("migrations.dir"), &database.migrations.dir.to_string_lossy());
+            render_migrations(&key("migrations"), &database.migrations, lines);
         }
     }
 
@@ -82,6 +72,39 @@ impl Config {
         lines.plain("reserve", policy.reserve);
         for (at, check) in policy.checks.iter().enumerate() {
             lines.list(&format!("checks[{at}]"), check);
+        }
+    }
+}
+
+fn render_migrations(name: &str, spec: &MigrationsSpec, lines: &mut Lines) {
+    let key = |part: &str| format!("{name}.{part}");
+    match spec {
+        MigrationsSpec::Files(files) => {
+            lines.text(&key("format"), files.format.word());
+            lines.text(&key("dir"), &files.dir.to_string_lossy());
+            if let Some(table) = &files.table {
+                let schema = table.schema.as_ref().map_or(String::new(), |s| format!("{s}."));
+                lines.text(&key("table"), &format!("{schema}{}", table.name));
+            }
+        }
+        MigrationsSpec::Command(command) => {
+            lines.list(&key("command"), &command.apply);
+            for (part, list) in
+                [("status_command", &command.status), ("version_command", &command.version)]
+            {
+                if let Some(list) = list {
+                    lines.list(&key(part), list);
+                }
+            }
+            lines.maybe(&key("user"), command.user.as_deref());
+            // Values may hold a token; the names tell what is set.
+            let names: Vec<String> = command.environment.keys().cloned().collect();
+            if !names.is_empty() {
+                lines.list(&key("environment"), &names);
+            }
+            if let Some(timeout) = command.timeout {
+                lines.text(&key("timeout"), &humantime::format_duration(timeout).to_string());
+            }
         }
     }
 }

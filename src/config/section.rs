@@ -49,12 +49,27 @@ impl<'a> Section<'a> {
         &self.place
     }
 
+    /// Returns whether a key is there and was not taken yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|(name, ..)| name == key)
+    }
+
     /// Takes the value of a key out of the table.
     pub(super) fn take(&mut self, key: &str) -> Option<Value<'a>> {
         let at = self.keys.iter().position(|(name, ..)| name == key)?;
         let (name, place, value) = self.keys.remove(at);
         let name = qualified(&self.name, &name);
         Some(Value { name, place, source: self.source, value })
+    }
+
+    /// Returns every key that is left, in the order of the file.
+    pub(super) fn all(self) -> Vec<(String, Value<'a>)> {
+        let (source, section) = (self.source, self.name);
+        let value = |(key, place, value): (String, Place, DeValue<'a>)| {
+            let name = qualified(&section, &key);
+            (key, Value { name, place, source, value })
+        };
+        self.keys.into_iter().map(value).collect()
     }
 
     /// Warns about each key that nobody took.

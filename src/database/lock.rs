@@ -50,30 +50,52 @@ impl DatabaseLock {
             ))
             .map_err(failed)?;
         refuse_pooler(database, &mut session)?;
+        if !poll(&mut session, KEY, Deadline::after(wait)).map_err(failed)? {
+            return Err(busy(&mut session, KEY, &format!("the lock of {described}")));
+        }
+        let backend = session.backend().map_err(failed)?;
+        let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
+        let mut lock = Self { session, backend, described, on_blockers, ended };
+        lock.check()?;
+        Ok(lock)
+    }
+
+    /// Takes further advisory locks in the same session, trying for this long; all or none.
+    ///
+    /// Those of another migration tool, so that it and we never run at once.
+    pub fn also(&mut self, keys: &[i64], of: &str, wait: Duration) -> Result<()> {
         let deadline = Deadline::after(wait);
-        loop {
-            let sql = format!("select pg_try_advisory_lock({KEY})::text, pg_backend_pid()::text");
-            let row = session.simple(&sql).map_err(failed)?.into_iter().next().unwrap_or_default();
-            if row.first().is_some_and(|locked| locked.as_deref() == Some("true")) {
-                let backend = row.get(1).and_then(|pid| pid.as_deref()?.parse().ok());
-                let backend = backend.unwrap_or_default();
-                let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
-                let mut lock = Self { session, backend, described, on_blockers, ended };
-                lock.check()?;
-                return Ok(lock);
+        for (taken, key) in keys.iter().enumerate() {
+            let had = poll(&mut self.session, *key, deadline);
+            if had.as_ref().is_ok_and(|had| *had) {
+                continue;
             }
-            if deadline.passed() {
-                return Err(busy(&mut session, &described));
-            }
-            clock::pause(BETWEEN.min(deadline.remaining()));
+            self.give_back(&keys[..taken]);
+            return Err(match had {
+                Err(error) => failed(&self.described, error),
+                Ok(_) => busy(
+                    &mut self.session,
+                    *key,
+                    &format!("the lock of {of} on {}", self.described),
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Releases what [`DatabaseLock::also`] took; a session that is gone has released it already.
+    pub fn give_back(&mut self, keys: &[i64]) {
+        for key in keys {
+            let _ = self.session.run(&format!("select pg_advisory_unlock({key})"));
         }
     }
 
     /// Returns whether the lock is still held, and by the same server process as at first.
     pub fn still_held(&mut self) -> std::result::Result<bool, SqlError> {
         let sql = format!(
-            "select pg_backend_pid() = {} and exists (select {OURS} and pid = {0})",
+            "select pg_backend_pid() = {} and exists (select {} and pid = {0})",
             self.backend,
+            granted(KEY),
         );
         Ok(self.session.single(&sql)?.as_deref() == Some("t"))
     }
@@ -137,10 +159,34 @@ impl DatabaseLock {
     }
 }
 
-/// The rows of the lock table that are about this lock, in this database.
-const OURS: &str = "from pg_locks where locktype = 'advisory' and granted and objsubid = 1 \
-    and classid = 1869636974 and objid = 2002875491 \
-    and database = (select oid from pg_database where datname = current_database())";
+/// Tries to take a lock with short statements until the deadline; returns whether it was had.
+fn poll(
+    session: &mut Session,
+    key: i64,
+    deadline: Deadline,
+) -> std::result::Result<bool, SqlError> {
+    loop {
+        let sql = format!("select pg_try_advisory_lock({key})");
+        if session.single(&sql)?.as_deref() == Some("t") {
+            return Ok(true);
+        }
+        if deadline.passed() {
+            return Ok(false);
+        }
+        clock::pause(BETWEEN.min(deadline.remaining()));
+    }
+}
+
+/// The rows of the lock table that are about a lock of this key, in this database; the table shows
+/// the key in two halves.
+fn granted(key: i64) -> String {
+    let (high, low) = ((key >> 32) & 0xffff_ffff, key & 0xffff_ffff);
+    format!(
+        "from pg_locks where locktype = 'advisory' and granted and objsubid = 1 \
+         and classid = {high} and objid = {low} \
+         and database = (select oid from pg_database where datname = current_database())"
+    )
+}
 
 /// Two connections that meet in one server process, or one that changes its process, are a pooler
 /// that hands out server processes per transaction: a lock there belongs to nobody.
@@ -175,7 +221,7 @@ fn pooled(described: &str) -> Error {
     .hint("Connect to the server itself, or set the pooler to session mode.")
 }
 
-fn busy(session: &mut Session, described: &str) -> Error {
+fn busy(session: &mut Session, key: i64, what: &str) -> Error {
     let sql = format!(
         "select concat_ws(', ', 'pid ' || l.pid, nullif(a.application_name, ''), \
            'user ' || a.usename, \
@@ -183,11 +229,12 @@ fn busy(session: &mut Session, described: &str) -> Error {
              'from ' || coalesce(host(a.client_addr), 'this host''s socket') end, \
            'since ' || to_char(a.backend_start at time zone 'UTC', \
              'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) \
-         from (select pid {OURS}) l left join pg_stat_activity a on a.pid = l.pid"
+         from (select pid {}) l left join pg_stat_activity a on a.pid = l.pid",
+        granted(key)
     );
     // The holder may end at this very instant; without a name the message still stands.
     let holder = session.single(&sql).ok().flatten();
-    let error = Error::new(Outcome::Busy, format!("another run holds the lock of {described}"))
+    let error = Error::new(Outcome::Busy, format!("another run holds {what}"))
         .state("this run changed nothing")
         .hint("Wait for it, then run this again.");
     match holder {
@@ -216,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_lock_table_shows_the_key_in_two_halves() {
-        let halves = format!("classid = {} and objid = {}", KEY >> 32, KEY & 0xffff_ffff);
-        assert!(OURS.contains(&halves), "{halves}");
+        assert!(granted(KEY).contains("classid = 1869636974 and objid = 2002875491"));
+        assert!(granted(-1).contains("classid = 4294967295 and objid = 4294967295"));
     }
 }

@@ -37,6 +37,7 @@ pub use lock::DatabaseLock;
 pub use schema::Ground;
 pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};
 pub use session::{Param, Row, Session, SqlError, Trouble};
+pub use swap::{literal, quoted};
 
 use std::collections::BTreeMap;
 use std::fmt;

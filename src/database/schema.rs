@@ -1,15 +1,18 @@
 //! What lies in a database, as far as migrations need to know.
 
 use super::session::{Session, SqlError};
+use super::swap::literal;
 
 /// Where a history table is, or would be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ground {
-    /// The schema in which new tables are made, quoted; none when the search path names no schema.
+    /// Name of the database on the server.
+    pub dbname: String,
+    /// The schema in which new tables are made; none when the search path names no schema.
     pub schema: Option<String>,
-    /// The schema on the search path that holds the history table, quoted.
+    /// The schema that holds the history table: on the search path, or the one that was named.
     pub history: Option<String>,
-    /// Schemas off the search path that hold a table of this name.
+    /// Other schemas that hold a table of this name.
     pub elsewhere: Option<String>,
     /// Whether anybody made a table, view or foreign table in this database.
     pub populated: bool,
@@ -40,26 +43,36 @@ impl Session {
     }
 
     /// Looks where the history table of this name is, and whether the database is empty.
-    pub fn ground(&mut self, table: &str) -> Result<Ground, SqlError> {
+    ///
+    /// Without a schema the search path decides, as it does for an unqualified name.
+    pub fn ground(&mut self, schema: Option<&str>, table: &str) -> Result<Ground, SqlError> {
         let named = format!(
             "from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-             where c.relname = '{table}' and c.relkind in ('r', 'p', 'v')"
+             where c.relname = {} and c.relkind in ('r', 'p', 'v')",
+            literal(table)
         );
+        let (path, own) = match schema {
+            Some(schema) => {
+                let schema = literal(schema);
+                (format!("array[{schema}]::name[]"), format!("{schema}::text"))
+            }
+            None => ("current_schemas(false)".to_owned(), "current_schema()".to_owned()),
+        };
         let sql = format!(
-            "select quote_ident(current_schema()), \
-               (select quote_ident(n.nspname) {named} and n.nspname = any (current_schemas(false)) \
-                order by array_position(current_schemas(false), n.nspname) limit 1), \
-               (select string_agg(n.nspname, ', ') {named} \
-                and n.nspname <> all (current_schemas(false)))"
+            "select current_database(), {own}, \
+               (select n.nspname {named} and n.nspname = any ({path}) \
+                order by array_position({path}, n.nspname) limit 1), \
+               (select string_agg(n.nspname, ', ') {named} and n.nspname <> all ({path}))"
         );
         let row = self.simple(&sql)?.into_iter().next().unwrap_or_default();
         let mut columns = row.into_iter();
+        let dbname = columns.next().flatten().unwrap_or_default();
         let schema = columns.next().flatten();
         let history = columns.next().flatten();
         let elsewhere = columns.next().flatten();
         // With a history table the question does not arise, and the search may be long.
         let populated = history.is_some() || self.single(&format!("{TABLES} limit 1"))?.is_some();
-        Ok(Ground { schema, history, elsewhere, populated })
+        Ok(Ground { dbname, schema, history, elsewhere, populated })
     }
 
     /// Names the indexes that a failed concurrent build left unusable.

@@ -353,13 +353,13 @@ impl Server {
 }
 
 /// Quotes a name for SQL.
-pub(super) fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Quotes a text for SQL, whatever `standard_conforming_strings` says.
-pub(super) fn literal(text: &str) -> String {
-    let escaped = text.replace('\'', "''");
+pub fn literal(text: &str) -> String {
+    let escaped = text.replace('\0', "").replace('\'', "''");
     if escaped.contains('\\') {
         format!("E'{}'", escaped.replace('\\', "\\\\"))
     } else {

@@ -10,7 +10,7 @@ use super::Migration;
 use super::apply::Runner;
 use super::broken::{Broken, Cause};
 use super::fate::{Settled, settle};
-use super::history::{self, RowState, Run};
+use super::history::Run;
 use crate::database::{SqlError, Trouble};
 
 /// Statements that leave nothing behind when they fail, except an index that the server marks.
@@ -37,9 +37,11 @@ impl<'a> Runner<'a> {
 
     fn mark_started(&mut self, migration: &'a Migration) -> Result<(), Broken<'a>> {
         let run = Run { migration, duration: Duration::ZERO };
-        let create =
-            if self.create { history::create_sql(&self.schema) + ";" } else { String::new() };
-        let insert = history::insert_sql(&self.schema, &[run], RowState::Started, &self.origin);
+        let create = match self.create {
+            true => self.chain.tool.create_sql(&self.table) + ";",
+            false => String::new(),
+        };
+        let insert = self.chain.begin_sql(&self.table, &run, &self.origin);
         // Several statements in one message are one transaction; the reset comes first, by itself.
         self.session
             .run_alone(&self.limits, &format!("{create}{insert}"))
@@ -49,7 +51,7 @@ impl<'a> Runner<'a> {
     }
 
     fn mark_finished(&mut self, run: &Run<'a>) -> Result<(), Broken<'a>> {
-        let sql = history::finish_sql(&self.schema, run);
+        let sql = self.chain.finish_sql(&self.table, run, &self.origin);
         match self.session.run_alone(&self.limits, &sql) {
             Ok(()) => Ok(()),
             Err(error) => self.lost_alone(run.migration, error),
@@ -80,7 +82,7 @@ impl<'a> Runner<'a> {
         });
         let mut broken = Broken::new(Some(migration), Cause::Sql(error));
         if left.is_empty() && CLEAN.contains(&first.as_str()) {
-            let sql = history::forget_sql(&self.schema, migration);
+            let sql = self.chain.forget_sql(&self.table, &migration.version);
             broken.indeterminate = self.session.run_alone(&self.limits, &sql).is_err();
         } else {
             broken.indeterminate = true;
@@ -96,7 +98,7 @@ impl<'a> Runner<'a> {
     fn lost_alone(&mut self, migration: &'a Migration, error: SqlError) -> Result<(), Broken<'a>> {
         let (settled, session) = settle(
             self.database,
-            &self.schema,
+            (self.chain, &self.table),
             &[migration],
             None,
             &self.backend,

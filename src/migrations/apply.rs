@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::Migration;
 use super::broken::{Broken, report};
+use super::chain::Chain;
+use super::compare::pending_of;
 use super::failure::Failure;
+use super::formats::LockGround;
 use super::grouping::{Segment, Shape, fall_back, segments};
-use super::history::Origin;
-use super::look::{home, see};
+use super::history::{Origin, Table};
+use super::look::{Seen, home, see};
 use super::watch::Watch;
+use super::{Key, Migration};
 use crate::database::{
     Blocker, Database, DatabaseLock, Limits, ServerProcess, Session, SqlError, Trouble,
 };
@@ -57,6 +60,9 @@ pub struct Applied {
     pub duration: Duration,
 }
 
+/// How long the lock of the tool whose migrations these are is waited for.
+const TOOL_WAIT: Duration = Duration::from_secs(15);
+
 /// How often a transaction is tried that did not get its locks.
 pub const TRIES: u32 = 5;
 
@@ -71,8 +77,9 @@ pub(super) struct Runner<'a> {
     pub(super) limits: Limits,
     pub(super) lock_timeout: Duration,
     pub(super) reconnect_within: Duration,
-    /// Quoted name of the schema with the history table.
-    pub(super) schema: String,
+    pub(super) chain: &'a Chain,
+    /// The history table.
+    pub(super) table: Table,
     /// Whether the history table has to be made.
     pub(super) create: bool,
     pub(super) origin: Origin,
@@ -96,22 +103,56 @@ impl Runner<'_> {
 /// Applies everything that is pending, under a lock that the caller holds.
 pub fn apply(
     database: &Database,
-    shipped: &[Migration],
+    chain: &Chain,
+    how: How<'_>,
+    progress: &dyn Progress,
+) -> Result<Applied, Failure> {
+    // The dump before may have taken hours.
+    how.lock.check().map_err(Failure::refused)?;
+    let mut session = database.connect().map_err(Failure::refused)?;
+    let seen = see(&mut session, chain).map_err(Failure::refused)?;
+    let keys = match home(chain, &seen.ground) {
+        Ok(table) => {
+            chain.tool.lock_keys(LockGround { dbname: &seen.ground.dbname, table: &table })
+        }
+        Err(error) => return Err(Failure::refused(error)),
+    };
+    if keys.is_empty() {
+        return apply_seen(database, session, chain, seen, how, progress);
+    }
+    let How { lock, lock_timeout, reconnect_within, restore_point, product_version } = how;
+    lock.also(&keys, chain.format().word(), TOOL_WAIT).map_err(Failure::refused)?;
+    // What the tool did until then has to be seen: lock, then look.
+    let again = see(&mut session, chain).map_err(Failure::refused);
+    let result = again.and_then(|seen| {
+        let how = How {
+            lock: &mut *lock,
+            lock_timeout,
+            reconnect_within,
+            restore_point,
+            product_version,
+        };
+        apply_seen(database, session, chain, seen, how, progress)
+    });
+    // The application, started next, may bring its own tool, which would wait for its lock.
+    lock.give_back(&keys);
+    result
+}
+
+fn apply_seen(
+    database: &Database,
+    mut session: Session,
+    chain: &Chain,
+    seen: Seen,
     how: How<'_>,
     progress: &dyn Progress,
 ) -> Result<Applied, Failure> {
     let begun = Instant::now();
-    // The dump before may have taken hours.
-    how.lock.check().map_err(Failure::refused)?;
-    let mut session = database.connect().map_err(Failure::refused)?;
-    let seen = see(&mut session, shipped).map_err(Failure::refused)?;
     if let Some(refusal) = seen.comparison.refusal(Outcome::Refused) {
         return Err(Failure::refused(refusal));
     }
-    let schema = home(&seen.ground).map_err(Failure::refused)?;
-    let applied: BTreeSet<u64> = seen.rows.iter().map(|row| row.number()).collect();
-    let pending: Vec<&Migration> =
-        shipped.iter().filter(|migration| !applied.contains(&migration.number)).collect();
+    let table = home(chain, &seen.ground).map_err(Failure::refused)?;
+    let pending = pending_of(chain, &seen.rows);
     let How { lock_timeout, reconnect_within, restore_point, product_version, lock } = how;
     let (backend, limits) = session
         .server_process()
@@ -130,7 +171,8 @@ pub fn apply(
         limits,
         lock_timeout,
         reconnect_within,
-        schema,
+        chain,
+        table,
         create,
         origin,
         done: 0,
@@ -153,8 +195,8 @@ pub fn apply(
 
 fn run<'a>(mut runner: Runner<'a>, pending: &[&'a Migration]) -> Result<Mode, Failure> {
     let mut shape = Shape::for_count(pending.len());
-    let mut alone: BTreeSet<u64> =
-        pending.iter().filter(|m| !m.transactional).map(|m| m.number).collect();
+    let mut alone: BTreeSet<Key> =
+        pending.iter().filter(|m| !m.transactional).map(|m| m.key.clone()).collect();
     let mut commits = 0_usize;
     while runner.done < pending.len() {
         for segment in segments(&pending[runner.done..], shape, &alone) {

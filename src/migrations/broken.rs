@@ -67,7 +67,7 @@ pub(super) fn report(
     let tail = pending.len() - runner.done;
     let not_tried = broken
         .at
-        .and_then(|at| pending.iter().position(|m| m.number == at.number))
+        .and_then(|at| pending.iter().position(|m| m.key == at.key))
         .map_or(tail, |index| pending.len() - index - 1);
     let why = match &broken.cause {
         Cause::Sql(error) | Cause::Commit(error) => failure::why(error),

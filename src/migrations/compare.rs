@@ -2,31 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::history::{AppliedRow, RowState};
-use super::script::{place_of_byte, scan};
-use super::{Comparison, Migration, Pending, Problem, ProblemKind, State};
-
-/// Numbers with this many digits are dates; a hole between two dates is no gap.
-const DATE_DIGITS: usize = 8;
+use super::chain::Chain;
+use super::formats::Older;
+use super::history::{AppliedRow, Evidence, RowState};
+use super::problems::{check_row, check_text, gap_in_history, gaps_in_package};
+use super::{Comparison, Key, Migration, Pending, Problem, ProblemKind, State};
 
 /// Compares what a package ships with what the history table has.
-pub fn compare(shipped: &[Migration], applied: &[AppliedRow]) -> Comparison {
-    let files: BTreeMap<u64, &Migration> = shipped.iter().map(|m| (m.number, m)).collect();
-    let rows: BTreeMap<u64, &AppliedRow> = applied.iter().map(|row| (row.number(), row)).collect();
-    let head = files.last_key_value().map(|(number, _)| *number);
-    let last = rows.last_key_value().map(|(number, _)| *number);
+pub fn compare(chain: &Chain, applied: &[AppliedRow]) -> Comparison {
+    let files: BTreeMap<&Key, &Migration> = chain.migrations.iter().map(|m| (&m.key, m)).collect();
+    let rows = by_key(applied);
+    let head = files.last_key_value().map(|(key, _)| *key);
+    let last = rows.keys().rev().copied().find(|key| !matches!(key, Key::Repeatable(_)));
     let mut problems = Vec::new();
-    for (number, row) in &rows {
-        problems.extend(check_row(row, files.get(number).copied(), head));
+    for (key, row) in &rows {
+        problems.extend(check_row(chain, row, files.get(key).copied(), head));
     }
-    problems.extend(gaps_in_package(&files, &rows));
+    problems.extend(gaps_in_package(chain, &rows));
     let mut pending = Vec::new();
-    for (number, file) in &files {
-        if rows.contains_key(number) {
-            continue;
-        }
-        if let Some(newest) = last.filter(|newest| number < newest) {
-            problems.push(gap_in_history(file, rows[&newest]));
+    for file in pending_of(chain, applied) {
+        let newest = last.filter(|newest| file.key < **newest).map(|newest| rows[newest]);
+        if let Some(newest) = newest.filter(|_| chain.tool.older() == Older::Refused) {
+            problems.push(gap_in_history(file, newest));
         }
         problems.extend(check_text(file));
         pending.push(Pending {
@@ -35,14 +32,47 @@ pub fn compare(shipped: &[Migration], applied: &[AppliedRow]) -> Comparison {
             transactional: file.transactional,
         });
     }
+    let assumed = rows.values().filter(|row| row.evidence == Evidence::Assumed);
     Comparison {
         state: state(&problems, &pending),
         current: rows.values().next_back().map(|row| row.version.clone()),
         head: files.values().next_back().map(|file| file.version.clone()),
         applied: rows.values().filter(|row| row.state == RowState::Applied).count(),
+        assumed: assumed.map(|row| row.version.clone()).collect(),
         pending,
         problems,
     }
+}
+
+/// Returns the shipped migrations that a run would apply, in order.
+pub(super) fn pending_of<'a>(chain: &'a Chain, applied: &[AppliedRow]) -> Vec<&'a Migration> {
+    let rows = by_key(applied);
+    let is_pending = |file: &&Migration| match (rows.get(&file.key), &file.key) {
+        (None, _) => true,
+        // Runs again when its text changed.
+        (Some(row), Key::Repeatable(_)) => {
+            row.state == RowState::Applied && is_other(chain, file, row)
+        }
+        (Some(_), Key::Number(_) | Key::Parts(_) | Key::Text(_)) => false,
+    };
+    chain.migrations.iter().filter(is_pending).collect()
+}
+
+/// A mark of something begun counts before the row of an earlier run.
+fn by_key(applied: &[AppliedRow]) -> BTreeMap<&Key, &AppliedRow> {
+    let mut rows: BTreeMap<&Key, &AppliedRow> = BTreeMap::new();
+    for row in applied {
+        let known = rows.entry(&row.key).or_insert(row);
+        if row.state == RowState::Started {
+            *known = row;
+        }
+    }
+    rows
+}
+
+/// Returns whether a row was recorded for another text than the file has.
+pub(super) fn is_other(chain: &Chain, file: &Migration, row: &AppliedRow) -> bool {
+    row.checksum.as_ref().is_some_and(|recorded| !chain.tool.same(file, recorded))
 }
 
 fn state(problems: &[Problem], pending: &[Pending]) -> State {
@@ -63,174 +93,38 @@ fn state(problems: &[Problem], pending: &[Pending]) -> State {
     }
 }
 
-fn check_row(row: &AppliedRow, file: Option<&Migration>, head: Option<u64>) -> Option<Problem> {
-    let label = row.label();
-    if row.state == RowState::Started {
-        return Some(Problem {
-            kind: ProblemKind::Indeterminate,
-            version: row.version.clone(),
-            what: format!(
-                "migration {label} was begun outside a transaction and its end is not known"
-            ),
-            detail: format!(
-                "begun {}; if it took no effect, remove what it left and run `delete from {} where \
-                 version = '{}'` in the database",
-                row.applied_at,
-                super::TABLE,
-                row.version
-            ),
-            hint: format!(
-                "If it took effect, run `openwatch migrate --mark-applied {}`.",
-                row.version
-            ),
-        });
-    }
-    let Some(file) = file else {
-        return Some(unshipped(row, head));
-    };
-    (file.checksum != row.checksum).then(|| Problem {
-        kind: ProblemKind::Divergent,
-        version: row.version.clone(),
-        what: format!("migration {label} was changed after it was applied"),
-        detail: format!(
-            "the history table has SHA-256 {}…, the file {}…; applied {} by version {}",
-            short(&row.checksum),
-            short(&file.checksum),
-            row.applied_at,
-            row.product_version
-        ),
-        hint: format!(
-            "Reinstall the package; if the change is meant and needs no run, \
-             run `openwatch migrate --mark-applied {}`.",
-            row.version
-        ),
-    })
-}
-
-fn unshipped(row: &AppliedRow, head: Option<u64>) -> Problem {
-    let label = row.label();
-    let by = format!("applied {} by version {}", row.applied_at, row.product_version);
-    if head.is_some_and(|head| row.number() < head) {
-        return Problem {
-            kind: ProblemKind::Missing,
-            version: row.version.clone(),
-            what: format!("migration {label} was applied, but this package does not ship it"),
-            detail: by,
-            hint: "Install a package that ships it, or report this to who made the package.".into(),
-        };
-    }
-    Problem {
-        kind: ProblemKind::Ahead,
-        version: row.version.clone(),
-        what: format!("the schema is ahead: migration {label} is newer than this package"),
-        detail: by,
-        hint: format!(
-            "Install version {} or newer again, or put the data back with `openwatch restore latest`.",
-            row.product_version
-        ),
-    }
-}
-
-fn gaps_in_package(
-    files: &BTreeMap<u64, &Migration>,
-    rows: &BTreeMap<u64, &AppliedRow>,
-) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for ((low, before), (high, after)) in files.iter().zip(files.iter().skip(1)) {
-        let dates = before.version.len() >= DATE_DIGITS || after.version.len() >= DATE_DIGITS;
-        // Numbers of applied migrations are reported as missing, by name.
-        let hole = (low + 1..*high).take(1000).find(|number| !rows.contains_key(number));
-        if let Some(number) = hole.filter(|_| !dates) {
-            let version = format!("{number:0width$}", width = before.version.len());
-            problems.push(Problem {
-                kind: ProblemKind::Gap,
-                what: format!(
-                    "gap: the package ships migrations {} and {}, but none with number {version}",
-                    before.version, after.version
-                ),
-                version,
-                detail: format!("{} and {}", before.file.display(), after.file.display()),
-                hint: "Reinstall the package, or report this to who made it.".into(),
-            });
-        }
-    }
-    problems
-}
-
-fn gap_in_history(file: &Migration, newest: &AppliedRow) -> Problem {
-    Problem {
-        kind: ProblemKind::Gap,
-        version: file.version.clone(),
-        what: format!(
-            "gap: migration {} was never applied, although {} was",
-            file.label(),
-            newest.label()
-        ),
-        detail: format!("the database went past it with version {}", newest.product_version),
-        hint: format!(
-            "If its effect is there, run `openwatch migrate --mark-applied {}`; \
-             else report this to who made the package.",
-            file.version
-        ),
-    }
-}
-
-fn check_text(file: &Migration) -> Option<Problem> {
-    let script = scan(&file.sql);
-    let problem = |what: String, detail: String, hint: &str| Problem {
-        kind: ProblemKind::Unrunnable,
-        version: file.version.clone(),
-        what: format!("migration {} {what}", file.label()),
-        detail,
-        hint: hint.into(),
-    };
-    if let Some((at, what)) = script.obstacle {
-        let place = place_of_byte(&file.sql, at);
-        let detail = format!("line {} of {}", place.line, file.file.display());
-        return Some(problem(
-            format!("contains {what}, which cannot run here"),
-            detail,
-            "Report this to who made the package: a migration is plain SQL without transactions.",
-        ));
-    }
-    (!file.transactional && script.statements.len() != 1).then(|| {
-        problem(
-            format!("runs outside a transaction and has {} statements", script.statements.len()),
-            format!("exactly one is allowed; {}", file.file.display()),
-            "Report this to who made the package: each such statement needs a file of its own.",
-        )
-    })
-}
-
-fn short(checksum: &str) -> &str {
-    checksum.get(..12).unwrap_or(checksum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Format;
     use proptest::prelude::*;
 
     fn file(number: u64, sql: &str) -> Migration {
         Migration {
             version: format!("{number:04}"),
             name: "x".into(),
-            number,
+            key: Key::Number(number),
             file: format!("/m/{number:04}_x.sql").into(),
             sql: sql.into(),
-            checksum: super::super::checksum(sql),
+            checksum: Some(super::super::checksum(sql)),
             transactional: true,
+            down: None,
         }
+    }
+
+    fn compare(shipped: &[Migration], applied: &[AppliedRow]) -> Comparison {
+        super::compare(&Chain::of(Format::Plain, shipped), applied)
     }
 
     fn row(number: u64, sql: &str) -> AppliedRow {
         AppliedRow {
+            key: Key::Number(number),
             version: format!("{number:04}"),
             name: "x".into(),
-            checksum: super::super::checksum(sql),
-            state: RowState::Applied,
-            applied_at: "2026-01-01 00:00:00+00".into(),
-            product_version: "1.0".into(),
+            checksum: Some(super::super::checksum(sql)),
+            applied_at: Some("2026-01-01 00:00:00+00".into()),
+            product_version: Some("1.0".into()),
+            ..AppliedRow::default()
         }
     }
 
@@ -331,8 +225,8 @@ mod tests {
             let shipped_files = files(&shipped.iter().copied().collect::<Vec<_>>());
             let mut applied_rows = rows(&applied.iter().copied().collect::<Vec<_>>());
             for row in &mut applied_rows {
-                if row.number() == edited {
-                    row.checksum = "0".repeat(64);
+                if row.key == Key::Number(edited) {
+                    row.checksum = Some("0".repeat(64));
                 }
             }
             let found = compare(&shipped_files, &applied_rows);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::Migration;
-use super::history::{self, RowState};
+use super::chain::Chain;
+use super::history::{AppliedRow, RowState, Table};
+use super::{Key, Migration};
 use crate::database::{Database, Fate, Mark, ServerProcess, Session};
 use crate::system::clock::{self, Deadline};
 
@@ -26,7 +27,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 /// Finds out what became of a group of migrations; returns the new connection where there is one.
 pub(super) fn settle(
     database: &Database,
-    schema: &str,
+    history: (&Chain, &Table),
     group: &[&Migration],
     mark: Option<&Mark>,
     backend: &ServerProcess,
@@ -39,7 +40,7 @@ pub(super) fn settle(
             // locks until it notices that nobody listens. It is ours: we end it.
             let _ = session.end_process(backend);
             let over = !session.still_there(backend).unwrap_or(true) || ended(&mut session, mark);
-            if over && let Some(settled) = read(&mut session, schema, group) {
+            if over && let Some(settled) = read(&mut session, history, group) {
                 return (settled, Some(session));
             }
         }
@@ -59,18 +60,19 @@ fn ended(session: &mut Session, mark: Option<&Mark>) -> bool {
     }
 }
 
-fn read(session: &mut Session, schema: &str, group: &[&Migration]) -> Option<Settled> {
-    let rows = match history::read(session, schema) {
+fn read(
+    session: &mut Session,
+    (chain, table): (&Chain, &Table),
+    group: &[&Migration],
+) -> Option<Settled> {
+    let rows = match chain.read_rows(session, table) {
         Ok(rows) => rows,
         // 42P01: the table itself was made by the transaction that did not commit.
         Err(error) if error.code.as_deref() == Some("42P01") => Vec::new(),
         Err(_) => return None,
     };
-    let found: Vec<RowState> = group
-        .iter()
-        .filter_map(|migration| rows.iter().find(|row| row.number() == migration.number))
-        .map(|row| row.state)
-        .collect();
+    let found: Vec<RowState> =
+        group.iter().filter_map(|migration| state_of(chain, &rows, migration)).collect();
     Some(if found.contains(&RowState::Started) {
         Settled::Started
     } else if found.len() == group.len() {
@@ -78,4 +80,15 @@ fn read(session: &mut Session, schema: &str, group: &[&Migration]) -> Option<Set
     } else {
         Settled::NotApplied
     })
+}
+
+/// A repeatable migration has rows of earlier runs; only one with its present text counts.
+fn state_of(chain: &Chain, rows: &[AppliedRow], migration: &Migration) -> Option<RowState> {
+    let own = |row: &&AppliedRow| row.key == migration.key;
+    let of_text = |row: &&AppliedRow| {
+        !matches!(row.key, Key::Repeatable(_))
+            || row.checksum.as_ref().is_none_or(|checksum| chain.tool.same(migration, checksum))
+    };
+    let begun = rows.iter().filter(own).find(|row| row.state == RowState::Started);
+    begun.or_else(|| rows.iter().filter(own).find(of_text)).map(|row| row.state)
 }

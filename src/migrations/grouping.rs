@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::Migration;
 use super::broken::Broken;
 use super::script::scan;
+use super::{Key, Migration};
 use crate::database::Trouble;
 
 /// From this many pending migrations on, one transaction would need more locks than a server with
@@ -40,7 +40,7 @@ pub(super) enum Segment<'a> {
 pub(super) fn segments<'a>(
     rest: &[&'a Migration],
     shape: Shape,
-    alone: &BTreeSet<u64>,
+    alone: &BTreeSet<Key>,
 ) -> Vec<Segment<'a>> {
     let most = match shape {
         Shape::All => usize::MAX,
@@ -49,7 +49,7 @@ pub(super) fn segments<'a>(
     };
     let mut all: Vec<Segment<'a>> = Vec::new();
     for migration in rest.iter().copied() {
-        if alone.contains(&migration.number) {
+        if alone.contains(&migration.key) {
             all.push(Segment::Alone(migration));
             continue;
         }
@@ -65,7 +65,7 @@ pub(super) fn segments<'a>(
 pub(super) fn fall_back(
     shape: Shape,
     broken: &Broken<'_>,
-    alone: &mut BTreeSet<u64>,
+    alone: &mut BTreeSet<Key>,
 ) -> Option<(Shape, String)> {
     if broken.indeterminate || broken.unknown {
         return None;
@@ -74,9 +74,9 @@ pub(super) fn fall_back(
         |why: &str| Some((Shape::Each, format!("{why}: one transaction for each migration")));
     match (broken.trouble()?, shape) {
         (Trouble::NeedsNoTransaction, _) => {
-            let at = broken.at.filter(|m| !alone.contains(&m.number));
+            let at = broken.at.filter(|m| !alone.contains(&m.key));
             if let Some(at) = at.filter(|m| scan(&m.sql).statements.len() == 1) {
-                alone.insert(at.number);
+                alone.insert(at.key.clone());
                 let text =
                     format!("migration {} cannot share a transaction: it runs alone", at.label());
                 return Some((shape, text));
@@ -111,18 +111,23 @@ mod tests {
         Migration {
             version: format!("{number:04}"),
             name: "x".into(),
-            number,
+            key: Key::Number(number),
             file: "/m/x.sql".into(),
             sql: sql.into(),
-            checksum: String::new(),
+            checksum: None,
             transactional: true,
+            down: None,
         }
+    }
+
+    fn number(migration: &Migration) -> u64 {
+        migration.version.parse().unwrap()
     }
 
     fn numbers(groups: &[Segment<'_>]) -> Vec<Vec<u64>> {
         let each = |group: &Segment<'_>| match group {
-            Segment::Together(group) => group.iter().map(|m| m.number).collect(),
-            Segment::Alone(migration) => vec![migration.number],
+            Segment::Together(group) => group.iter().map(|m| number(m)).collect(),
+            Segment::Alone(migration) => vec![number(migration)],
         };
         groups.iter().map(each).collect()
     }
@@ -131,7 +136,7 @@ mod tests {
     fn a_migration_that_runs_alone_divides_the_others() {
         let files: Vec<Migration> = (1..=5).map(|n| file(n, "x")).collect();
         let rest: Vec<&Migration> = files.iter().collect();
-        let alone = BTreeSet::from([3]);
+        let alone = BTreeSet::from([Key::Number(3)]);
         assert_eq!(
             numbers(&segments(&rest, Shape::All, &alone)),
             [vec![1, 2], vec![3], vec![4, 5]]

@@ -1,49 +1,91 @@
-//! The history table: one row for each migration that was applied, or begun outside a transaction.
+//! What a history table says: one row for each migration that was applied, or begun.
 
+use std::fmt;
 use std::time::Duration;
 
-use super::Migration;
-use crate::database::{Session, SqlError};
+use super::beside;
+use super::chain::Chain;
+use super::{Key, Migration};
+use crate::database::{Session, SqlError, quoted};
 
-/// Name of the history table; it lies in the schema that is first on the connection's search path.
-pub const TABLE: &str = "openwatch_schema_history";
+/// A history table, by the names that the catalogue has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Table {
+    /// Writes it as SQL takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+}
 
 /// What a row says about its migration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RowState {
     /// It is in the schema.
+    #[default]
     Applied,
     /// It was begun outside a transaction, and nobody noted its end.
     Started,
 }
 
+/// How a row came to be known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Evidence {
+    /// The tool recorded this migration.
+    #[default]
+    Recorded,
+    /// The tool keeps only the newest version: that this older one ran is what it assumes.
+    Assumed,
+    /// Our own mark beside the tool's table, because the tool has none for what is begun.
+    Beside,
+}
+
 /// One row of the history table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppliedRow {
-    /// The number as the file name wrote it.
+    /// By which rows and files are matched and ordered.
+    pub key: Key,
+    /// The version as the table has it.
     pub version: String,
-    /// The rest of the file name.
+    /// The name, where the tool records it; else that of the file, or nothing.
     pub name: String,
-    /// SHA-256 of the file as it was applied.
-    pub checksum: String,
+    /// The checksum as the table has it, where the tool keeps one.
+    pub checksum: Option<String>,
     /// Whether it ended.
     pub state: RowState,
-    /// When, as the server writes it.
-    pub applied_at: String,
-    /// Version of the package that applied it.
-    pub product_version: String,
+    /// When, as the server writes it, where the tool records it.
+    pub applied_at: Option<String>,
+    /// Version of the package that applied it, which only our own table knows.
+    pub product_version: Option<String>,
+    /// How it came to be known.
+    pub evidence: Evidence,
 }
 
 impl AppliedRow {
-    /// Returns the number by which migrations are matched; what is no number sorts last.
-    pub fn number(&self) -> u64 {
-        self.version.parse().unwrap_or(u64::MAX)
-    }
-
     /// Returns version and name as messages show them.
     pub fn label(&self) -> String {
-        format!("{}_{}", self.version, self.name)
+        label(&self.version, &self.name)
     }
+
+    /// Says when and by what it was applied, as far as the table tells.
+    pub(super) fn provenance(&self, chain: &Chain) -> String {
+        let at = self.applied_at.as_ref().map_or(String::new(), |at| format!(" {at}"));
+        match &self.product_version {
+            Some(version) => format!("applied{at} by version {version}"),
+            None => format!("recorded as applied{at} in the table {}", chain.table.name),
+        }
+    }
+}
+
+/// Joins version and name as messages show them.
+pub(super) fn label(version: &str, name: &str) -> String {
+    if name.is_empty() { version.to_owned() } else { format!("{version}_{name}") }
 }
 
 /// A run of one migration, as its row records it.
@@ -62,97 +104,59 @@ pub(super) struct Origin {
     pub(super) restore_point: Option<String>,
 }
 
-/// Makes the table; the schema is quoted already.
-pub(super) fn create_sql(schema: &str) -> String {
-    format!(
-        "create table {schema}.{TABLE} (\
-           version text primary key, \
-           name text not null, \
-           checksum text not null, \
-           state text not null check (state in ('applied', 'started')), \
-           applied_at timestamp with time zone not null default current_timestamp, \
-           duration_ms bigint not null, \
-           product_version text not null, \
-           restore_point text)"
-    )
-}
-
-/// Records migrations in one statement.
-pub(super) fn insert_sql(
-    schema: &str,
-    runs: &[Run<'_>],
-    state: RowState,
-    origin: &Origin,
-) -> String {
-    let word = match state {
-        RowState::Applied => "applied",
-        RowState::Started => "started",
-    };
-    let version = quoted(&origin.product_version);
-    let point = origin.restore_point.as_deref().map_or_else(|| "null".into(), quoted);
-    let rows: Vec<String> = runs
-        .iter()
-        .map(|run| {
-            let Migration { version: number, name, checksum, .. } = run.migration;
-            let millis = run.duration.as_millis();
-            format!("('{number}','{name}','{checksum}','{word}',{millis},{version},{point})")
-        })
-        .collect();
-    format!(
-        "insert into {schema}.{TABLE} \
-         (version, name, checksum, state, duration_ms, product_version, restore_point) values {}",
-        rows.join(",")
-    )
-}
-
-/// Notes the end of a migration that ran outside a transaction.
-pub(super) fn finish_sql(schema: &str, run: &Run<'_>) -> String {
-    format!(
-        "update {schema}.{TABLE} set state = 'applied', applied_at = current_timestamp, \
-         duration_ms = {} where version = '{}'",
-        run.duration.as_millis(),
-        run.migration.version
-    )
-}
-
-/// Takes back the mark of a migration that failed without leaving anything.
-pub(super) fn forget_sql(schema: &str, migration: &Migration) -> String {
-    format!(
-        "delete from {schema}.{TABLE} where version = '{}' and state = 'started'",
-        migration.version
-    )
-}
-
-/// Removes a row so that it can be written anew.
-pub(super) fn remove_sql(schema: &str, version: &str) -> String {
-    format!("delete from {schema}.{TABLE} where version = {}", quoted(version))
-}
-
-/// Reads all rows.
-pub(super) fn read(session: &mut Session, schema: &str) -> Result<Vec<AppliedRow>, SqlError> {
-    // The checksum column is compared in full; only its row order is free.
-    let sql = format!(
-        "select version, name, checksum, state, \
-         cast(date_trunc('second', applied_at) as text), product_version from {schema}.{TABLE}"
-    );
-    let rows = session.simple(&sql)?;
-    Ok(rows.into_iter().map(row).collect())
-}
-
-fn row(columns: Vec<Option<String>>) -> AppliedRow {
-    let mut columns = columns.into_iter().map(Option::unwrap_or_default);
-    let mut next = || columns.next().unwrap_or_default();
-    AppliedRow {
-        version: next(),
-        name: next(),
-        checksum: next(),
-        state: if next() == "applied" { RowState::Applied } else { RowState::Started },
-        applied_at: next(),
-        product_version: next(),
+impl Chain {
+    /// Reads all rows of the history table, and the mark of what was begun.
+    pub(super) fn read_rows(
+        &self,
+        session: &mut Session,
+        table: &Table,
+    ) -> Result<Vec<AppliedRow>, SqlError> {
+        let mut rows = self.tool.read_rows(session, table, &self.migrations)?;
+        if self.tool.own_marks().is_none() {
+            rows.extend(beside::read(session, self, table)?);
+        }
+        Ok(rows)
     }
-}
 
-/// Quotes a text for SQL; the session has standard-conforming strings.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\0', "").replace('\'', "''"))
+    /// Records that a migration begins outside a transaction.
+    pub(super) fn begin_sql(&self, table: &Table, run: &Run<'_>, origin: &Origin) -> String {
+        match self.tool.own_marks() {
+            Some(marks) => marks.begin_sql(table, run, origin),
+            None => beside::begin_sql(table, run, origin),
+        }
+    }
+
+    /// Records that a migration outside a transaction came to its end.
+    pub(super) fn finish_sql(&self, table: &Table, run: &Run<'_>, origin: &Origin) -> String {
+        match self.tool.own_marks() {
+            Some(marks) => marks.finish_sql(table, run),
+            None => {
+                let runs = std::slice::from_ref(run);
+                let record = self.tool.record_sql(table, runs, origin);
+                format!("{record};{}", beside::drop_sql(table))
+            }
+        }
+    }
+
+    /// Takes back the mark of a migration that took no effect.
+    pub(super) fn forget_sql(&self, table: &Table, version: &str) -> String {
+        match self.tool.own_marks() {
+            Some(marks) => marks.forget_sql(table, version),
+            None => beside::drop_sql(table),
+        }
+    }
+
+    /// Writes [`Chain::forget_sql`] for a person, who is in the right schema.
+    pub(super) fn forget_spoken(&self, version: &str) -> String {
+        let table = Table { schema: "?".to_owned(), name: self.table.name.clone() };
+        self.forget_sql(&table, version).replace("\"?\".", "").replace('"', "")
+    }
+
+    /// Removes a row, or a mark, so that the migration can be recorded anew.
+    pub(super) fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
+        match row.evidence {
+            Evidence::Recorded | Evidence::Assumed => self.tool.remove_sql(table, row),
+            Evidence::Beside => beside::drop_sql(table),
+        }
+    }
 }

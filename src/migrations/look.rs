@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::history::{self, AppliedRow, Origin, RowState, Run, TABLE};
+use super::chain::Chain;
+use super::history::{AppliedRow, Origin, Run, Table};
 use super::{Comparison, Migration, Problem, ProblemKind, State, compare};
 use crate::database::{Ground, Session, SqlError, Trouble};
 use crate::error::{Error, Result};
@@ -16,27 +17,27 @@ pub(super) struct Seen {
 }
 
 /// Compares a database with the shipped migrations in a transaction that can write nothing.
-pub fn look(session: &mut Session, shipped: &[Migration]) -> Result<Comparison> {
-    see(session, shipped).map(|seen| seen.comparison)
+pub fn look(session: &mut Session, chain: &Chain) -> Result<Comparison> {
+    see(session, chain).map(|seen| seen.comparison)
 }
 
 /// Looks and keeps what was seen.
-pub(super) fn see(session: &mut Session, shipped: &[Migration]) -> Result<Seen> {
+pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
     let (ground, rows) = session
         .begin_looking()
         .and_then(|()| {
-            let seen = read(session);
+            let seen = read(session, chain);
             // After an error the transaction is over as well; the first error is the one that counts.
             let ended = session.end_looking();
             seen.and_then(|seen| ended.map(|()| seen))
         })
         .map_err(unreadable)?;
-    let mut comparison = compare(shipped, &rows);
+    let mut comparison = compare(chain, &rows);
     if rows.is_empty() && !ground.populated {
         comparison.state = State::Empty;
     } else if ground.history.is_none() && ground.populated {
         comparison.state = State::Unknown;
-        comparison.problems.insert(0, unknown(&ground));
+        comparison.problems.insert(0, unknown(chain, &ground));
     }
     Ok(Seen { ground, rows, comparison })
 }
@@ -48,20 +49,19 @@ pub(super) fn see(session: &mut Session, shipped: &[Migration]) -> Result<Seen> 
 /// that was set up by other means has them all.
 pub fn mark_applied(
     session: &mut Session,
-    shipped: &[Migration],
+    chain: &Chain,
     version: &str,
     product_version: &str,
 ) -> Result<Vec<String>> {
-    let number = version.parse::<u64>().ok();
-    let Some(target) = shipped.iter().find(|m| Some(m.number) == number) else {
+    let Some(target) = chain.find(version) else {
         return Err(Error::new(Outcome::Usage, format!("there is no migration {version}"))
             .state("nothing was changed")
             .hint("List them with `openwatch migrate --status`."));
     };
-    let Seen { ground, rows, .. } = see(session, shipped)?;
-    let schema = home(&ground)?;
+    let Seen { ground, rows, .. } = see(session, chain)?;
+    let table = home(chain, &ground)?;
     let marked: Vec<&Migration> = if rows.is_empty() {
-        shipped.iter().filter(|m| m.number <= target.number).collect()
+        chain.migrations.iter().filter(|m| m.key <= target.key).collect()
     } else {
         vec![target]
     };
@@ -70,14 +70,14 @@ pub fn mark_applied(
     let origin = Origin { product_version: product_version.to_owned(), restore_point: None };
     let mut sql = String::from("begin;");
     if ground.history.is_none() {
-        sql.push_str(&history::create_sql(&schema));
+        sql.push_str(&chain.tool.create_sql(&table));
         sql.push(';');
     }
-    for row in rows.iter().filter(|row| row.number() == target.number) {
-        sql.push_str(&history::remove_sql(&schema, &row.version));
+    for row in rows.iter().filter(|row| row.key == target.key) {
+        sql.push_str(&chain.remove_sql(&table, row));
         sql.push(';');
     }
-    sql.push_str(&history::insert_sql(&schema, &runs, RowState::Applied, &origin));
+    sql.push_str(&chain.tool.record_sql(&table, &runs, &origin));
     sql.push_str(";commit");
     session.run(&sql).map_err(|error| {
         Error::failed(format!("cannot mark migration {} as applied", target.label()))
@@ -87,25 +87,32 @@ pub fn mark_applied(
     Ok(marked.into_iter().map(|m| m.version.clone()).collect())
 }
 
-/// Returns the schema that holds the history table, or will.
-pub(super) fn home(ground: &Ground) -> Result<String> {
-    ground.history.clone().or_else(|| ground.schema.clone()).ok_or_else(|| {
+/// Returns the history table as it is, or will be made.
+pub(super) fn home(chain: &Chain, ground: &Ground) -> Result<Table> {
+    let schema = ground.history.clone().or_else(|| ground.schema.clone()).ok_or_else(|| {
         Error::config("the search path of the connection names no schema that exists")
             .state("nothing was changed")
             .hint("Set the role's search_path, or add `options=-csearch_path=…` to the connection.")
-    })
+    })?;
+    Ok(Table { schema, name: chain.table.name.clone() })
 }
 
-fn read(session: &mut Session) -> std::result::Result<(Ground, Vec<AppliedRow>), SqlError> {
-    let ground = session.ground(TABLE)?;
+fn read(
+    session: &mut Session,
+    chain: &Chain,
+) -> std::result::Result<(Ground, Vec<AppliedRow>), SqlError> {
+    let ground = session.ground(chain.table.schema.as_deref(), &chain.table.name)?;
     let rows = match &ground.history {
-        Some(schema) => history::read(session, schema)?,
+        Some(schema) => {
+            let table = Table { schema: schema.clone(), name: chain.table.name.clone() };
+            chain.read_rows(session, &table)?
+        }
         None => Vec::new(),
     };
     Ok((ground, rows))
 }
 
-fn unknown(ground: &Ground) -> Problem {
+fn unknown(chain: &Chain, ground: &Ground) -> Problem {
     let detail = match &ground.elsewhere {
         Some(schema) => format!(
             "there is one in schema {schema}, which is not on the search path of the connection"
@@ -115,7 +122,7 @@ fn unknown(ground: &Ground) -> Problem {
     Problem {
         kind: ProblemKind::Unknown,
         version: String::new(),
-        what: format!("the database has tables, but no history table {TABLE}"),
+        what: format!("the database has tables, but no history table {}", chain.table.name),
         detail,
         hint: "Check the connection; if the tables are of this application, \
                run `openwatch migrate --mark-applied VERSION` with the version that they have."

@@ -7,15 +7,19 @@
 
 mod alone;
 mod apply;
+mod beside;
 mod broken;
+mod chain;
 mod compare;
 mod failure;
 mod fate;
+mod files;
+mod formats;
 mod grouping;
 mod history;
 mod look;
+mod problems;
 mod script;
-mod source;
 mod together;
 mod watch;
 
@@ -24,35 +28,59 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use apply::{Applied, How, Mode, TRIES, apply};
+pub use chain::{Chain, load};
 pub use compare::compare;
 pub use failure::{DataState, Failure, Why};
-pub use history::{AppliedRow, RowState, TABLE};
+pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
+pub use history::{AppliedRow, Evidence, RowState, Table};
 pub use look::{look, mark_applied};
-pub use source::{NO_TRANSACTION, checksum, load, parse_name};
+
+/// By which migrations are ordered, and files and rows matched; within one format all are of one
+/// kind, except that repeatable ones follow all others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A number; its width does not count.
+    Number(u64),
+    /// Numbers between dots, without zeros at the end.
+    Parts(Vec<u64>),
+    /// Text, compared byte by byte.
+    Text(String),
+    /// No version: runs again when its text changed, known by its description.
+    Repeatable(String),
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
 
 /// One shipped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
-    /// The number as the file name writes it, such as `0035`.
+    /// The version as the tool records it, such as `0035`.
     pub version: String,
-    /// The rest of the file name, without `.sql`.
+    /// The rest of the file name, as the tool understands it.
     pub name: String,
-    /// The number, by which migrations are ordered and matched.
-    pub number: u64,
+    /// By which it is ordered and matched.
+    pub key: Key,
     /// Where the file is.
     pub file: PathBuf,
-    /// The text that is sent: UTF-8, no byte order mark, lines ending with LF.
+    /// The text that is sent: UTF-8, no byte order mark, lines ending with LF. Its lines are those of
+    /// the file; what belongs to another section of it is left empty.
     pub sql: String,
-    /// SHA-256 of `sql` in hexadecimal digits.
-    pub checksum: String,
-    /// Whether it runs inside a transaction; [`NO_TRANSACTION`] on the first line says no.
+    /// The checksum as the tool records it, where it keeps one.
+    pub checksum: Option<String>,
+    /// Whether it runs inside a transaction.
     pub transactional: bool,
+    /// The text that takes it back, where the format has one, made like `sql`.
+    pub down: Option<String>,
 }
 
 impl Migration {
     /// Returns version and name as messages show them, such as `0035_hosts`.
     pub fn label(&self) -> String {
-        format!("{}_{}", self.version, self.name)
+        history::label(&self.version, &self.name)
     }
 }
 
@@ -105,7 +133,7 @@ impl State {
 /// A migration that is shipped and not applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pending {
-    /// The number as the file name writes it.
+    /// The version as the tool records it.
     pub version: String,
     /// The rest of the file name.
     pub name: String,
@@ -159,6 +187,9 @@ pub struct Comparison {
     pub head: Option<String>,
     /// How many migrations the history table has as applied.
     pub applied: usize,
+    /// Applied versions that the tool does not record one by one: it keeps the newest version only,
+    /// and that these ran before it is an inference.
+    pub assumed: Vec<String>,
     /// What would run, in order.
     pub pending: Vec<Pending>,
     /// Why nothing may run; empty when it may.

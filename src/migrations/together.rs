@@ -6,7 +6,7 @@ use super::Migration;
 use super::apply::Runner;
 use super::broken::{Broken, Cause};
 use super::fate::{Settled, settle};
-use super::history::{self, RowState, Run};
+use super::history::Run;
 use super::script::scan;
 use crate::database::{Mark, ScriptError, SqlError, Trouble};
 use crate::system::signals;
@@ -61,7 +61,7 @@ impl<'a> Runner<'a> {
             runs.push(Run { migration, duration: begun.elapsed() });
         }
         self.watch.check_lock().map_err(Broken::of_lock)?;
-        let sql = history::insert_sql(&self.schema, &runs, RowState::Applied, &self.origin);
+        let sql = self.chain.tool.record_sql(&self.table, &runs, &self.origin);
         let last = group.last().copied();
         self.session
             .run_script(mark, &self.limits, &sql)
@@ -73,7 +73,7 @@ impl<'a> Runner<'a> {
         if !self.create {
             return Ok(());
         }
-        let sql = history::create_sql(&self.schema);
+        let sql = self.chain.tool.create_sql(&self.table);
         self.session.run_script(mark, &self.limits, &sql).map_err(|error| broken(error, None, None))
     }
 
@@ -84,8 +84,14 @@ impl<'a> Runner<'a> {
         mark: Option<&Mark>,
         mut broken: Broken<'a>,
     ) -> Result<(), Broken<'a>> {
-        let (settled, session) =
-            settle(self.database, &self.schema, group, mark, &self.backend, self.reconnect_within);
+        let (settled, session) = settle(
+            self.database,
+            (self.chain, &self.table),
+            group,
+            mark,
+            &self.backend,
+            self.reconnect_within,
+        );
         if let Some(session) = session {
             self.adopt(session).map_err(Broken::of_run)?;
         }
@@ -121,10 +127,10 @@ impl<'a> Runner<'a> {
         let mut search = || -> Result<Option<usize>, ScriptError> {
             let mark = self.session.begin_script(&self.limits)?;
             if self.create {
-                let sql = history::create_sql(&self.schema);
+                let sql = self.chain.tool.create_sql(&self.table);
                 self.session.run_script(&mark, &self.limits, &sql)?;
             }
-            for migration in group.iter().take_while(|migration| migration.number != at.number) {
+            for migration in group.iter().take_while(|migration| migration.key != at.key) {
                 self.session.run_script(&mark, &self.limits, &migration.sql)?;
             }
             self.session.run_script(&mark, &self.limits, "")?;

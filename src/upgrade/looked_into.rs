@@ -58,7 +58,7 @@ impl Machine {
         for warning in &mut machine.config.warnings {
             *warning = gone.iter().fold(warning.clone(), |text, gone| text.replace(gone, &told));
         }
-        for migration in machine.databases.iter_mut().flat_map(|d| &mut d.migrations) {
+        for migration in machine.databases.iter_mut().flat_map(|d| &mut d.migrations.migrations) {
             if let Ok(inside) = migration.file.strip_prefix(&trees[1]) {
                 migration.file = Path::new("/").join(inside);
             }
@@ -89,13 +89,15 @@ fn read(
     config.app.version.get_or_insert_with(|| package.identity().version.clone());
     let mut wanted = Wanted::default();
     for database in &mut config.databases {
-        let inside = inside(&database.migrations.dir, settings, &database.name)?;
-        database.migrations.dir = content.join(&inside);
+        let Some(dir) = database.migrations.dir_mut() else { continue };
+        let inside = inside(dir, settings, &database.name)?;
+        *dir = content.join(&inside);
         wanted.dirs.push(inside);
     }
     package.unpack(&wanted, content)?;
-    for (database, inside) in config.databases.iter().zip(&wanted.dirs) {
-        if !database.migrations.dir.is_dir() {
+    let dirs = config.databases.iter().filter_map(|d| Some((d, d.migrations.dir()?)));
+    for ((database, dir), inside) in dirs.zip(&wanted.dirs) {
+        if !dir.is_dir() {
             let (name, inside) = (package.path().display(), inside.display());
             return Err(Error::config(format!("the package {name} does not hold /{inside}"))
                 .detail(format!("its upgrade.conf names it for the database {}", database.name))

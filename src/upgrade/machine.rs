@@ -9,7 +9,7 @@ use crate::config::{Config, DatabaseSpec, secrets};
 use crate::database::{Database, OnBlockers, Session, Source};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::migrations::{self, Migration};
+use crate::migrations::{self, Chain};
 use crate::outcome::Outcome;
 use crate::package;
 use crate::progress::Progress;
@@ -50,8 +50,8 @@ pub struct Machine {
 pub struct Shipped {
     /// The database.
     pub database: Database,
-    /// Its migrations, in order.
-    pub migrations: Vec<Migration>,
+    /// Its migrations, in order, with the tool that owns them.
+    pub migrations: Chain,
 }
 
 impl Machine {

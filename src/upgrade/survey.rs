@@ -5,7 +5,7 @@ use crate::database::Database;
 use crate::database::clients::{Client, Clients};
 use crate::database::facts::{self, Facts};
 use crate::error::Result;
-use crate::migrations::{self, Comparison, Migration, State};
+use crate::migrations::{self, Chain, Comparison, State};
 use crate::services::Unit;
 use crate::version::Version;
 
@@ -34,7 +34,7 @@ pub struct Surveyed<'m> {
     /// The database.
     pub database: &'m Database,
     /// What the installed package ships.
-    pub shipped: &'m [Migration],
+    pub shipped: &'m Chain,
     /// What the server says of itself.
     pub facts: Facts,
     /// Applied against shipped.
@@ -75,9 +75,10 @@ impl Survey<'_> {
 }
 
 /// Returns the versions that are applied: those shipped that are not pending.
-pub fn applied_versions(shipped: &[Migration], comparison: &Comparison) -> Vec<String> {
+pub fn applied_versions(shipped: &Chain, comparison: &Comparison) -> Vec<String> {
     let pending = |version: &str| comparison.pending.iter().any(|p| p.version == version);
-    shipped.iter().map(|m| m.version.clone()).filter(|version| !pending(version)).collect()
+    let all = shipped.migrations.iter();
+    all.map(|m| m.version.clone()).filter(|version| !pending(version)).collect()
 }
 
 impl Surveyed<'_> {

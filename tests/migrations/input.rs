@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use openwatch::config::{Format, MigrationsSpec};
+use openwatch::config::{FilesSpec, Format, MigrationsSpec};
 use openwatch::error::Error;
 use openwatch::migrations;
 use openwatch::outcome::Outcome;
 
 fn load(dir: &Path) -> Result<Vec<migrations::Migration>, Error> {
-    migrations::load(&MigrationsSpec { format: Format::Plain, dir: dir.into() })
+    let spec = MigrationsSpec::Files(FilesSpec::new(Format::Plain, dir));
+    Ok(migrations::load(&spec)?.migrations)
 }
 
 /// Loads a directory that holds one good migration and what `spoil` puts beside it.

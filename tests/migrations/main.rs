@@ -16,9 +16,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use openwatch::config::{Format, MigrationsSpec};
+use openwatch::config::{FilesSpec, Format, MigrationsSpec};
 use openwatch::database::{Database, DatabaseLock, Session, Source};
-use openwatch::migrations::{self, Applied, Comparison, Failure, How, Migration};
+use openwatch::migrations::{self, Applied, Chain, Comparison, Failure, How};
 use openwatch::progress::Progress;
 use support::postgres::Server;
 
@@ -92,10 +92,10 @@ impl Bench {
     }
 
     fn spec(&self) -> MigrationsSpec {
-        MigrationsSpec { format: Format::Plain, dir: self.dir.path().into() }
+        MigrationsSpec::Files(FilesSpec::new(Format::Plain, self.dir.path()))
     }
 
-    fn shipped(&self) -> Vec<Migration> {
+    fn shipped(&self) -> Chain {
         migrations::load(&self.spec()).unwrap()
     }
 

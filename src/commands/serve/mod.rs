@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::database::Database;
 use crate::error::{Context, Error, Result};
 use crate::layout::Layout;
-use crate::migrations::{Comparison, Migration, State};
+use crate::migrations::{Chain, Comparison, State};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::system::clock::{self, Clock, Deadline};
@@ -39,7 +39,7 @@ pub struct Parts {
     /// The service's own database.
     pub database: Database,
     /// The migrations that its schema must have, no more and no less.
-    pub migrations: Vec<Migration>,
+    pub migrations: Chain,
     /// How long a database that is away is waited for at start.
     pub database_wait: Duration,
     /// `OPENWATCH_LISTEN` of `secrets.env`; else the process environment says where to listen,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::database::{Database, Session};
 use crate::error::{Error, Result};
-use crate::migrations::{self, Comparison, Migration, State};
+use crate::migrations::{self, Chain, Comparison, State};
 use crate::outcome::Outcome;
 use crate::system::clock::{self, Deadline};
 
@@ -17,7 +17,7 @@ const TURN: Duration = Duration::from_secs(2);
 /// The database of the service; questions take turns.
 pub(super) struct Store {
     database: Database,
-    migrations: Vec<Migration>,
+    migrations: Chain,
     session: Mutex<Option<Session>>,
 }
 
@@ -49,7 +49,7 @@ impl Readiness {
 }
 
 impl Store {
-    pub(super) fn new(database: Database, migrations: Vec<Migration>) -> Self {
+    pub(super) fn new(database: Database, migrations: Chain) -> Self {
         Self { database, migrations, session: Mutex::new(None) }
     }
 

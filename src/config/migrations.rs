@@ -1,0 +1,244 @@
+//! `migrations` of one database: files in the format of a tool, or a command of the application.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::notes::{Notes, shown};
+use super::section::{Section, Value};
+use super::values::{Zero, choice, duration, path, program};
+use crate::layout::Layout;
+
+/// Where migrations come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MigrationsSpec {
+    /// Files that we read, apply and record ourselves.
+    Files(FilesSpec),
+    /// The application's own tool, run under our protection.
+    Command(CommandSpec),
+}
+
+impl MigrationsSpec {
+    /// Returns the directory of files, where there is one.
+    pub fn dir(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Files(files) => Some(&files.dir),
+            Self::Command(_) => None,
+        }
+    }
+
+    /// Returns the directory of files to change it, where there is one.
+    pub fn dir_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Files(files) => Some(&mut files.dir),
+            Self::Command(_) => None,
+        }
+    }
+}
+
+/// Files and how they are read and recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesSpec {
+    /// The tool whose names, directives and history table they have.
+    pub format: Format,
+    /// The directory that holds them.
+    pub dir: PathBuf,
+    /// The history table, where it is not the one that the tool uses by itself.
+    pub table: Option<TableName>,
+}
+
+impl FilesSpec {
+    /// Files of a format with its usual history table.
+    pub fn new(format: Format, dir: impl Into<PathBuf>) -> Self {
+        Self { format, dir: dir.into(), table: None }
+    }
+}
+
+/// The name of a history table as the packager writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    /// The schema; without one the search path of the connection decides.
+    pub schema: Option<String>,
+    /// The table, as the catalogue has it: case counts, nothing is quoted.
+    pub name: String,
+}
+
+/// The application's own migration tool; argument lists, run without a shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandSpec {
+    /// Applies everything that is pending.
+    pub apply: Vec<String>,
+    /// Tells whether something is pending.
+    pub status: Option<Vec<String>>,
+    /// Prints the version of the schema.
+    pub version: Option<Vec<String>>,
+    /// System user to run as.
+    pub user: Option<String>,
+    /// Variables that it gets beside those of the database.
+    pub environment: BTreeMap<String, String>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+/// A way of naming and recording migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Ours: `NNNN_name.sql`, table `openwatch_schema_history`, SHA-256.
+    Plain,
+}
+
+impl Format {
+    /// Every format, ours first.
+    pub const ALL: &[Self] = &[Self::Plain];
+
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+        }
+    }
+}
+
+/// Reads the table `migrations`.
+pub(super) fn read(
+    mut table: Section<'_>,
+    layout: &Layout,
+    notes: &mut Notes,
+) -> Option<MigrationsSpec> {
+    let place = table.place().clone();
+    let command = table.take("command");
+    let of = |keys: &[&'static str]| keys.iter().copied().find(|key| table.has(key));
+    let files = of(&["format", "dir", "table"]);
+    let others = of(&["status_command", "version_command", "user", "environment", "timeout"]);
+    let both = match (&command, files, others) {
+        (Some(_), Some(key), _) => Some(("command", key)),
+        (None, Some(key), Some(other)) => Some((other, key)),
+        (None, None, Some(other)) => {
+            let message = format!("database.migrations has {other}, but no command that migrates");
+            let fix = "write `command = [\"/usr/bin/app\", \"migrate\"]` in it";
+            notes.problem(&place, message, fix);
+            return None;
+        }
+        (Some(_), None, _) | (None, _, None) => None,
+    };
+    if let Some((one, other)) = both {
+        let message = format!(
+            "database.migrations has both {one} and {other}: either files or a command migrate"
+        );
+        notes.problem(&place, message, "remove one of the two");
+        return None;
+    }
+    let spec = match command {
+        Some(command) => command_spec(command, &mut table, notes).map(MigrationsSpec::Command),
+        None => files_spec(&mut table, layout, notes).map(MigrationsSpec::Files),
+    };
+    table.finish(notes);
+    spec
+}
+
+fn files_spec(table: &mut Section<'_>, layout: &Layout, notes: &mut Notes) -> Option<FilesSpec> {
+    let place = table.place().clone();
+    let format = match table.take("format") {
+        Some(value) => {
+            let words: Vec<(&str, Format)> =
+                Format::ALL.iter().map(|format| (format.word(), *format)).collect();
+            choice(value, &words, notes)
+        }
+        None => {
+            let fix = "write `format = \"plain\"` in it";
+            notes.problem(&place, "database.migrations.format is missing", fix);
+            None
+        }
+    };
+    let default = layout.migrations_dir();
+    let dir = match table.take("dir") {
+        Some(value) => path(value, &default, notes),
+        None => {
+            let fix = format!("write `dir = \"{}\"` in it", default.display());
+            notes.problem(&place, "database.migrations.dir is missing", &fix);
+            None
+        }
+    };
+    let name = match table.take("table") {
+        Some(value) => Some(table_name(value, notes)?),
+        None => None,
+    };
+    Some(FilesSpec { format: format?, dir: dir?, table: name })
+}
+
+/// Reads `name` or `schema.name`.
+fn table_name(value: Value<'_>, notes: &mut Notes) -> Option<TableName> {
+    let (name, place) = (value.name.clone(), value.place.clone());
+    let text = value.text("\"schema_migrations\"", notes)?;
+    let (schema, table) = match text.split_once('.') {
+        Some((schema, table)) => (Some(schema), table),
+        None => (None, text.as_str()),
+    };
+    // A server cuts longer names off, and would then not find what it was asked for.
+    let legal = |part: &str| {
+        (1..=63).contains(&part.len())
+            && !part.chars().any(|c| c.is_control() || c == '.' || c == '"' || c == '\'')
+    };
+    if legal(table) && schema.is_none_or(legal) {
+        return Some(TableName { schema: schema.map(str::to_owned), name: table.to_owned() });
+    }
+    let message = format!("{name} {} is not the name of a table", shown(&text));
+    let fix = "write it as the catalogue has it, such as \"schema_migrations\" or \"app.schema_migrations\"";
+    notes.problem(&place, message, fix);
+    None
+}
+
+fn command_spec(
+    apply: Value<'_>,
+    table: &mut Section<'_>,
+    notes: &mut Notes,
+) -> Option<CommandSpec> {
+    let apply = program(apply, notes);
+    let mut optional = |key: &str, notes: &mut Notes| match table.take(key) {
+        Some(value) => program(value, notes).map(Some),
+        None => Some(None),
+    };
+    let status = optional("status_command", notes);
+    let version = optional("version_command", notes);
+    let user = match table.take("user") {
+        Some(value) => super::packager::word(value, "\"app\"", notes).map(Some),
+        None => Some(None),
+    };
+    let timeout = match table.take("timeout") {
+        Some(value) => duration(value, Zero::Refused, "1h", notes).map(Some),
+        None => Some(None),
+    };
+    let environment = match table.take("environment") {
+        Some(value) => environment(value, notes),
+        None => Some(BTreeMap::new()),
+    };
+    Some(CommandSpec {
+        apply: apply?,
+        status: status?,
+        version: version?,
+        user: user?,
+        environment: environment?,
+        timeout: timeout?,
+    })
+}
+
+fn environment(value: Value<'_>, notes: &mut Notes) -> Option<BTreeMap<String, String>> {
+    let table = value.table("database.migrations.environment", notes)?;
+    let mut all = BTreeMap::new();
+    for (key, value) in table.all() {
+        let (name, place) = (value.name.clone(), value.place.clone());
+        if !super::secrets::name_is_valid(&key) {
+            let message = format!("{name} is not the name of a variable");
+            notes.problem(&place, message, "write letters, digits and `_`, no digit first");
+            return None;
+        }
+        let text = value.text("\"value\"", notes)?;
+        if text.contains('\0') {
+            let message = format!("{name} contains a NUL character");
+            notes.problem(&place, message, "remove it");
+            return None;
+        }
+        all.insert(key, text);
+    }
+    Some(all)
+}

@@ -1,0 +1,140 @@
+//! The formats: one file for each tool that can own migrations, all behind [`Tool`].
+//!
+//! A format reads and records as its tool does, so that the tool, run afterwards, finds nothing
+//! pending. What is common to all of them (comparing, grouping, locking, reporting) knows only this
+//! trait. A new format is a variant of [`Format`], a file here, and a line in [`tool`].
+
+mod plain;
+
+use std::fmt::Debug;
+use std::path::Path;
+
+pub use plain::{NO_TRANSACTION, TABLE, checksum, parse_name};
+
+use super::Migration;
+use super::history::{AppliedRow, Origin, Run, Table};
+use crate::config::Format;
+use crate::database::{Session, SqlError};
+use crate::error::Result;
+
+/// Returns the tool of a format.
+pub(super) fn tool(format: Format) -> &'static dyn Tool {
+    match format {
+        Format::Plain => &plain::Plain,
+    }
+}
+
+/// What a hole in the numbers of shipped files means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gaps {
+    /// Numbers are dates, or have holes by custom.
+    Allowed,
+    /// A file is missing in the package.
+    Refused,
+}
+
+/// What a file means that is older than the newest applied migration and was never applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Older {
+    /// The tool stops there, and so do we.
+    Refused,
+    /// The tool applies it, in the order of versions, and so do we.
+    Applied,
+}
+
+/// What the key of an advisory lock is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LockGround<'a> {
+    /// Name of the database on the server.
+    pub(super) dbname: &'a str,
+    /// The history table.
+    pub(super) table: &'a Table,
+}
+
+/// What was read of a history table.
+pub(super) type Rows = std::result::Result<Vec<AppliedRow>, SqlError>;
+
+/// How one tool reads and records migrations.
+///
+/// Every function that returns SQL returns statements without a semicolon at the end, for a session
+/// with standard-conforming strings and any search path: tables are named with their schema.
+pub(super) trait Tool: Debug + Sync {
+    /// The word for it in configuration and messages.
+    fn format(&self) -> Format;
+
+    /// The history table that the tool uses unless it is told otherwise.
+    fn default_table(&self) -> &'static str;
+
+    /// What a migration is called in this format, for a directory that holds none, such as
+    /// `a file named NNNN_name.sql`.
+    fn file_names(&self) -> &'static str;
+
+    /// Reads the migrations of a directory, in any order; refuses what the tool would run otherwise
+    /// than we can, and what it would trip over.
+    ///
+    /// [`Migration::sql`] is what is sent: [`super::files::normalised`], with the lines of other
+    /// sections left empty by [`super::files::only_lines`]. [`Migration::checksum`] is what the tool
+    /// records, over what the tool hashes.
+    fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>>;
+
+    /// Whether a hole between the versions of two files that follow each other is an error.
+    fn gaps(&self, _before: &str, _after: &str) -> Gaps {
+        Gaps::Allowed
+    }
+
+    /// What becomes of a file that is older than the newest applied one.
+    fn older(&self) -> Older {
+        Older::Refused
+    }
+
+    /// Returns whether a recorded checksum stands for a shipped file; none recorded proves nothing
+    /// against it.
+    ///
+    /// A format whose tool hashes raw bytes also accepts here the same text with other line ends.
+    fn same(&self, migration: &Migration, recorded: &str) -> bool {
+        migration.checksum.as_deref().is_none_or(|checksum| checksum == recorded)
+    }
+
+    /// Makes the history table as the tool makes it, so that `pg_dump --schema-only` shows no
+    /// difference; with the rows that it puts in at once.
+    fn create_sql(&self, table: &Table) -> String;
+
+    /// Reads what is applied, in any order; the table exists.
+    ///
+    /// A tool that keeps only a mark returns a row for each shipped file up to it, as
+    /// [`super::history::Evidence::Assumed`].
+    fn read_rows(&self, session: &mut Session, table: &Table, shipped: &[Migration]) -> Rows;
+
+    /// Records migrations as applied, within the transaction that applied them; never called with
+    /// none. The rows are new, or what was there was removed before with [`Tool::remove_sql`].
+    fn record_sql(&self, table: &Table, runs: &[Run<'_>], origin: &Origin) -> String;
+
+    /// Removes the row of a migration, so that it can be recorded anew.
+    fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String;
+
+    /// How the tool itself marks a migration that runs outside a transaction; without such marks a
+    /// table of ours stands beside the history while one runs ([`super::beside`]).
+    fn own_marks(&self) -> Option<&dyn OwnMarks> {
+        None
+    }
+
+    /// Keys of the advisory locks that the tool takes while it migrates; they are taken with ours,
+    /// by polling, and given back at the end of the run.
+    fn lock_keys(&self, _ground: LockGround<'_>) -> Vec<i64> {
+        Vec::new()
+    }
+}
+
+/// Marks of a migration outside a transaction in the tool's own table.
+///
+/// A row that says so is read back by [`Tool::read_rows`] as [`super::history::RowState::Started`].
+pub(super) trait OwnMarks {
+    /// Records that it begins; it commits before the first statement.
+    fn begin_sql(&self, table: &Table, run: &Run<'_>, origin: &Origin) -> String;
+
+    /// Turns the mark into a row of an applied migration.
+    fn finish_sql(&self, table: &Table, run: &Run<'_>) -> String;
+
+    /// Removes the mark of a migration that took no effect; also shown to the operator.
+    fn forget_sql(&self, table: &Table, version: &str) -> String;
+}

@@ -1,0 +1,174 @@
+//! What is wrong between history and files, each with its facts and the way out.
+
+use std::collections::BTreeMap;
+
+use super::chain::Chain;
+use super::compare::is_other;
+use super::formats::Gaps;
+use super::history::{AppliedRow, RowState};
+use super::script::{place_of_byte, scan};
+use super::{Key, Migration, Problem, ProblemKind};
+
+/// Looks at one row and the file that it is about.
+pub(super) fn check_row(
+    chain: &Chain,
+    row: &AppliedRow,
+    file: Option<&Migration>,
+    head: Option<&Key>,
+) -> Option<Problem> {
+    if row.state == RowState::Started {
+        return Some(indeterminate(chain, row));
+    }
+    let Some(file) = file else {
+        return Some(unshipped(chain, row, head));
+    };
+    let repeatable = matches!(file.key, Key::Repeatable(_));
+    (!repeatable && is_other(chain, file, row)).then(|| Problem {
+        kind: ProblemKind::Divergent,
+        version: row.version.clone(),
+        what: format!("migration {} was changed after it was applied", row.label()),
+        detail: format!(
+            "the history table has checksum {}, the file {}; {}",
+            short(row.checksum.as_deref()),
+            short(file.checksum.as_deref()),
+            row.provenance(chain)
+        ),
+        hint: format!(
+            "Reinstall the package; if the change is meant and needs no run, \
+             run `openwatch migrate --mark-applied {}`.",
+            row.version
+        ),
+    })
+}
+
+fn indeterminate(chain: &Chain, row: &AppliedRow) -> Problem {
+    Problem {
+        kind: ProblemKind::Indeterminate,
+        version: row.version.clone(),
+        what: format!(
+            "migration {} was begun outside a transaction and its end is not known",
+            row.label()
+        ),
+        detail: format!(
+            "begun {}; if it took no effect, remove what it left and run `{}` in the database",
+            row.applied_at.as_deref().unwrap_or("at an unknown time"),
+            chain.forget_spoken(&row.version)
+        ),
+        hint: format!("If it took effect, run `openwatch migrate --mark-applied {}`.", row.version),
+    }
+}
+
+fn unshipped(chain: &Chain, row: &AppliedRow, head: Option<&Key>) -> Problem {
+    let label = row.label();
+    let by = row.provenance(chain);
+    if head.is_some_and(|head| row.key < *head) {
+        return Problem {
+            kind: ProblemKind::Missing,
+            version: row.version.clone(),
+            what: format!("migration {label} was applied, but this package does not ship it"),
+            detail: by,
+            hint: "Install a package that ships it, or report this to who made the package.".into(),
+        };
+    }
+    let newer = match &row.product_version {
+        Some(version) => format!("version {version} or newer"),
+        None => "the newer version".to_owned(),
+    };
+    Problem {
+        kind: ProblemKind::Ahead,
+        version: row.version.clone(),
+        what: format!("the schema is ahead: migration {label} is newer than this package"),
+        detail: by,
+        hint: format!(
+            "Install {newer} again, or put the data back with `openwatch restore latest`."
+        ),
+    }
+}
+
+/// Finds numbers that no file has.
+pub(super) fn gaps_in_package(chain: &Chain, rows: &BTreeMap<&Key, &AppliedRow>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for pair in chain.migrations.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        let (Key::Number(low), Key::Number(high)) = (&before.key, &after.key) else { continue };
+        if chain.tool.gaps(&before.version, &after.version) == Gaps::Allowed {
+            continue;
+        }
+        // Numbers of applied migrations are reported as missing, by name.
+        let hole =
+            (low + 1..*high).take(1000).find(|number| !rows.contains_key(&Key::Number(*number)));
+        if let Some(number) = hole {
+            let version = format!("{number:0width$}", width = before.version.len());
+            problems.push(Problem {
+                kind: ProblemKind::Gap,
+                what: format!(
+                    "gap: the package ships migrations {} and {}, but none with number {version}",
+                    before.version, after.version
+                ),
+                version,
+                detail: format!("{} and {}", before.file.display(), after.file.display()),
+                hint: "Reinstall the package, or report this to who made it.".into(),
+            });
+        }
+    }
+    problems
+}
+
+/// A file that the history went past.
+pub(super) fn gap_in_history(file: &Migration, newest: &AppliedRow) -> Problem {
+    let by = newest.product_version.as_ref().map_or_else(
+        || format!("the newest applied one is {}", newest.label()),
+        |version| format!("the database went past it with version {version}"),
+    );
+    Problem {
+        kind: ProblemKind::Gap,
+        version: file.version.clone(),
+        what: format!(
+            "gap: migration {} was never applied, although {} was",
+            file.label(),
+            newest.label()
+        ),
+        detail: by,
+        hint: format!(
+            "If its effect is there, run `openwatch migrate --mark-applied {}`; \
+             else report this to who made the package.",
+            file.version
+        ),
+    }
+}
+
+/// Finds what in a pending file cannot run here, before anything runs.
+pub(super) fn check_text(file: &Migration) -> Option<Problem> {
+    let script = scan(&file.sql);
+    let problem = |what: String, detail: String, hint: &str| Problem {
+        kind: ProblemKind::Unrunnable,
+        version: file.version.clone(),
+        what: format!("migration {} {what}", file.label()),
+        detail,
+        hint: hint.into(),
+    };
+    if let Some((at, what)) = script.obstacle {
+        let place = place_of_byte(&file.sql, at);
+        let detail = format!("line {} of {}", place.line, file.file.display());
+        return Some(problem(
+            format!("contains {what}, which cannot run here"),
+            detail,
+            "Report this to who made the package: a migration is plain SQL without transactions.",
+        ));
+    }
+    (!file.transactional && script.statements.len() != 1).then(|| {
+        problem(
+            format!("runs outside a transaction and has {} statements", script.statements.len()),
+            format!("exactly one is allowed; {}", file.file.display()),
+            "Report this to who made the package: each such statement needs a file of its own.",
+        )
+    })
+}
+
+fn short(checksum: Option<&str>) -> String {
+    match checksum {
+        Some(long) if long.len() > 20 => format!("{}…", long.get(..12).unwrap_or(long)),
+        Some(all) => all.to_owned(),
+        None => "none".to_owned(),
+    }
+}
