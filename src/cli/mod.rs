@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::commands::Reply;
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::system::process::keeper;
 use crate::system::signals;
 
 use args::{Arguments, Global};
@@ -23,6 +24,11 @@ use printer::{Printer, Volume};
 
 /// Runs the program: parses, dispatches, prints, and returns the exit status.
 pub fn main() -> ExitCode {
+    if let Some(rest) = as_keeper() {
+        return keeper::main(rest, |line| {
+            Printer::new("", Volume::Normal, true).relay(line);
+        });
+    }
     let arguments = match Arguments::try_parse_from(words(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -43,6 +49,12 @@ pub fn main() -> ExitCode {
         Err(error) => failed(global, &printer, &error),
     };
     ExitCode::from(outcome.exit_code())
+}
+
+/// Under the keeper's name this program keeps a tool of the application; see [`keeper`].
+fn as_keeper() -> Option<impl Iterator<Item = OsString>> {
+    let mut all = std::env::args_os();
+    (all.next()? == keeper::NAME).then_some(all)
 }
 
 /// `/usr/libexec/openwatch/migrate` is this program under another name: `openwatch migrate`.

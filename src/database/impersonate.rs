@@ -18,15 +18,8 @@ pub(super) fn become_user(identity: &Identity) -> Result<()> {
             .hint("Run the same command as root.")
             .source(error)
     };
-    let own = nix::unistd::Gid::from_raw(identity.gid);
-    let name = std::ffi::CString::new(identity.name.as_str()).unwrap_or_default();
-    let groups: Vec<Gid> = nix::unistd::getgrouplist(&name, own)
-        .unwrap_or_else(|_| vec![own])
-        .into_iter()
-        .map(|group| Gid::from_raw(group.as_raw()))
-        .collect();
     // Groups first: the right to change them goes with the user.
-    set_thread_groups(&groups).map_err(failed)?;
+    set_thread_groups(&identity.groups()).map_err(failed)?;
     set_thread_res_gid(None, Gid::from_raw(identity.gid), None).map_err(failed)?;
     set_thread_res_uid(None, Uid::from_raw(identity.uid), None).map_err(failed)
 }

@@ -11,6 +11,7 @@ pub mod dump;
 pub mod facts;
 mod handover;
 mod impersonate;
+mod imprint;
 pub mod in_place;
 mod keywords;
 mod lent;
@@ -33,6 +34,7 @@ mod verifier;
 mod differential;
 
 pub use blockers::{Blocker, Ended, OnBlockers};
+pub use imprint::{Change, Imprint};
 pub use lock::DatabaseLock;
 pub use schema::Ground;
 pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};

@@ -33,4 +33,28 @@ impl Identity {
             }
         }
     }
+
+    /// Returns every group that the user is a member of.
+    pub fn groups(&self) -> Vec<rustix::process::Gid> {
+        let own = nix::unistd::Gid::from_raw(self.gid);
+        let name = std::ffi::CString::new(self.name.as_str()).unwrap_or_default();
+        let all = nix::unistd::getgrouplist(&name, own).unwrap_or_else(|_| vec![own]);
+        all.into_iter().map(|group| rustix::process::Gid::from_raw(group.as_raw())).collect()
+    }
+
+    /// Makes the calling thread, and only it, this user in every respect and for good: what it
+    /// starts can not become root again.
+    pub fn assume(&self) -> std::io::Result<()> {
+        use rustix::process::{Gid, Uid};
+        use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+        if rustix::process::geteuid().as_raw() == self.uid {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        // Groups first: the right to change them goes with the user.
+        set_thread_groups(&self.groups())?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        Ok(())
+    }
 }

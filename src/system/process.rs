@@ -1,14 +1,17 @@
 //! Processes: found once, started with closed input and a reduced environment, awaited with care.
 
+pub mod keeper;
+mod kept;
+mod pipes;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -18,8 +21,8 @@ use crate::system::clock::Deadline;
 use crate::system::identity::Identity;
 use crate::system::signals;
 
-/// How much of a program's standard error is kept for messages, in bytes.
-const TAIL: usize = 4096;
+pub use kept::{Printed, Stream};
+use pipes::{push_tail, read_all, read_lines};
 
 /// How long a child may take to end after SIGTERM before its group is killed, unless the call says.
 const GRACE: Duration = Duration::from_secs(10);
@@ -316,44 +319,6 @@ fn end_group(child: &mut Child, grace: Duration) {
     // Also when the child itself has ended: what it started may not have listened to SIGTERM.
     let _ = nix::sys::signal::killpg(group, Signal::SIGKILL);
     let _ = child.wait();
-}
-
-fn read_all(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        let _ = sender.send(bytes);
-    });
-    receiver
-}
-
-fn read_lines(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(from);
-        let mut bytes = Vec::new();
-        while matches!(reader.read_until(b'\n', &mut bytes), Ok(1..)) {
-            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            bytes.clear();
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
-}
-
-fn push_tail(tail: &mut String, line: &str) {
-    tail.push_str(line);
-    tail.push('\n');
-    if tail.len() > TAIL {
-        let mut cut = tail.len() - TAIL;
-        while !tail.is_char_boundary(cut) {
-            cut += 1;
-        }
-        tail.drain(..cut);
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,254 @@
+//! Whether anything in a database changed, without reading all of it.
+//!
+//! A tool that is not ours does what it does in transactions that we do not see. Before and after it
+//! two things are compared: the definitions of everything that somebody made, and the server's own
+//! counters of rows written per table. Counters also count what was rolled back; only a table that
+//! they name is looked into, for a row of a transaction that began since. What was deleted leaves no
+//! such row, so that a deletion can neither be proved nor excluded; then that is the answer.
+
+use std::collections::BTreeMap;
+
+use super::session::{Session, SqlError};
+
+/// What a database looked like at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imprint {
+    /// Digest of every definition.
+    shape: String,
+    /// The next transaction id at that instant.
+    next: u64,
+    /// Since when the server counts; a crash begins anew.
+    counting: String,
+    /// Tables with rows, by their quoted names.
+    tables: BTreeMap<String, Table>,
+}
+
+/// What is known of one table without reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Table {
+    /// Its file; another one after a rewrite or a `TRUNCATE`.
+    file: u64,
+    /// Rows ever inserted or updated, rolled back ones too.
+    written: u64,
+    /// Rows ever deleted, rolled back ones too.
+    deleted: u64,
+}
+
+/// What became of a database between two instants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// This, for certain.
+    Some(String),
+    /// This, unless it was rolled back.
+    Perhaps(String),
+}
+
+/// Schemas whose content somebody made.
+const OURS: &str = "(select oid from pg_namespace \
+    where nspname !~ '^pg_' and nspname <> 'information_schema')";
+
+/// Every definition as one line; texts of the server name everything in full, because the search
+/// path is empty meanwhile.
+const SHAPE: &str = "
+    select 'schema ' || nspname || ' ' || nspowner || ' ' || coalesce(nspacl::text, '')
+      from pg_namespace where oid in OURS
+    union all select concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.relowner,
+        c.relpersistence, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
+        c.reltablespace, c.relispartition, pg_get_expr(c.relpartbound, c.oid),
+        case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end)
+      from pg_class c where c.relnamespace in OURS and c.relpersistence <> 't'
+    union all select concat_ws(' ', 'column', a.attrelid::regclass, a.attnum, a.attname,
+        format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
+        a.attcollation, a.attacl, a.attoptions, pg_get_expr(d.adbin, d.adrelid))
+      from pg_attribute a join pg_class c on c.oid = a.attrelid
+      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      where c.relnamespace in OURS and c.relpersistence <> 't' and a.attnum > 0
+        and not a.attisdropped and c.relkind <> 'i'
+    union all select concat_ws(' ', 'index', pg_get_indexdef(indexrelid), indisvalid, indisprimary,
+        indisreplident)
+      from pg_index join pg_class c on c.oid = indexrelid
+      where c.relnamespace in OURS and c.relpersistence <> 't'
+    union all select concat_ws(' ', 'constraint', conrelid::regclass, contypid::regtype, conname,
+        pg_get_constraintdef(oid), convalidated)
+      from pg_constraint where connamespace in OURS
+    union all select concat_ws(' ', 'trigger', tgenabled, pg_get_triggerdef(oid))
+      from pg_trigger where not tgisinternal
+    union all select concat_ws(' ', 'rule', r.ev_enabled, pg_get_ruledef(r.oid))
+      from pg_rewrite r join pg_class c on c.oid = r.ev_class
+      where c.relnamespace in OURS and c.relkind not in ('v', 'm')
+    union all select 'function ' || p::text from pg_proc p where pronamespace in OURS
+    union all select 'type ' || t::text from pg_type t
+      where typnamespace in OURS and typtype in ('d', 'e', 'r')
+    union all select concat_ws(' ', 'label', enumtypid::regtype, enumsortorder, enumlabel)
+      from pg_enum
+    union all select concat_ws(' ', 'sequence', s.seqrelid::regclass, s.seqtypid, s.seqincrement,
+        s.seqmin, s.seqmax, s.seqcycle) from pg_sequence s
+    union all select 'policy ' || p::text from pg_policy p
+    union all select concat_ws(' ', 'inherits', inhrelid::regclass, inhparent::regclass)
+      from pg_inherits join pg_class c on c.oid = inhrelid where c.relnamespace in OURS
+    union all select concat_ws(' ', 'extension', extname, extversion) from pg_extension
+    union all select concat_ws(' ', 'comment', objoid, classoid, objsubid, description)
+      from pg_description where objoid >= 16384
+    union all select 'event trigger ' || e::text from pg_event_trigger e
+    union all select 'publication ' || p::text from pg_publication p
+    union all select 'default rights ' || d::text from pg_default_acl d
+    union all select 'large objects ' || count(*) from pg_largeobject_metadata";
+
+impl Session {
+    /// Takes the imprint of the database, in a transaction that can write nothing.
+    pub fn imprint(&mut self) -> Result<Imprint, SqlError> {
+        self.begin_looking()?;
+        let taken = self.read_imprint();
+        let ended = self.end_looking();
+        taken.and_then(|imprint| ended.map(|()| imprint))
+    }
+
+    fn read_imprint(&mut self) -> Result<Imprint, SqlError> {
+        let shape = SHAPE.replace("OURS", OURS);
+        let shape = self.single(&format!(
+            "set local search_path = ''; \
+             select md5(coalesce(string_agg(line, E'\\n' order by line collate \"C\"), '')) \
+             from ({shape}) all_lines (line)"
+        ))?;
+        let next = self.single("select txid_snapshot_xmax(txid_current_snapshot())")?;
+        let counting = self.single("select stats_reset from pg_stat_bgwriter")?;
+        let rows = self.simple(&format!(
+            "select format('%I.%I', n.nspname, c.relname), coalesce(pg_relation_filenode(c.oid), 0), \
+                coalesce(s.n_tup_ins, 0) + coalesce(s.n_tup_upd, 0), coalesce(s.n_tup_del, 0) \
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             left join pg_stat_all_tables s on s.relid = c.oid \
+             where c.relkind in ('r', 'm') and c.relpersistence <> 't' and n.oid in {OURS}"
+        ))?;
+        let tables = rows.into_iter().map(|row| {
+            let mut cells = row.into_iter().map(Option::unwrap_or_default);
+            let name = cells.next().unwrap_or_default();
+            let mut number = || cells.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+            let table = Table { file: number(), written: number(), deleted: number() };
+            (name, table)
+        });
+        Ok(Imprint {
+            shape: shape.unwrap_or_default(),
+            next: number(next.as_deref()),
+            counting: counting.unwrap_or_default(),
+            tables: tables.collect(),
+        })
+    }
+
+    /// Finds out what became of the database since an imprint.
+    ///
+    /// Sessions that wrote must have ended: the server counts what they did by then at the latest.
+    pub fn changed_since(&mut self, before: &Imprint) -> Result<Change, SqlError> {
+        let now = self.imprint()?;
+        if now.shape != before.shape {
+            return Ok(Change::Some(shape_changed(before, &now)));
+        }
+        let mut perhaps = (now.counting != before.counting)
+            .then(|| "the server lost count of what was written".to_owned());
+        for (name, table) in &now.tables {
+            let then = before.tables.get(name).copied().unwrap_or_default();
+            match touched(then, *table) {
+                Touched::Not => {}
+                Touched::Replaced => {
+                    return Ok(Change::Some(format!("table {name} was emptied or rewritten")));
+                }
+                Touched::Written => match self.has_row_since(name, before.next) {
+                    Ok(true) => return Ok(Change::Some(format!("table {name} has new rows"))),
+                    // Whatever was inserted or updated was rolled back, then.
+                    Ok(false) if then.deleted == table.deleted => {}
+                    Ok(false) | Err(_) => {
+                        perhaps.get_or_insert(format!(
+                            "rows of table {name} were deleted, unless that was rolled back"
+                        ));
+                    }
+                },
+            }
+        }
+        Ok(perhaps.map_or(Change::None, Change::Perhaps))
+    }
+
+    /// Returns whether a table holds a row of a transaction from this one on.
+    fn has_row_since(&mut self, table: &str, next: u64) -> Result<bool, SqlError> {
+        // Ids of rows have 32 bits and go round; what is less than half the circle ahead is newer.
+        let found = self.single(&format!(
+            "select exists (select from only {table} \
+             where xmin::text::bigint > 2 \
+               and (xmin::text::bigint - {} + 4294967296) % 4294967296 < 2147483648)",
+            next % (1 << 32)
+        ))?;
+        Ok(found.as_deref() == Some("t"))
+    }
+}
+
+/// What the server's counters say of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touched {
+    Not,
+    Replaced,
+    Written,
+}
+
+fn touched(then: Table, now: Table) -> Touched {
+    if then.file != now.file {
+        Touched::Replaced
+    } else if now.written != then.written || now.deleted != then.deleted {
+        // Also when they fell, as they do when the server crashed.
+        Touched::Written
+    } else {
+        Touched::Not
+    }
+}
+
+fn shape_changed(before: &Imprint, now: &Imprint) -> String {
+    let new: Vec<&str> =
+        now.tables.keys().filter(|name| !before.tables.contains_key(*name)).map(|n| &**n).collect();
+    let gone: Vec<&str> =
+        before.tables.keys().filter(|name| !now.tables.contains_key(*name)).map(|n| &**n).collect();
+    let mut parts = Vec::new();
+    for (what, names) in [("new", new), ("gone", gone)] {
+        if !names.is_empty() {
+            let more = names.len().saturating_sub(5);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let first = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+            parts.push(format!("{what}: {first}{more}"));
+        }
+    }
+    if parts.is_empty() {
+        return "definitions of the schema changed".into();
+    }
+    format!("the schema changed ({})", parts.join("; "))
+}
+
+fn number(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_that_fell_are_looked_into_as_well() {
+        let then = Table { file: 1, written: 5, deleted: 2 };
+        assert_eq!(touched(then, then), Touched::Not);
+        assert_eq!(touched(then, Table { written: 6, ..then }), Touched::Written);
+        assert_eq!(touched(then, Table { deleted: 3, ..then }), Touched::Written);
+        assert_eq!(touched(then, Table { written: 0, deleted: 0, ..then }), Touched::Written);
+        assert_eq!(touched(then, Table { file: 2, ..then }), Touched::Replaced);
+    }
+
+    #[test]
+    fn a_change_of_shape_names_the_tables() {
+        let imprint = |names: &[&str]| Imprint {
+            shape: String::new(),
+            next: 0,
+            counting: String::new(),
+            tables: names.iter().map(|name| ((*name).to_owned(), Table::default())).collect(),
+        };
+        assert_eq!(
+            shape_changed(&imprint(&["a", "b"]), &imprint(&["b", "c"])),
+            "the schema changed (new: c; gone: a)"
+        );
+    }
+}
