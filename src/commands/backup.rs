@@ -151,12 +151,15 @@ pub fn verify(machine: &Machine, id: &str) -> Result<Reply> {
 
 /// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
 pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
-    if machine.stored()?.is_none() {
+    let Some(looked) = machine.stored()? else {
         return Ok(Reply::ok("there is no restore point", json!({"decisions": []})));
     };
-    let store = machine.store()?;
-    let _lock = machine.lock("backup prune")?;
-    let mode = if dry_run { Mode::DryRun } else { Mode::Act };
+    // A dry run looks: it makes no lock file, and waits for nobody.
+    let (mode, store, _lock) = if dry_run {
+        (Mode::DryRun, looked, None)
+    } else {
+        (Mode::Act, machine.store()?, Some(machine.lock("backup prune")?))
+    };
     let pins = pins(machine)?;
     let retention = &machine.config.policy.retention;
     let decisions = store.prune(retention, &pins, machine.clock.now(), mode)?;

@@ -13,7 +13,7 @@ use crate::migrations::{self, Comparison, State};
 use crate::outcome::Outcome;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision};
-use crate::upgrade::{self, preflight, survey};
+use crate::upgrade::{self, post_checks, preflight, survey};
 
 use super::upgrade::findings_json;
 use super::{Reply, about};
@@ -137,6 +137,7 @@ pub fn apply(machine: &Machine) -> Result<Reply> {
         "applied": applied.versions,
         "restore_point": applied.restore_point,
         "ended_sessions": applied.ended_sessions,
+        "findings": applied.doubts.iter().map(post_checks::Found::json).collect::<Vec<_>>(),
     });
     Ok(Reply::ok(text, json))
 }

@@ -10,6 +10,7 @@ use crate::system::clock::{self, Deadline};
 use crate::system::signals;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision, Plan};
+use crate::upgrade::post_checks::Found;
 use crate::upgrade::{self, Again, Success, Work, preflight, survey, unit};
 use crate::version::Version;
 
@@ -35,6 +36,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
         "downtime_ms": u64::try_from(success.downtime.as_millis()).unwrap_or(u64::MAX),
         "ended_sessions": success.ended_sessions,
         "warnings": success.warnings,
+        "findings": success.doubts.iter().map(Found::json).collect::<Vec<_>>(),
     });
     Ok(Reply::ok(spoken(machine, &success), json))
 }

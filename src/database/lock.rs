@@ -197,28 +197,21 @@ fn refuse_pooler(database: &Database, session: &mut Session) -> Result<()> {
     let mut other = database.connect()?;
     for _ in 0..2 {
         // Inside a transaction the other connection keeps its server process.
-        match other.run("begin; set local idle_in_transaction_session_timeout = 0") {
-            Ok(()) => {}
-            // 08P01: a pooler that hands out server processes per statement knows no transaction.
-            Err(error) if error.code.as_deref() == Some("08P01") => return Err(pooled(&described)),
-            Err(error) => return Err(failed(&described, error)),
-        }
+        other
+            .run("begin; set local idle_in_transaction_session_timeout = 0")
+            .map_err(|error| failed(&described, error))?;
         let same = ask(&mut other)? == own || ask(session)? != own;
         other.run("rollback").map_err(|error| failed(&described, error))?;
         if same {
-            return Err(pooled(&described));
+            return Err(Error::config(format!(
+                "{described} is behind a pooler that shares server processes between connections"
+            ))
+            .detail("locks and settings of a session do not hold there")
+            .state("nothing was changed")
+            .hint("Connect to the server itself, or set the pooler to session mode."));
         }
     }
     Ok(())
-}
-
-fn pooled(described: &str) -> Error {
-    Error::config(format!(
-        "{described} is behind a pooler that shares server processes between connections"
-    ))
-    .detail("locks and settings of a session do not hold there")
-    .state("nothing was changed")
-    .hint("Connect to the server itself, or set the pooler to session mode.")
 }
 
 fn busy(session: &mut Session, key: i64, what: &str) -> Error {

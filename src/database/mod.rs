@@ -7,6 +7,7 @@ mod blockers;
 pub mod clients;
 mod connect;
 mod conninfo;
+mod doubts;
 pub mod dump;
 pub mod facts;
 mod handover;
@@ -34,6 +35,7 @@ mod verifier;
 mod differential;
 
 pub use blockers::{Blocker, Ended, OnBlockers};
+pub use doubts::{Doubt, DoubtKind};
 pub use imprint::{Change, Imprint};
 pub use lock::DatabaseLock;
 pub use schema::Ground;

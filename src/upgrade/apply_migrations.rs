@@ -1,7 +1,7 @@
 //! Applies what is pending, database by database in declared order.
 
 use crate::error::Error;
-use crate::migrations::{self, DataState, How};
+use crate::migrations::{self, DataState, How, Why};
 use crate::outcome::Outcome;
 
 use super::create_restore_point::Secured;
@@ -24,12 +24,14 @@ pub struct Failure {
     pub error: Error,
     /// Whether anything of this run is in any database.
     pub data: DataState,
+    /// The class of what failed.
+    pub why: Why,
 }
 
 impl From<Error> for Failure {
     /// A failure before the first statement.
     fn from(error: Error) -> Self {
-        Self { error, data: DataState::Unchanged }
+        Self { error, data: DataState::Unchanged, why: Why::Refused }
     }
 }
 
@@ -81,8 +83,12 @@ pub fn run(
                     (earlier, DataState::Unchanged) => earlier,
                     (DataState::Partly | DataState::Unknown, data) => data,
                 };
-                let error = ended.into_iter().fold(failure.error, Error::detail);
-                return Err(Failure { error, data });
+                let mut error = ended.into_iter().fold(failure.error, Error::detail);
+                // The state of the whole machine takes the place of the state of this database.
+                if let Some(state) = error.state_line().map(str::to_owned) {
+                    error = error.detail(state);
+                }
+                return Err(Failure { error, data, why: failure.why });
             }
         }
     }

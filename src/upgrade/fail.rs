@@ -6,7 +6,7 @@ use crate::config::OnFailure;
 use crate::database::Database;
 use crate::database::clients::Clients;
 use crate::error::Error;
-use crate::migrations::{self, DataState};
+use crate::migrations::{self, DataState, Why};
 use crate::outcome::Outcome;
 use crate::package::Family;
 use crate::restore_points::{self, Override, RestoreOptions};
@@ -25,6 +25,8 @@ pub struct Failed {
     step: Step,
     error: Error,
     data: DataState,
+    /// Whether the server has no space left, which a restore would need too.
+    full: bool,
 }
 
 impl Failed {
@@ -33,6 +35,7 @@ impl Failed {
         move |error| Self {
             step,
             error,
+            full: false,
             // Before the migrations nothing has changed; after them everything has, on purpose.
             data: match step {
                 Step::Preflight | Step::Quiesce | Step::RestorePoint | Step::Migrate => {
@@ -47,7 +50,8 @@ impl Failed {
 
 impl From<apply_migrations::Failure> for Failed {
     fn from(failure: apply_migrations::Failure) -> Self {
-        Self { step: Step::Migrate, error: failure.error, data: failure.data }
+        let full = failure.why == Why::Space;
+        Self { step: Step::Migrate, error: failure.error, data: failure.data, full }
     }
 }
 
@@ -86,9 +90,14 @@ pub fn close(
     if matches!(failed.step, Step::Start | Step::Health) {
         stop_units(machine);
     }
-    let Failed { step, mut error, mut data } = failed;
+    let Failed { step, mut error, mut data, full } = failed;
     if should_restore(machine, step, data, held) {
-        (error, data) = put_back(machine, journal, held, error);
+        if full {
+            // Where the statement found no room, a second copy of the database finds none.
+            error = error.detail("the data is not put back by itself: a restore needs space too");
+        } else {
+            (error, data) = put_back(machine, journal, held, error);
+        }
     }
     let state = state(machine, survey, held);
     let hint = ways_out(machine, survey, held, data, mark.family);

@@ -10,7 +10,7 @@ use super::machine::Machine;
 use super::plan::{self, Decision};
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
-use super::{apply_migrations, create_restore_point, preflight};
+use super::{apply_migrations, create_restore_point, post_checks, preflight};
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Applied {
     pub restore_point: Option<String>,
     /// Sessions of others that were ended because they blocked a migration.
     pub ended_sessions: Vec<String>,
+    /// What is in doubt about the data although nothing failed.
+    pub doubts: Vec<post_checks::Found>,
 }
 
 /// Takes a restore point and applies what is pending, without touching units.
@@ -50,7 +52,8 @@ pub fn run(machine: &Machine) -> Result<Applied> {
             settle(machine)?;
             let versions = plan.databases.into_iter().flat_map(|d| d.pending).collect();
             let ended_sessions = journal.record().ended_sessions.clone();
-            Ok(Applied { versions, restore_point, ended_sessions })
+            let doubts = post_checks::run(machine);
+            Ok(Applied { versions, restore_point, ended_sessions, doubts })
         }
         Err(error) => {
             if let Err(problem) = journal.close(error.outcome(), Some(&error)) {

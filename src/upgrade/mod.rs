@@ -20,6 +20,7 @@ pub mod looked_into;
 pub mod machine;
 pub mod migrate_only;
 pub mod plan;
+pub mod post_checks;
 pub mod preflight;
 pub mod run_log;
 pub mod start_services;
@@ -65,6 +66,8 @@ pub struct Success {
     pub ended_sessions: Vec<String>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
+    /// What is in doubt about the data although nothing failed.
+    pub doubts: Vec<post_checks::Found>,
 }
 
 /// Whether anything had to be done.
@@ -155,6 +158,7 @@ fn with_migrations(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Resul
                 downtime: journal.elapsed(),
                 ended_sessions: journal.record().ended_sessions.clone(),
                 warnings,
+                doubts: post_checks::run(machine),
             };
             finish(machine, journal);
             Ok(success)
@@ -176,6 +180,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
         downtime: Duration::ZERO,
         ended_sessions: Vec::new(),
         warnings: Vec::new(),
+        doubts: Vec::new(),
     };
     if survey.pending.is_none() && survey.interrupted.is_none() {
         unit::ready();

@@ -9,8 +9,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod after;
+mod away;
+mod before;
+mod cut;
 mod locks;
+mod pooler;
 mod runners;
+mod space;
 
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
