@@ -61,6 +61,7 @@ installed() { # VERSION and, on deb, the state
 
 # --- what is true ----------------------------------------------------------------------------
 
+say() { printf '    %s\n' "$*" >> "$scratch/said"; }   # shown beside a fact that holds
 fail() { printf 'because %s\n' "$*" >> "$scratch/log"; exit 1; }
 expect_rc() { [ "$rc" = "$1" ] || fail "status is $rc, not $1"; }
 expect_failure() { [ "$rc" != 0 ] || fail "status is 0"; }

@@ -1,13 +1,14 @@
 #!/bin/bash
 # What:   runs the package tests of one suite, four machines at a time: they mostly wait. See ci/containers.
-# Needs:  --lab VERBS --image IMAGE --packages DIR --suite NAME [--test REGEX] [--jobs N]; root for nspawn.
+# Needs:  --lab VERBS --image IMAGE --packages DIR --suite NAME [--test REGEX] [--jobs N]
+#         [--topics DIR]; root for nspawn.
 # Result: `ok N - fact` lines and `N passed, N failed`; the machine's own words for each failure.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-jobs=4 filter=.
+jobs=4 filter=. topics=$here/topics
 while [ $# -gt 0 ]; do case $1 in
   --lab) lab=$2 ;; --image) base_image=$2 ;; --packages) packages=$2 ;; --suite) suite=$2 ;;
-  --test) filter=$2 ;; --jobs) jobs=$2 ;;
+  --test) filter=$2 ;; --jobs) jobs=$2 ;; --topics) topics=$2 ;;
   *) echo "run.sh: unknown option $1" >&2; exit 2 ;;
 esac; shift 2; done
 
@@ -22,7 +23,7 @@ trap 'exit 130' INT TERM
 . "$here/lib.sh"
 facts=()
 fact() { local family; for family in $1; do facts+=("$family $2"); done; }
-for topic in "$here"/topics/*.sh; do . "$topic"; done
+for topic in "$topics"/*.sh; do . "$topic"; done
 
 begin() { # begin NAME FAMILY: a scratch directory and a machine name of its own
   family=$2 machine=$run-$1 scratch=$work/$1; mkdir -p "$scratch"; : > "$scratch/log"; out=; rc=0
@@ -75,7 +76,7 @@ report() { # report NUMBER: prints a fact that has ended
   local family name status seconds
   read -r family name <<<"${chosen[$1]}"; read -r status seconds < "$work/$1/result"
   name="$suite $family: ${name//_/ } (${seconds} s)"
-  if [ "$status" = 0 ]; then passed=$((passed + 1)); echo "ok $(($1 + 1)) - $name"
+  if [ "$status" = 0 ]; then passed=$((passed + 1)); echo "ok $(($1 + 1)) - $name"; cat "$work/$1/said" 2>/dev/null
   else failed=$((failed + 1)); echo "not ok $(($1 + 1)) - $name"; sed 's/^/    /' "$work/$1/log"; fi
   reported[$1]=1
 }
