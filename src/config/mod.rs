@@ -1,6 +1,7 @@
 //! The settings of one application: the packager's half, the operator's half, drop-ins.
 
 mod env_file;
+mod file;
 mod keys;
 mod load;
 mod migrations;

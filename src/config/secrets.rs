@@ -6,16 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, Metadata};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::env_file::{self, Assignment, Comments, Oddity};
+use super::file::{MOST_BYTES, no_file, refuse_writable_by_all, unreadable};
 use crate::error::{Error, Result};
-use crate::system::fs::open_file;
-
-/// The most bytes that the file may have.
-const MOST_BYTES: u64 = 1 << 20;
+use crate::system::fs::{open_file, read_bounded};
 
 /// What the credentials file holds.
 #[derive(Clone, Default)]
@@ -46,15 +44,15 @@ pub fn load(path: &Path) -> Result<Secrets> {
         Ok(data) => data,
     };
     refuse_other_kinds(path, &data)?;
-    let mut bytes = Vec::new();
-    open_file(path)
-        .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(path, error))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(Error::config(format!("{} is larger than 1 MiB", path.display()))
-            .state("nothing was changed")
-            .hint(format!("Keep only variables in {}.", path.display())));
-    }
+    let read = open_file(path).and_then(|file| read_bounded(file, MOST_BYTES));
+    let bytes = read.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => {
+            Error::config(format!("{} is larger than 1 MiB", path.display()))
+                .state("nothing was changed")
+                .hint(format!("Keep only variables in {}.", path.display()))
+        }
+        _ => unreadable(path, error),
+    })?;
     let mut secrets = parse(path, &bytes)?;
     if data.mode() & 0o004 != 0 {
         secrets.warnings.insert(
@@ -149,17 +147,9 @@ fn refuse_other_kinds(path: &Path, data: &Metadata) -> Result<()> {
     }
     if !data.is_file() {
         let what = if data.is_dir() { "a directory" } else { "a device or a pipe" };
-        return Err(Error::config(format!("{shown} is {what}, not a file"))
-            .state("nothing was changed")
-            .hint(format!("Run `mv {shown} {shown}.saved`, then write the file.")));
+        return Err(no_file(path, &format!("{what}, not a file")));
     }
-    if data.mode() & 0o002 != 0 {
-        return Err(Error::config(format!("{shown} can be changed by every user"))
-            .detail(format!("mode {:04o}", data.mode() & 0o7777))
-            .state("nothing was changed")
-            .hint(format!("Look through the file, then run `chmod o-rwx {shown}`.")));
-    }
-    Ok(())
+    refuse_writable_by_all(path, data, "o-rwx")
 }
 
 fn refused(path: &Path, line: usize, what: String) -> Error {
@@ -167,15 +157,4 @@ fn refused(path: &Path, line: usize, what: String) -> Error {
         .detail("systemd refuses the whole file, and the service does not start")
         .state("nothing was changed")
         .hint(format!("In {}, line {line}, write UTF-8 text.", path.display()))
-}
-
-fn unreadable(path: &Path, error: io::Error) -> Error {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "Run the same command as root.".to_owned(),
-        _ => format!("Look at `ls -ld {}`.", path.display()),
-    };
-    Error::config(format!("cannot read {}", path.display()))
-        .source(error)
-        .state("nothing was changed")
-        .hint(hint)
 }

@@ -2,19 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::file::{MOST_BYTES, no_file, refuse_writable_by_all, saved_away, unreadable};
 use super::keys::{Half, KEYS, Key};
 use super::notes::{Notes, Place, shown};
 use super::section::Section;
 use crate::error::{Error, Result};
 use crate::system::fs::read_limited;
-
-/// The most bytes that a configuration file may have.
-const MOST_BYTES: u64 = 1 << 20;
 
 /// One file, read as text.
 pub(super) struct Source {
@@ -122,41 +120,17 @@ fn dangling(path: &Path) -> Result<Option<Source>> {
 fn refuse_other_kinds(path: &Path, data: &fs::Metadata) -> Result<()> {
     let kind = data.file_type();
     if kind.is_dir() {
-        return Err(Error::config(format!("{} is a directory, not a file", path.display()))
-            .state("nothing was changed")
-            .hint(format!("Run `mv {0} {0}.saved`, then write the file.", path.display())));
+        return Err(no_file(path, "a directory, not a file"));
     }
     // A pipe would keep us waiting for a writer. /dev/null is a way to say "all defaults".
     if !kind.is_file() && !kind.is_char_device() {
-        return Err(Error::config(format!("{} is not a regular file", path.display()))
-            .state("nothing was changed")
-            .hint(format!("Run `mv {0} {0}.saved`, then write the file.", path.display())));
+        return Err(no_file(path, "not a regular file"));
     }
-    // Commands in these files run as root, so that who may write here is root.
-    if kind.is_file() && data.mode() & 0o002 != 0 {
-        return Err(Error::config(format!("{} can be changed by every user", path.display()))
-            .detail(format!("mode {:04o}", data.mode() & 0o7777))
-            .state("nothing was changed")
-            .hint(format!("Look through the file, then run `chmod o-w {}`.", path.display())));
-    }
-    Ok(())
-}
-
-fn unreadable(path: &Path, error: io::Error) -> Error {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "Run the same command as root.".to_owned(),
-        _ => format!("Look at `ls -ld {}`.", path.display()),
-    };
-    Error::config(format!("cannot read {}", path.display()))
-        .source(error)
-        .state("nothing was changed")
-        .hint(hint)
+    if kind.is_file() { refuse_writable_by_all(path, data, "o-w") } else { Ok(()) }
 }
 
 fn too_large(path: &Path) -> Error {
-    Error::config(format!("{} is larger than 1 MiB and no configuration", path.display()))
-        .state("nothing was changed")
-        .hint(format!("Run `mv {0} {0}.saved`, then write the file.", path.display()))
+    saved_away(path, format!("{} is larger than 1 MiB and no configuration", path.display()))
 }
 
 fn as_text(path: &Path, bytes: Vec<u8>) -> Result<String> {

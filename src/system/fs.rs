@@ -73,7 +73,11 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
 
 /// Reads a whole file of at most `limit` bytes.
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    read_bounded(File::open(path)?, limit)
+}
+
+/// Reads the whole of an open file of at most `limit` bytes; more is `InvalidData`.
+pub fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let data = file.metadata()?;
     if data.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
