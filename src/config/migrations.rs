@@ -85,16 +85,25 @@ pub struct CommandSpec {
 pub enum Format {
     /// Ours: `NNNN_name.sql`, table `openwatch_schema_history`, SHA-256.
     Plain,
+    /// pressly/goose: one file with both directions, table `goose_db_version`.
+    Goose,
+    /// golang-migrate/migrate: two files each, one row in `schema_migrations`.
+    GolangMigrate,
+    /// amacneil/dbmate: one file with both directions, a row each in `schema_migrations`.
+    Dbmate,
 }
 
 impl Format {
     /// Every format, ours first.
-    pub const ALL: &[Self] = &[Self::Plain];
+    pub const ALL: &[Self] = &[Self::Plain, Self::Goose, Self::GolangMigrate, Self::Dbmate];
 
     /// Returns the word of the configuration.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Goose => "goose",
+            Self::GolangMigrate => "golang-migrate",
+            Self::Dbmate => "dbmate",
         }
     }
 }
@@ -183,8 +192,7 @@ fn table_name(value: Value<'_>, notes: &mut Notes) -> Option<TableName> {
         return Some(TableName { schema: schema.map(str::to_owned), name: table.to_owned() });
     }
     let message = format!("{name} {} is not the name of a table", shown(&text));
-    let fix = "write it as the catalogue has it, such as \"schema_migrations\" or \"app.schema_migrations\"";
-    notes.problem(&place, message, fix);
+    notes.write_instead(&place, message, "table = \"schema_migrations\"");
     None
 }
 

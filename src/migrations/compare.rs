@@ -108,7 +108,7 @@ mod tests {
             sql: sql.into(),
             checksum: Some(super::super::checksum(sql)),
             transactional: true,
-            down: None,
+            ..Migration::default()
         }
     }
 

@@ -4,6 +4,7 @@
 //! with its suffix or refuses it. Everything else (a README, dot files, what editors and package
 //! managers leave behind) is ignored.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -156,12 +157,20 @@ pub(super) fn only_lines(text: &str, keep: impl Fn(usize) -> bool) -> String {
 /// Puts migrations into their order and refuses two of one version.
 pub(super) fn in_order(dir: &Path, mut all: Vec<Migration>, names: &str) -> Result<Vec<Migration>> {
     all.sort_by(|a, b| (&a.key, &a.file).cmp(&(&b.key, &b.file)));
-    for pair in all.windows(2) {
-        if pair[0].key == pair[1].key {
-            return Err(bad(format!("two migrations have the number {}", pair[1].version))
-                .detail(format!("{} and {}", pair[0].file.display(), pair[1].file.display()))
-                .hint(format!("Give `{}` another number.", pair[1].file.display())));
+    let twice = |one: &Migration, other: &Migration| {
+        Err(bad(format!("two migrations have the number {}", other.version))
+            .detail(format!("{} and {}", one.file.display(), other.file.display()))
+            .hint(format!("Give `{}` another number.", other.file.display())))
+    };
+    let mut versions: HashMap<&str, &Migration> = HashMap::with_capacity(all.len());
+    for migration in all.iter().filter(|migration| !migration.version.is_empty()) {
+        if let Some(one) = versions.insert(&migration.version, migration) {
+            return twice(one, migration);
         }
+    }
+    drop(versions);
+    if let Some(pair) = all.windows(2).find(|pair| pair[0].key == pair[1].key) {
+        return twice(&pair[0], &pair[1]);
     }
     if all.is_empty() {
         return Err(bad(format!("{} holds no migration", dir.display()))

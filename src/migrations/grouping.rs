@@ -114,9 +114,8 @@ mod tests {
             key: Key::Number(number),
             file: "/m/x.sql".into(),
             sql: sql.into(),
-            checksum: None,
             transactional: true,
-            down: None,
+            ..Migration::default()
         }
     }
 

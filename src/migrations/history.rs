@@ -141,7 +141,7 @@ impl Chain {
     /// Takes back the mark of a migration that took no effect.
     pub(super) fn forget_sql(&self, table: &Table, version: &str) -> String {
         match self.tool.own_marks() {
-            Some(marks) => marks.forget_sql(table, version),
+            Some(marks) => marks.forget_sql(table, version, &self.migrations),
             None => beside::drop_sql(table),
         }
     }

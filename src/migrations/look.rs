@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::chain::Chain;
-use super::history::{AppliedRow, Origin, Run, Table};
+use super::history::{AppliedRow, Evidence, Origin, Run, Table};
 use super::{Comparison, Migration, Problem, ProblemKind, State, compare};
 use crate::database::{Ground, Session, SqlError, Trouble};
 use crate::error::{Error, Result};
@@ -60,6 +60,19 @@ pub fn mark_applied(
     };
     let Seen { ground, rows, .. } = see(session, chain)?;
     let table = home(chain, &ground)?;
+    let assumed = |row: &&AppliedRow| row.key == target.key && row.evidence == Evidence::Assumed;
+    if let Some(newest) = rows.iter().find(assumed).and_then(|_| newest_recorded(&rows)) {
+        return Err(Error::new(
+            Outcome::Refused,
+            format!("migration {} counts as applied already", target.label()),
+        )
+        .detail(format!(
+            "{} records only the newest version, which is {}",
+            chain.format().word(),
+            newest.version
+        ))
+        .state("nothing was changed"));
+    }
     let marked: Vec<&Migration> = if rows.is_empty() {
         chain.migrations.iter().filter(|m| m.key <= target.key).collect()
     } else {
@@ -85,6 +98,10 @@ pub fn mark_applied(
             .state("nothing was changed")
     })?;
     Ok(marked.into_iter().map(|m| m.version.clone()).collect())
+}
+
+fn newest_recorded(rows: &[AppliedRow]) -> Option<&AppliedRow> {
+    rows.iter().filter(|row| row.evidence == Evidence::Recorded).max_by(|a, b| a.key.cmp(&b.key))
 }
 
 /// Returns the history table as it is, or will be made.

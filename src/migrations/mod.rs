@@ -22,6 +22,7 @@ mod problems;
 mod script;
 mod together;
 mod watch;
+mod wrapper;
 
 use std::path::PathBuf;
 
@@ -56,7 +57,7 @@ impl Default for Key {
 }
 
 /// One shipped file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Migration {
     /// The version as the tool records it, such as `0035`.
     pub version: String,
@@ -75,6 +76,9 @@ pub struct Migration {
     pub transactional: bool,
     /// The text that takes it back, where the format has one, made like `sql`.
     pub down: Option<String>,
+    /// Why it cannot be run, where it cannot, as the end of a sentence that begins with its name;
+    /// one that is applied already does no harm.
+    pub obstacle: Option<String>,
 }
 
 impl Migration {

@@ -45,10 +45,7 @@ fn indeterminate(chain: &Chain, row: &AppliedRow) -> Problem {
     Problem {
         kind: ProblemKind::Indeterminate,
         version: row.version.clone(),
-        what: format!(
-            "migration {} was begun outside a transaction and its end is not known",
-            row.label()
-        ),
+        what: format!("migration {} {}", row.label(), chain.tool.begun()),
         detail: format!(
             "begun {}; if it took no effect, remove what it left and run `{}` in the database",
             row.applied_at.as_deref().unwrap_or("at an unknown time"),
@@ -139,6 +136,15 @@ pub(super) fn gap_in_history(file: &Migration, newest: &AppliedRow) -> Problem {
 
 /// Finds what in a pending file cannot run here, before anything runs.
 pub(super) fn check_text(file: &Migration) -> Option<Problem> {
+    if let Some(obstacle) = &file.obstacle {
+        return Some(Problem {
+            kind: ProblemKind::Unrunnable,
+            version: file.version.clone(),
+            what: format!("migration {} {obstacle}", file.label()),
+            detail: file.file.display().to_string(),
+            hint: "Report this to who made the package.".into(),
+        });
+    }
     let script = scan(&file.sql);
     let problem = |what: String, detail: String, hint: &str| Problem {
         kind: ProblemKind::Unrunnable,

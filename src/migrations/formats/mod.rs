@@ -4,6 +4,9 @@
 //! pending. What is common to all of them (comparing, grouping, locking, reporting) knows only this
 //! trait. A new format is a variant of [`Format`], a file here, and a line in [`tool`].
 
+mod dbmate;
+mod golang_migrate;
+mod goose;
 mod plain;
 
 use std::fmt::Debug;
@@ -21,6 +24,9 @@ use crate::error::Result;
 pub(super) fn tool(format: Format) -> &'static dyn Tool {
     match format {
         Format::Plain => &plain::Plain,
+        Format::Goose => &goose::Goose,
+        Format::GolangMigrate => &golang_migrate::GolangMigrate,
+        Format::Dbmate => &dbmate::Dbmate,
     }
 }
 
@@ -69,8 +75,9 @@ pub(super) trait Tool: Debug + Sync {
     /// `a file named NNNN_name.sql`.
     fn file_names(&self) -> &'static str;
 
-    /// Reads the migrations of a directory, in any order; refuses what the tool would run otherwise
-    /// than we can, and what it would trip over.
+    /// Reads the migrations of a directory, in any order; refuses names that the tool would trip
+    /// over. A file that the tool would run otherwise than we can, or not at all, gets
+    /// [`Migration::obstacle`], which counts while it is pending.
     ///
     /// [`Migration::sql`] is what is sent: [`super::files::normalised`], with the lines of other
     /// sections left empty by [`super::files::only_lines`]. [`Migration::checksum`] is what the tool
@@ -118,6 +125,12 @@ pub(super) trait Tool: Debug + Sync {
         None
     }
 
+    /// What a row in the state [`super::history::RowState::Started`] means, as the end of a sentence
+    /// that begins with the migration.
+    fn begun(&self) -> &'static str {
+        "was begun outside a transaction and its end is not known"
+    }
+
     /// Keys of the advisory locks that the tool takes while it migrates; they are taken with ours,
     /// by polling, and given back at the end of the run.
     fn lock_keys(&self, _ground: LockGround<'_>) -> Vec<i64> {
@@ -136,5 +149,5 @@ pub(super) trait OwnMarks {
     fn finish_sql(&self, table: &Table, run: &Run<'_>) -> String;
 
     /// Removes the mark of a migration that took no effect; also shown to the operator.
-    fn forget_sql(&self, table: &Table, version: &str) -> String;
+    fn forget_sql(&self, table: &Table, version: &str, shipped: &[Migration]) -> String;
 }

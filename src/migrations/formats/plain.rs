@@ -99,7 +99,7 @@ impl OwnMarks for Plain {
         )
     }
 
-    fn forget_sql(&self, table: &Table, version: &str) -> String {
+    fn forget_sql(&self, table: &Table, version: &str, _: &[Migration]) -> String {
         format!("delete from {table} where version = {} and state = 'started'", literal(version))
     }
 }
@@ -182,7 +182,7 @@ fn read(entry: &Entry) -> Result<Migration> {
         checksum: Some(hex::encode(Sha256::digest(sql.as_bytes()))),
         transactional: first != NO_TRANSACTION,
         sql,
-        down: None,
+        ..Migration::default()
     })
 }
 

@@ -1,0 +1,187 @@
+//! dbmate: `NNNN_name.sql` with `-- migrate:up` and `-- migrate:down`, a row for each version.
+//!
+//! Versions are text: `1` and `001` are two of them. Order is that of file names. Read from
+//! `pkg/dbmate/migration.go`, `pkg/dbmate/db.go` and `pkg/driver/postgres/postgres.go`, and compared
+//! with the program.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::{Older, Rows, Tool};
+use crate::config::Format;
+use crate::database::{Session, literal};
+use crate::error::Result;
+use crate::migrations::files::{self, Entry, normalised, only_lines};
+use crate::migrations::history::{AppliedRow, Origin, Run, Table};
+use crate::migrations::{Key, Migration};
+
+#[derive(Debug)]
+pub(super) struct Dbmate;
+
+impl Tool for Dbmate {
+    fn format(&self) -> Format {
+        Format::Dbmate
+    }
+
+    fn default_table(&self) -> &'static str {
+        "schema_migrations"
+    }
+
+    fn file_names(&self) -> &'static str {
+        "a file whose name begins with digits and ends with .sql"
+    }
+
+    fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
+        // dbmate skips every other file too.
+        let mut entries = files::list(dir)?;
+        entries.retain(|entry| !entry.is_dir() && parse_name(&entry.name).is_some());
+        let read = files::read_all(&entries, read)?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    /// Only `--strict` forbids it there, which is off unless it is asked for.
+    fn older(&self) -> Older {
+        Older::Applied
+    }
+
+    fn create_sql(&self, table: &Table) -> String {
+        // dbmate makes a schema that is missing; asking for one that is there needs a right.
+        format!(
+            "do $make$ begin if not exists (select from pg_namespace where nspname = {}) then \
+               create schema {}; end if; end $make$;\
+             create table if not exists {table} (version varchar primary key)",
+            literal(&table.schema),
+            crate::database::quoted(&table.schema),
+        )
+    }
+
+    fn read_rows(&self, session: &mut Session, table: &Table, shipped: &[Migration]) -> Rows {
+        let files: HashMap<&str, &Migration> =
+            shipped.iter().map(|file| (file.version.as_str(), file)).collect();
+        let rows = session.simple(&format!("select version from {table}"))?;
+        let row = |columns: Vec<Option<String>>| {
+            let version = columns.into_iter().next().flatten().unwrap_or_default();
+            let file = files.get(version.as_str());
+            AppliedRow {
+                key: file.map_or_else(|| Key::Text(version.clone()), |file| file.key.clone()),
+                name: file.map(|file| file.name.clone()).unwrap_or_default(),
+                version,
+                ..AppliedRow::default()
+            }
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    fn record_sql(&self, table: &Table, runs: &[Run<'_>], _: &Origin) -> String {
+        let rows: Vec<String> =
+            runs.iter().map(|run| format!("({})", literal(&run.migration.version))).collect();
+        format!("insert into {table} (version) values {}", rows.join(","))
+    }
+
+    fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
+        format!("delete from {table} where version = {}", literal(&row.version))
+    }
+}
+
+/// Takes the version and the rest out of a file name: `^(\d+).*\.sql$`.
+fn parse_name(file: &str) -> Option<(&str, &str)> {
+    let stem = file.strip_suffix(".sql")?;
+    let digits = stem.bytes().take_while(u8::is_ascii_digit).count();
+    let (version, rest) = stem.split_at(digits);
+    (digits > 0).then(|| (version, rest.strip_prefix('_').unwrap_or(rest)))
+}
+
+fn read(entry: &Entry) -> Result<Option<Migration>> {
+    let Some((version, name)) = parse_name(&entry.name) else { return Ok(None) };
+    let text = normalised(&files::read_raw(entry)?);
+    let sections = sections(&text);
+    let obstacle = sections.as_ref().err().map(|why| (*why).to_owned());
+    let sections = sections.unwrap_or_default();
+    let part = |from: usize, to: usize| only_lines(&text, |line| line > from && line < to);
+    Ok(Some(Migration {
+        version: version.to_owned(),
+        name: name.to_owned(),
+        key: Key::Text(entry.name.clone()),
+        file: entry.path.clone(),
+        sql: part(sections.up, sections.down),
+        transactional: sections.transactional,
+        down: Some(part(sections.down, usize::MAX)),
+        obstacle,
+        ..Migration::default()
+    }))
+}
+
+/// The lines of the two directives, counted from 0.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sections {
+    up: usize,
+    down: usize,
+    transactional: bool,
+}
+
+/// Finds the sections, or says why dbmate would not run the file.
+fn sections(text: &str) -> std::result::Result<Sections, &'static str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let of = |word: &str| -> Vec<usize> {
+        (0..lines.len()).filter(|at| directive(lines[*at], word).is_some()).collect()
+    };
+    let (ups, downs) = (of("up"), of("down"));
+    let up = *ups.first().ok_or("has no line `-- migrate:up`")?;
+    let is_sql = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("--");
+    if downs.first().is_some_and(|down| *down < up) {
+        return Err("has `-- migrate:down` before `-- migrate:up`");
+    }
+    if lines[..up].iter().any(|line| is_sql(&line)) {
+        return Err("has statements before `-- migrate:up`");
+    }
+    if ups.len() > 1 || downs.len() > 1 {
+        // dbmate records the version once for each, which its primary key refuses.
+        return Err("has more than one section of a kind, which dbmate cannot record");
+    }
+    let down = *downs.first().ok_or("has no line `-- migrate:down`")?;
+    let options = directive(lines[up], "up").unwrap_or_default();
+    let off = |option: &str| option == "transaction:false";
+    Ok(Sections { up, down, transactional: !options.split_whitespace().any(off) })
+}
+
+/// Returns the options behind `-- migrate:WORD`, where the line is one.
+fn directive<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix("--")?.trim_start().strip_prefix("migrate:")?;
+    let options = rest.strip_prefix(word)?;
+    (options.is_empty() || options.starts_with(char::is_whitespace)).then(|| options.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_begin_with_digits_and_nothing_else_is_a_migration() {
+        assert_eq!(parse_name("20260101_users.sql"), Some(("20260101", "users")));
+        assert_eq!(parse_name("001.sql"), Some(("001", "")));
+        assert_eq!(parse_name("1users.sql"), Some(("1", "users")));
+        for name in ["users.sql", "v1_users.sql", "1_users.SQL", "1_users.sql~", ".sql", ""] {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn sections_are_found_as_dbmate_finds_them() {
+        let found = |text: &str| sections(text).map(|s| (s.up, s.down, s.transactional));
+        assert_eq!(found("-- migrate:up\nx\n-- migrate:down\n"), Ok((0, 2, true)));
+        assert_eq!(found("--migrate:up\n--   migrate:down x"), Ok((0, 1, true)));
+        assert_eq!(
+            found("-- why\n\n-- migrate:up transaction:false\nx\n-- migrate:down"),
+            Ok((2, 4, false))
+        );
+        // `transaction: false` is two words to dbmate, and neither of them means anything.
+        assert_eq!(found("-- migrate:up transaction: false\n-- migrate:down"), Ok((0, 1, true)));
+        // Not at the beginning of a line, or longer than the word: a comment.
+        assert_eq!(found(" -- migrate:up\n"), Err("has no line `-- migrate:up`"));
+        assert_eq!(found("-- migrate:upper\n"), Err("has no line `-- migrate:up`"));
+        assert!(found("-- migrate:up\nselect 1;\n").is_err());
+        assert!(found("select 1;\n-- migrate:up\n-- migrate:down\n").is_err());
+        assert!(found("-- migrate:down\n-- migrate:up\n").is_err());
+        assert!(found("-- migrate:up\n-- migrate:down\n-- migrate:up\n-- migrate:down").is_err());
+    }
+}
