@@ -43,7 +43,15 @@ fn every_verb_has_help() {
     for verb in ["migrate", "upgrade", "preflight", "backup", "restore", "status", "history"] {
         bare(&[verb, "--help"]).success().stdout(contains("Usage:")).stderr(is_empty());
     }
-    for verb in ["gate", "serve", "scriptlet", "backup create", "backup list", "backup show"] {
+    for verb in [
+        "gate",
+        "serve",
+        "scriptlet",
+        "backup create",
+        "backup list",
+        "backup show",
+        "migrate lint",
+    ] {
         let words: Vec<&str> = verb.split(' ').chain(["--help"]).collect();
         bare(&words).success().stdout(contains("Usage:"));
     }

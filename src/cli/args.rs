@@ -71,7 +71,11 @@ pub enum Verb {
 
 /// `openwatch migrate`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Migrate {
+    /// What else can be done with migrations.
+    #[command(subcommand)]
+    pub verb: Option<MigrateVerb>,
     /// Show applied and pending migrations, and change nothing
     #[arg(long, group = "mode")]
     pub status: bool,
@@ -93,6 +97,30 @@ pub struct Migrate {
     /// With --status, --check or --dry-run: look into this package instead
     #[command(flatten)]
     pub package: Package,
+}
+
+/// `openwatch migrate VERB`.
+#[derive(Debug, Subcommand)]
+pub enum MigrateVerb {
+    /// Say before a release what locks, rewrites, drops data, cannot be rolled back, or breaks a dump
+    Lint(Lint),
+}
+
+/// `openwatch migrate lint`.
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// Directory of migrations; without it those of the installed package
+    #[arg(conflicts_with = "package")]
+    pub dir: Option<PathBuf>,
+    /// Migration that every machine has already: it and those before it are not reported
+    #[arg(long, value_name = "VERSION")]
+    pub assume_version: Option<String>,
+    /// How the files of the directory are named and recorded, as in `migrations` of upgrade.conf(5)
+    #[arg(long, value_name = "FORMAT", default_value = "plain", requires = "dir")]
+    pub format: String,
+    /// Package file (.deb or .rpm) to look into instead of the installed package
+    #[arg(long, value_name = "FILE")]
+    pub package: Option<PathBuf>,
 }
 
 /// A package that is not installed yet.

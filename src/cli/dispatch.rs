@@ -13,7 +13,7 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
-use super::args::{Arguments, Backup, Global, Migrate, Package, Upgrade, Verb};
+use super::args::{Arguments, Backup, Global, Lint, Migrate, MigrateVerb, Package, Upgrade, Verb};
 use super::printer::Printer;
 
 /// Runs the verb.
@@ -123,6 +123,9 @@ fn migrate(
     options: &Migrate,
     printer: &Arc<Printer>,
 ) -> Result<Reply> {
+    if let Some(MigrateVerb::Lint(options)) = &options.verb {
+        return lint(global, &layout, options);
+    }
     let look = match (options.status, options.check, options.dry_run) {
         (true, _, _) => Some(commands::migrate::status as fn(&Machine) -> Result<Reply>),
         (_, true, _) => Some(commands::migrate::check as fn(&Machine) -> Result<Reply>),
@@ -145,6 +148,16 @@ fn migrate(
         commands::migrate::mark_applied(&machine, version)
     } else {
         commands::migrate::apply(&machine)
+    }
+}
+
+fn lint(global: &Global, layout: &Layout, options: &Lint) -> Result<Reply> {
+    let since = options.assume_version.as_deref();
+    let operator_file = global.config.as_deref();
+    match (&options.dir, &options.package) {
+        (Some(dir), _) => commands::lint::directory(dir, &options.format, since),
+        (None, Some(file)) => commands::lint::package(layout, operator_file, file, since),
+        (None, None) => commands::lint::installed(layout, operator_file, since),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod candidate;
 pub mod gate;
 pub mod history;
+pub mod lint;
 pub mod migrate;
 pub mod preflight;
 pub mod restore;

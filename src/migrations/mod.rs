@@ -17,6 +17,7 @@ mod files;
 mod formats;
 mod grouping;
 mod history;
+pub mod lint;
 mod look;
 mod problems;
 mod script;

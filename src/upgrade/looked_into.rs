@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::migrations::{self, Chain, Migration};
 use crate::package::{self, PackageFile, Wanted};
 use crate::progress::Progress;
 use crate::system::scratch::ScratchDir;
@@ -47,21 +48,14 @@ impl Machine {
         // Gone at the end of this function, however it ends: by then everything was read.
         let tree = ScratchDir::new("openwatch-package-")?;
         let installed = package::installed_version(&layout, None);
-        let trees = [tree.path().join("settings"), tree.path().join("content")];
-        // Messages name a file of the package as FILE:/path, not where it lay for a moment.
-        let gone = trees.each_ref().map(|tree| tree.display().to_string());
-        let told = format!("{}:", file.display());
+        let trees = Trees::below(tree.path(), file);
         let mut machine =
-            read(&layout, operator_file, progress, &mut package, &trees).map_err(|error| {
-                gone.iter().fold(error, |error, gone| error.instead_of(gone, &told))
-            })?;
+            trees.told(|| read(&layout, operator_file, progress, &mut package, &trees))?;
         for warning in &mut machine.config.warnings {
-            *warning = gone.iter().fold(warning.clone(), |text, gone| text.replace(gone, &told));
+            *warning = trees.tell(warning);
         }
         for migration in machine.databases.iter_mut().flat_map(|d| &mut d.migrations.migrations) {
-            if let Ok(inside) = migration.file.strip_prefix(&trees[1]) {
-                migration.file = Path::new("/").join(inside);
-            }
+            trees.name_inside(migration);
         }
         machine.layout = layout;
         machine.looked_into =
@@ -70,13 +64,90 @@ impl Machine {
     }
 }
 
+/// Reads the migrations out of a package file, by the name of their database; asks nothing of this
+/// machine but a place for a moment.
+pub fn migrations_of(
+    layout: &Layout,
+    operator_file: Option<&Path>,
+    file: &Path,
+) -> Result<Vec<(String, Chain)>> {
+    let mut package = PackageFile::open(file)?;
+    let tree = ScratchDir::new("openwatch-package-")?;
+    let trees = Trees::below(tree.path(), file);
+    trees.told(|| {
+        let (_, config) = unpacked(layout, operator_file, &mut package, &trees)?;
+        let read = config.databases.into_iter().map(|database| {
+            let mut chain = migrations::load(&database.migrations)?;
+            chain.migrations.iter_mut().for_each(|migration| trees.name_inside(migration));
+            Ok((database.name, chain))
+        });
+        read.collect()
+    })
+}
+
+/// Where a package lies for a moment.
+struct Trees {
+    settings: PathBuf,
+    content: PathBuf,
+    /// What stands before a path of the package in messages.
+    shown: String,
+}
+
+impl Trees {
+    fn below(dir: &Path, file: &Path) -> Self {
+        let (settings, content) = (dir.join("settings"), dir.join("content"));
+        Self { settings, content, shown: format!("{}:", file.display()) }
+    }
+
+    /// Names a file of the package as FILE:/path, not where it lay for a moment.
+    fn tell(&self, text: &str) -> String {
+        let gone = [&self.settings, &self.content].map(|tree| tree.display().to_string());
+        gone.iter().fold(text.to_owned(), |text, gone| text.replace(gone, &self.shown))
+    }
+
+    /// Does something with the trees; what it says of them is told as of the package.
+    fn told<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let gone = [&self.settings, &self.content].map(|tree| tree.display().to_string());
+        act().map_err(|error| {
+            gone.iter().fold(error, |error, gone| error.instead_of(gone, &self.shown))
+        })
+    }
+
+    fn name_inside(&self, migration: &mut Migration) {
+        if let Ok(inside) = migration.file.strip_prefix(&self.content) {
+            migration.file = Path::new("/").join(inside);
+        }
+    }
+}
+
 fn read(
     layout: &Layout,
     operator_file: Option<&Path>,
     progress: Arc<dyn Progress>,
     package: &mut PackageFile,
-    [settings, content]: &[PathBuf; 2],
+    trees: &Trees,
 ) -> Result<Machine> {
+    let (layout, config) = unpacked(layout, operator_file, package, trees)?;
+    let machine = Machine::assemble(layout, config, progress)?;
+    // The text comes from a file that nobody has vouched for, and is printed.
+    if machine.version.to_string().contains(char::is_control) {
+        return Err(Error::config(format!(
+            "the version of the package {} is no version",
+            package.path().display()
+        ))
+        .state("nothing was changed")
+        .hint("Do not install it; get the package from its packager again."));
+    }
+    Ok(machine)
+}
+
+/// Unpacks the packager's half and the migrations, and reads the former.
+fn unpacked(
+    layout: &Layout,
+    operator_file: Option<&Path>,
+    package: &mut PackageFile,
+    Trees { settings, content, .. }: &Trees,
+) -> Result<(Layout, Config)> {
     let own = layout.shipped_path();
     let halves =
         Wanted { files: vec![own.join("upgrade.conf"), own.join("version")], dirs: Vec::new() };
@@ -105,17 +176,7 @@ fn read(
                 .hint("Ask its packager for a package that is complete."));
         }
     }
-    let machine = Machine::assemble(layout, config, progress)?;
-    // The text comes from a file that nobody has vouched for, and is printed.
-    if machine.version.to_string().contains(char::is_control) {
-        return Err(Error::config(format!(
-            "the version of the package {} is no version",
-            package.path().display()
-        ))
-        .state("nothing was changed")
-        .hint("Do not install it; get the package from its packager again."));
-    }
-    Ok(machine)
+    Ok((layout, config))
 }
 
 /// Returns where a directory lies within the package, relative to the root.
