@@ -21,7 +21,13 @@ pub mod lint;
 mod look;
 mod problems;
 mod script;
+mod script;
+#[cfg(test)]
+mod script_oracle;
 mod together;
+mod tokens;
+mod together;
+mod tokens;
 mod watch;
 mod wrapper;
 

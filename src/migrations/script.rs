@@ -1,17 +1,22 @@
-//! Where the statements of a file begin, and what in it only `psql` could run.
+//! Where the statements of a file begin and end, and what in it only `psql` could run.
 //!
-//! This is a scanner, not a parser: it knows quotes, comments, dollar quotes, parentheses and
-//! `BEGIN ATOMIC` bodies, and nothing of the grammar. What is sent to the server is always the whole
-//! file; the ranges found here only name the statement that failed and count those of a file that
-//! runs outside a transaction.
+//! This is a splitter, not a parser: it knows tokens, parentheses and `BEGIN ATOMIC` bodies, and
+//! nothing else of the grammar. A file that runs in a transaction is sent to the server whole; there
+//! the ranges only name the statement that failed. A file that opted out of transactions is sent
+//! statement by statement.
 
 use std::ops::Range;
+
+use super::tokens::{Kind, Token, Tokens};
 
 /// What a look at the text of a file tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Script {
     /// Byte ranges of the statements, without leading white space and comments.
     pub(super) statements: Vec<Range<usize>>,
+    /// Which statements, by index, are done or not done together: one, or a block from `BEGIN` to
+    /// `COMMIT`.
+    pub(super) units: Vec<Range<usize>>,
     /// Byte offset and description of the first thing that cannot run here.
     pub(super) obstacle: Option<(usize, String)>,
 }
@@ -48,20 +53,41 @@ pub(super) fn head(statement: &str) -> String {
     line
 }
 
-/// Scans the text of one file.
-pub(super) fn scan(text: &str) -> Script {
-    let mut scanner = Scanner { text: text.as_bytes(), at: 0, ..Scanner::default() };
-    while scanner.at < scanner.text.len() && scanner.script.obstacle.is_none() {
-        scanner.token();
-    }
-    scanner.end_statement();
-    scanner.script
+/// How the text will reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// In one message inside our transaction.
+    Whole,
+    /// Statement by statement, without a transaction of ours.
+    Each,
 }
 
-#[derive(Default)]
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
+/// Looks at a file that is sent whole, inside a transaction.
+pub(super) fn scan(text: &str) -> Script {
+    Splitter::read(text, Reading::Whole)
+}
+
+/// Looks at a file whose statements are sent one by one, outside a transaction.
+///
+/// It may have transactions of its own, whole ones; what lies between `BEGIN` and `COMMIT` is one
+/// unit.
+pub(super) fn split(text: &str) -> Script {
+    Splitter::read(text, Reading::Each)
+}
+
+/// Returns the words of a statement in capitals, at most `most` of them; names in quotes, texts and
+/// numbers are left out.
+pub(super) fn words(statement: &str, most: usize) -> Vec<String> {
+    Tokens::of(statement)
+        .filter(|token| token.kind == Kind::Word)
+        .map(|token| statement[token.range].to_ascii_uppercase())
+        .take(most)
+        .collect()
+}
+
+struct Splitter<'a> {
+    text: &'a str,
+    reading: Reading,
     script: Script,
     /// Where the statement begins, once it has a first token.
     start: Option<usize>,
@@ -69,128 +95,84 @@ struct Scanner<'a> {
     end: usize,
     /// Its first words in capitals; enough to tell what kind of statement it is.
     words: Vec<String>,
+    /// The word directly before, if it was one.
     last_word: String,
+    last: Range<usize>,
     depth: usize,
     /// Inside the body of an SQL-standard function, where semicolons do not end the statement.
     atomic: bool,
     /// At the beginning of a statement inside such a body.
     fresh: bool,
+    /// Index of the statement that began the present transaction of the file's own.
+    block: Option<usize>,
 }
 
-impl Scanner<'_> {
-    fn peek(&self, ahead: usize) -> u8 {
-        self.text.get(self.at + ahead).copied().unwrap_or(0)
-    }
-
-    fn token(&mut self) {
-        match (self.peek(0), self.peek(1)) {
-            (byte, _) if byte.is_ascii_whitespace() => self.at += 1,
-            (b'-', b'-') => self.skip_line(),
-            (b'/', b'*') => self.skip_comment(),
-            (b'\\', _) => self.obstacle(self.at, "a psql command (backslash)"),
-            (b'\'', _) => self.quoted(b'\'', false),
-            (b'"', _) => self.quoted(b'"', false),
-            (b'e' | b'E', b'\'') => {
-                self.begin();
-                self.at += 1;
-                self.quoted(b'\'', true);
+impl<'a> Splitter<'a> {
+    fn read(text: &'a str, reading: Reading) -> Script {
+        let mut splitter = Self {
+            text,
+            reading,
+            script: Script::default(),
+            start: None,
+            end: 0,
+            words: Vec::new(),
+            last_word: String::new(),
+            last: 0..0,
+            depth: 0,
+            atomic: false,
+            fresh: false,
+            block: None,
+        };
+        let mut tokens = Tokens::of(text);
+        while let Some(token) = tokens.next() {
+            if token.kind == Kind::Sign(b';') {
+                if let Some(escapes) = splitter.semicolon() {
+                    tokens.escapes = escapes;
+                }
+            } else {
+                splitter.token(&token);
             }
-            (b'$', _) => self.dollar(),
-            (byte, _) if is_word_start(byte) => self.word(),
-            (b';', _) => self.semicolon(),
-            (byte, _) => {
-                self.begin();
-                match byte {
-                    b'(' => self.depth += 1,
-                    b')' => self.depth = self.depth.saturating_sub(1),
-                    _ => {}
-                }
-                self.at += 1;
-                // A number may be followed by letters (`1e5`), which are no word of their own.
-                while byte.is_ascii_digit() && is_word(self.peek(0)) {
-                    self.at += 1;
-                }
-                self.fresh = false;
-                self.end = self.at;
+            if splitter.script.obstacle.is_some() {
+                break;
             }
         }
-    }
-
-    fn begin(&mut self) {
-        self.start.get_or_insert(self.at);
+        if let Some((at, what)) = tokens.unclosed {
+            splitter.obstacle(at, &format!("{what} that does not end"));
+        }
+        splitter.end_statement();
+        if let Some(begun) = splitter.block {
+            let at = splitter.script.statements[begun].start;
+            splitter.obstacle(at, "transaction control (BEGIN without COMMIT)");
+        }
+        splitter.script
     }
 
     fn obstacle(&mut self, at: usize, what: &str) {
         self.script.obstacle.get_or_insert_with(|| (at, what.to_owned()));
     }
 
-    fn skip_line(&mut self) {
-        while self.at < self.text.len() && self.text[self.at] != b'\n' {
-            self.at += 1;
-        }
-    }
-
-    fn skip_comment(&mut self) {
-        let mut depth = 0_usize;
-        while self.at < self.text.len() {
-            match (self.peek(0), self.peek(1)) {
-                (b'/', b'*') => {
-                    depth += 1;
-                    self.at += 2;
-                }
-                (b'*', b'/') => {
-                    depth -= 1;
-                    self.at += 2;
-                    if depth == 0 {
-                        return;
-                    }
-                }
-                _ => self.at += 1,
-            }
-        }
-    }
-
-    fn quoted(&mut self, quote: u8, escapes: bool) {
-        self.begin();
-        self.at += 1;
-        while self.at < self.text.len() && self.text[self.at] != quote {
-            self.at += if escapes && self.text[self.at] == b'\\' { 2 } else { 1 };
-        }
-        self.at = (self.at + 1).min(self.text.len());
-        self.fresh = false;
-        self.end = self.at;
-    }
-
-    fn dollar(&mut self) {
-        self.begin();
-        let rest = &self.text[self.at + 1..];
-        let tag = rest.iter().take_while(|byte| is_word(**byte) && **byte != b'$').count();
-        let named = rest.first().is_some_and(|byte| tag == 0 || is_word_start(*byte));
-        if named && rest.get(tag) == Some(&b'$') {
-            let delimiter = &self.text[self.at..self.at + tag + 2];
-            let body = self.at + delimiter.len();
-            let found =
-                self.text[body..].windows(delimiter.len()).position(|window| window == delimiter);
-            self.at = found.map_or(self.text.len(), |offset| body + offset + delimiter.len());
-        } else {
-            self.at += 1;
+    fn token(&mut self, token: &Token) {
+        self.start.get_or_insert(token.range.start);
+        self.end = token.range.end;
+        self.last = token.range.clone();
+        match token.kind {
+            Kind::Word => return self.word(token.range.clone()),
+            Kind::Sign(b'\\') => self.obstacle(token.range.start, "a psql command (backslash)"),
+            Kind::Sign(b'(') => self.depth += 1,
+            Kind::Sign(b')') => self.depth = self.depth.saturating_sub(1),
+            Kind::Sign(_) | Kind::Name | Kind::Text | Kind::Number => {}
         }
         self.fresh = false;
-        self.end = self.at;
+        self.last_word.clear();
     }
 
-    fn word(&mut self) {
-        self.begin();
-        let from = self.at;
-        while is_word(self.peek(0)) {
-            self.at += 1;
-        }
-        let word = String::from_utf8_lossy(&self.text[from..self.at]).to_ascii_uppercase();
+    fn word(&mut self, range: Range<usize>) {
+        let word = self.text[range.clone()].to_ascii_uppercase();
         if self.atomic && self.fresh && word == "END" {
             self.atomic = false;
         }
         self.fresh = false;
-        if self.last_word == "BEGIN" && word == "ATOMIC" && self.words.len() > 1 {
+        if self.last_word == "BEGIN" && word == "ATOMIC" && self.makes_routine() {
             self.atomic = true;
             self.fresh = true;
         }
@@ -199,38 +181,77 @@ impl Scanner<'_> {
             ("FROM", "STDIN") | ("TO", "STDOUT")
         );
         if stream && self.depth == 0 && self.words.first().is_some_and(|first| first == "COPY") {
-            let start = self.start.unwrap_or(from);
+            let start = self.start.unwrap_or(range.start);
             self.obstacle(start, &format!("COPY {} {word}", self.last_word));
         }
         if self.words.len() < 4 {
             self.words.push(word.clone());
         }
         self.last_word = word;
-        self.end = self.at;
     }
 
-    fn semicolon(&mut self) {
-        self.at += 1;
+    fn makes_routine(&self) -> bool {
+        self.words.first().is_some_and(|first| first == "CREATE")
+            && self.words.iter().any(|word| word == "FUNCTION" || word == "PROCEDURE")
+    }
+
+    /// Returns what becomes of backslashes, where the statement that ends here changes that.
+    fn semicolon(&mut self) -> Option<bool> {
+        self.last_word.clear();
         if self.atomic {
             self.fresh = true;
+            None
         } else if self.depth == 0 {
+            let escapes = self.changes_escapes();
             self.end_statement();
+            escapes
+        } else {
+            None
         }
+    }
+
+    /// A message is read whole before any of it runs; only between messages a setting counts.
+    fn changes_escapes(&self) -> Option<bool> {
+        let named = self.words.iter().any(|word| word == "STANDARD_CONFORMING_STRINGS");
+        if self.reading == Reading::Whole || !named || self.words[0] != "SET" {
+            return None;
+        }
+        let value = self.text[self.last.clone()].trim_matches('\'').to_ascii_lowercase();
+        Some(matches!(value.as_str(), "off" | "false" | "no" | "0"))
     }
 
     fn end_statement(&mut self) {
         if let Some(start) = self.start.take() {
+            let index = self.script.statements.len();
             let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
-            if let Some(what) = transaction_control(&words) {
-                self.obstacle(start, &format!("transaction control ({what})"));
-            }
+            let control = transaction_control(&words);
             self.script.statements.push(start..self.end);
+            match (self.reading, self.block, control) {
+                (_, None, None) => self.script.units.push(index..index + 1),
+                (Reading::Each, None, Some("BEGIN" | "START TRANSACTION")) => {
+                    self.block = Some(index);
+                }
+                (Reading::Each, Some(begun), Some("COMMIT" | "END")) if !chained(&words) => {
+                    self.script.units.push(begun..index + 1);
+                    self.block = None;
+                }
+                (_, Some(_), None) => {}
+                (_, _, Some(what)) => {
+                    self.block = None;
+                    self.obstacle(start, &format!("transaction control ({what})"));
+                }
+            }
         }
         self.words.clear();
         self.last_word.clear();
         self.depth = 0;
         self.atomic = false;
     }
+}
+
+/// `COMMIT AND CHAIN` begins another transaction, `COMMIT PREPARED` ends somebody else's.
+fn chained(words: &[&str]) -> bool {
+    words.iter().any(|word| matches!(*word, "CHAIN" | "PREPARED")) && !words.contains(&"NO")
 }
 
 /// Returns the command by which a statement would begin or end our transaction.
@@ -248,113 +269,6 @@ fn transaction_control(words: &[&str]) -> Option<&'static str> {
     }
 }
 
-fn is_word_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
-}
-
-fn is_word(byte: u8) -> bool {
-    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn statements(text: &str) -> Vec<&str> {
-        scan(text).statements.into_iter().map(|range| &text[range]).collect()
-    }
-
-    fn obstacle(text: &str) -> Option<String> {
-        scan(text).obstacle.map(|(_, what)| what)
-    }
-
-    #[test]
-    fn statements_end_at_semicolons_outside_quotes() {
-        assert_eq!(statements("select 1; select 2"), ["select 1", "select 2"]);
-        assert_eq!(statements("-- a; b\n/* c; /* d; */ e */ select ';' ;"), ["select ';'"]);
-        assert_eq!(statements("select E'\\';' , 'a''b;'; x"), ["select E'\\';' , 'a''b;'", "x"]);
-        assert_eq!(
-            statements("do $a$ begin; $b$ ; $b$ end $a$; x"),
-            ["do $a$ begin; $b$ ; $b$ end $a$", "x"]
-        );
-        assert_eq!(
-            statements("create rule r as on insert to t do (select 1; select 2); x").len(),
-            2
-        );
-        assert_eq!(statements(" -- nothing\n ;;"), Vec::<&str>::new());
-        assert_eq!(statements("select $1 ; select a$b$c from t; x").len(), 3);
-    }
-
-    #[test]
-    fn a_function_body_of_the_standard_is_one_statement() {
-        let body = "create function f() returns int begin atomic select 1; \
-                    select case when true then 1 end; end; select 2";
-        assert_eq!(statements(body).len(), 2);
-        assert_eq!(obstacle(body), None);
-        assert_eq!(statements("create procedure p() begin atomic end; select 2").len(), 2);
-    }
-
-    #[test]
-    fn transaction_control_is_found() {
-        for text in [
-            "commit",
-            "select 1; COMMIT;",
-            "/* x */ end work",
-            "begin",
-            "start transaction",
-            "rollback",
-            "prepare transaction 'a'",
-            "abort",
-        ] {
-            assert!(obstacle(text).is_some_and(|w| w.starts_with("transaction control")), "{text}");
-        }
-        for text in [
-            "rollback to a",
-            "rollback work to savepoint a",
-            "select 'commit; '",
-            "do $$ begin commit; end $$",
-            "prepare p as select 1",
-            "comment on table t is 'x'",
-        ] {
-            assert_eq!(obstacle(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_only_psql_understands_is_found() {
-        assert!(obstacle("select 1;\n\\connect other").unwrap().contains("psql"));
-        assert!(obstacle("select 1 \\gset").unwrap().contains("psql"));
-        assert_eq!(
-            obstacle("copy t (a, b)\n from stdin;\n1\t2\n\\.\n").unwrap(),
-            "COPY FROM STDIN"
-        );
-        assert_eq!(obstacle("COPY (select 1) TO stdout").unwrap(), "COPY TO STDOUT");
-        assert_eq!(obstacle("copy t from '/tmp/x'"), None);
-        assert_eq!(obstacle("do $$ \\d $$; select '\n\\d'"), None);
-    }
-
-    #[test]
-    fn places_count_characters_not_bytes() {
-        let text = "-- größe\nselect 'äöü', fehler";
-        let at = byte_of_character(text, text.chars().count() - 5);
-        assert_eq!(&text[at..], "fehler");
-        assert_eq!(place_of_byte(text, at), Place { line: 2, column: 15 });
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_the_scanner_panic(text in any::<String>()) {
-            for range in scan(&text).statements {
-                prop_assert!(text.get(range).is_some_and(|s| !s.is_empty()));
-            }
-        }
-
-        #[test]
-        fn no_pile_of_quotes_makes_the_scanner_panic(text in "[$'\"eE;a(\\)/*\\\\\n é-]{0,60}") {
-            for range in scan(&text).statements {
-                prop_assert!(text.get(range).is_some_and(|s| !s.is_empty()));
-            }
-        }
-    }
-}
+#[path = "script_tests.rs"]
+mod tests;
