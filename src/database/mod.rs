@@ -29,6 +29,7 @@ mod settings;
 mod statement_head;
 pub mod swap;
 mod tls;
+mod traces;
 mod verifier;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use schema::Ground;
 pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};
 pub use session::{Param, Row, Session, SqlError, Trouble};
 pub use swap::{literal, quoted};
+pub use traces::Index;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -11,6 +11,7 @@ use super::session::{Session, SqlError};
 #[derive(Clone, Debug)]
 pub struct Limits {
     reset: String,
+    lifted: Vec<String>,
 }
 
 /// Proof of one transaction: its id.
@@ -26,6 +27,18 @@ pub struct ServerProcess {
     pub pid: i32,
     /// When it began, as the server writes it.
     since: String,
+}
+
+impl ServerProcess {
+    /// Names a process as it was noted down.
+    pub fn new(pid: i32, since: &str) -> Self {
+        Self { pid, since: since.to_owned() }
+    }
+
+    /// Returns when it began, as the server writes it.
+    pub fn since(&self) -> &str {
+        &self.since
+    }
 }
 
 /// What became of a transaction whose end was not seen.
@@ -65,6 +78,7 @@ impl Limits {
     /// Limits that an administrator gave the role for its daily work are lifted, as `pg_dump` lifts
     /// them; a migration may take hours.
     pub fn for_session(session: &mut Session, lock_timeout: Duration) -> Result<Self, SqlError> {
+        let lifted = lifted(session)?;
         let version = session.single("show server_version_num")?.unwrap_or_default();
         let version: u32 = version.parse().unwrap_or_default();
         let mut off = vec!["statement_timeout", "idle_in_transaction_session_timeout"];
@@ -89,8 +103,43 @@ impl Limits {
         }
         reset
             .push_str(&format!("set lock_timeout={millis};set default_transaction_read_only=off;"));
-        Ok(Self { reset })
+        // Files are split, and their texts quoted, as every server reads them by default.
+        reset.push_str("set standard_conforming_strings=on;");
+        Ok(Self { reset, lifted })
     }
+
+    /// Returns what role, database or server have set and what does not hold here, each as a
+    /// sentence.
+    pub fn lifted(&self) -> &[String] {
+        &self.lifted
+    }
+}
+
+/// What an administrator may have set for daily work, and the value that means nothing was.
+const DAILY: &[(&str, &str)] = &[
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("default_transaction_read_only", "off"),
+    ("standard_conforming_strings", "on"),
+];
+
+/// Names the settings of a new session that files do not run under.
+fn lifted(session: &mut Session) -> Result<Vec<String>, SqlError> {
+    let values: Vec<String> =
+        DAILY.iter().map(|(name, _)| format!("current_setting('{name}', true)")).collect();
+    // One cheap question, and the limit on questions is lifted with it.
+    let sql = format!("select {};set statement_timeout=0", values.join(","));
+    let row = session.simple(&sql)?.into_iter().next().unwrap_or_default();
+    let sentence = |((name, usual), value): (&(&str, &str), Option<String>)| {
+        let value = value.filter(|value| value != usual)?;
+        Some(format!(
+            "{name} = {value}, which role, database or server set, does not hold during migrations"
+        ))
+    };
+    Ok(DAILY.iter().zip(row).filter_map(sentence).collect())
 }
 
 impl Session {
@@ -121,10 +170,16 @@ impl Session {
         self.run(&text).map_err(|error| in_file(error, before))
     }
 
-    /// Runs one statement alone, outside a transaction.
-    pub fn run_alone(&mut self, limits: &Limits, statement: &str) -> Result<(), SqlError> {
-        self.run(&limits.reset)?;
-        self.run(statement)
+    /// Puts the settings back to those under which files run.
+    pub fn reset_script(&mut self, limits: &Limits) -> Result<(), SqlError> {
+        self.run(&limits.reset)
+    }
+
+    /// Runs statements under the settings of files; they are one transaction of their own.
+    pub fn run_alone(&mut self, limits: &Limits, statements: &str) -> Result<(), SqlError> {
+        // The reset comes first, by itself: `discard temp` ends no transaction, but needs none.
+        self.reset_script(limits)?;
+        self.run(statements)
     }
 
     /// Commits the transaction; the proof came with the last thing that ran in it.

@@ -20,7 +20,7 @@ use crate::database::{
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
-use crate::system::clock;
+use crate::system::clock::{self, Deadline};
 
 /// How a run is to be done.
 pub struct How<'a> {
@@ -110,7 +110,7 @@ pub fn apply(
     // The dump before may have taken hours.
     how.lock.check().map_err(Failure::refused)?;
     let mut session = database.connect().map_err(Failure::refused)?;
-    let seen = see(&mut session, chain).map_err(Failure::refused)?;
+    let seen = see_settled(&mut session, chain, how.reconnect_within).map_err(Failure::refused)?;
     let keys = match home(chain, &seen.ground) {
         Ok(table) => {
             chain.tool.lock_keys(LockGround { dbname: &seen.ground.dbname, table: &table })
@@ -139,6 +139,27 @@ pub fn apply(
     result
 }
 
+/// Looks once nothing of an earlier run is at work any more.
+///
+/// We hold the lock, so whoever began that work is gone; what it has not committed is taken back.
+fn see_settled(
+    session: &mut Session,
+    chain: &Chain,
+    within: Duration,
+) -> crate::error::Result<Seen> {
+    let deadline = Deadline::after(within);
+    loop {
+        let seen = see(session, chain)?;
+        let Some(orphan) = &seen.orphan else { return Ok(seen) };
+        if deadline.passed() {
+            return Ok(seen);
+        }
+        // Without the right to end it, it is waited for: it looks every second whether we listen.
+        let _ = session.end_process(orphan);
+        clock::pause(Duration::from_millis(100));
+    }
+}
+
 fn apply_seen(
     database: &Database,
     mut session: Session,
@@ -160,6 +181,9 @@ fn apply_seen(
         .map_err(|error| {
             Failure::refused(Error::failed("cannot prepare the migrations").source(error))
         })?;
+    for limit in limits.lifted() {
+        progress.note(limit);
+    }
     let watch = Watch::new(lock, progress, pending.len());
     watch.follow(backend.pid);
     let create = seen.ground.history.is_none();

@@ -17,6 +17,8 @@ pub(super) struct Broken<'a> {
     pub(super) left: Vec<String>,
     /// Begun outside a transaction, and its end is not known.
     pub(super) indeterminate: bool,
+    /// How many statements of it took effect and are recorded, and how many it has.
+    pub(super) ran: Option<(usize, usize)>,
     /// The database could not be asked what became of it.
     pub(super) unknown: bool,
 }
@@ -28,11 +30,23 @@ pub(super) enum Cause {
     /// The migration ended the transaction in which it ran.
     Escaped,
     LockLost(Error),
+    /// We were asked to stop, between two statements.
+    Stopped(&'static str),
+    /// An earlier run was cut off at this statement, and what became of it is not known.
+    Doubtful(usize),
 }
 
 impl<'a> Broken<'a> {
     pub(super) fn new(at: Option<&'a Migration>, cause: Cause) -> Self {
-        Self { at, cause, statement: None, left: Vec::new(), indeterminate: false, unknown: false }
+        Self {
+            at,
+            cause,
+            statement: None,
+            left: Vec::new(),
+            indeterminate: false,
+            ran: None,
+            unknown: false,
+        }
     }
 
     pub(super) fn of_run(error: SqlError) -> Self {
@@ -47,10 +61,15 @@ impl<'a> Broken<'a> {
         Self::new(None, Cause::LockLost(error))
     }
 
+    /// Whether the database is not as it was before the migration.
+    fn acted(&self) -> bool {
+        self.indeterminate || !self.left.is_empty() || self.ran.is_some_and(|(ran, _)| ran > 0)
+    }
+
     pub(super) fn trouble(&self) -> Option<Trouble> {
         match &self.cause {
             Cause::Sql(error) | Cause::Commit(error) => Some(error.trouble()),
-            Cause::Escaped | Cause::LockLost(_) => None,
+            Cause::Escaped | Cause::LockLost(_) | Cause::Stopped(_) | Cause::Doubtful(_) => None,
         }
     }
 }
@@ -73,15 +92,16 @@ pub(super) fn report(
         Cause::Sql(error) | Cause::Commit(error) => failure::why(error),
         Cause::Escaped => Why::Escaped,
         Cause::LockLost(_) => Why::Connection,
+        Cause::Stopped(_) | Cause::Doubtful(_) => Why::Statement,
     };
     let data = if broken.unknown {
         DataState::Unknown
-    } else if applied.is_empty() && !broken.indeterminate && why != Why::Escaped {
+    } else if applied.is_empty() && !broken.acted() && why != Why::Escaped {
         DataState::Unchanged
     } else {
         DataState::Partly
     };
-    let mut state = failure::state_line(&applied, failed.as_deref(), not_tried);
+    let mut state = failure::state_line(&applied, failed.as_deref(), broken.ran, not_tried);
     if why == Why::Escaped {
         state = "the schema is partly changed, and the history table does not show it".into();
     } else if broken.unknown {
@@ -126,5 +146,13 @@ fn message(broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
                 .hint("Put the restore point back, and report this to who made the package.")
         }
         (Cause::LockLost(error), _) => failed(error.message()),
+        (Cause::Stopped(signal), at) => {
+            let label = at.map_or_else(|| "the run".into(), |m| format!("migration {}", m.label()));
+            failed(format!("{label} was ended because we received {signal}"))
+        }
+        (Cause::Doubtful(statement), at) => {
+            let label = at.map_or_else(|| "a migration".into(), Migration::label);
+            failed(format!("statement {statement} of migration {label} was cut off"))
+        }
     }
 }

@@ -200,12 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn one_statement_at_most_runs_outside_a_transaction() {
-        let mut two = file(1, "vacuum; vacuum");
-        two.transactional = false;
-        assert_eq!(compare(&[two.clone()], &[]).problems[0].kind, ProblemKind::Unrunnable);
-        two.sql = "vacuum;".into();
-        assert!(compare(&[two], &[]).problems.is_empty());
+    fn outside_a_transaction_a_file_may_have_whole_ones_of_its_own() {
+        let mut own = file(1, "vacuum; begin; select 1; commit; vacuum");
+        assert_eq!(compare(&[own.clone()], &[]).problems[0].kind, ProblemKind::Unrunnable);
+        own.transactional = false;
+        assert!(compare(&[own.clone()], &[]).problems.is_empty());
+        own.sql = "vacuum; begin; select 1".into();
+        assert_eq!(compare(&[own], &[]).problems[0].kind, ProblemKind::Unrunnable);
     }
 
     #[test]

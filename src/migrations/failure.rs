@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Migration;
-use super::script::{byte_of_character, head, place_of_byte, scan};
+use super::script::{byte_of_character, head, place_of_byte, scan, split};
 use crate::database::{Blocker, SqlError, Trouble};
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -116,14 +116,31 @@ pub(super) fn of_statement(
 }
 
 /// Says what of the run is in the database, in numbers and names.
-pub(super) fn state_line(applied: &[String], failed: Option<&str>, not_applied: usize) -> String {
+///
+/// `ran` counts the statements of the failed one that are in the database, and all that it has.
+pub(super) fn state_line(
+    applied: &[String],
+    failed: Option<&str>,
+    ran: Option<(usize, usize)>,
+    not_applied: usize,
+) -> String {
     let failed = failed.map_or(String::new(), |version| format!(", {version} failed"));
     let rest = match not_applied {
         0 => String::new(),
         1 => ", 1 was not tried".into(),
         more => format!(", {more} were not tried"),
     };
+    let rest = match ran {
+        Some((ran @ 1.., all)) => format!(
+            "{rest}; {ran} of its {all} statements took effect and are recorded, \
+             the next run goes on behind them"
+        ),
+        Some((0, _)) | None => rest,
+    };
     match applied {
+        [] if ran.is_some_and(|(ran, _)| ran > 0) => {
+            format!("no migration of this run was applied whole{failed}{rest}")
+        }
         [] => {
             format!("the schema is unchanged: no migration of this run was applied{failed}{rest}")
         }
@@ -151,7 +168,8 @@ pub(super) fn why(error: &SqlError) -> Why {
 /// Where the error lies: a place if it is known, the statement if only that is known.
 fn at(migration: &Migration, error: &SqlError, statement: Option<usize>) -> String {
     let file = migration.file.display();
-    let statements = scan(&migration.sql).statements;
+    let read = if migration.transactional { scan } else { split };
+    let statements = read(&migration.sql).statements;
     if let Some(position) = error.position {
         let offset = byte_of_character(&migration.sql, position as usize);
         let place = place_of_byte(&migration.sql, offset);
@@ -189,12 +207,17 @@ mod tests {
     fn the_state_line_counts_what_is_in_and_what_is_not() {
         let names = |all: &[&str]| all.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
         assert_eq!(
-            state_line(&names(&["0001", "0002"]), Some("0003"), 2),
+            state_line(&names(&["0001", "0002"]), Some("0003"), None, 2),
             "2 migrations were applied (0001 to 0002), 0003 failed, 2 were not tried"
         );
         assert_eq!(
-            state_line(&[], Some("0003"), 0),
+            state_line(&[], Some("0003"), Some((0, 2)), 0),
             "the schema is unchanged: no migration of this run was applied, 0003 failed"
+        );
+        assert_eq!(
+            state_line(&[], Some("0003"), Some((1, 2)), 0),
+            "no migration of this run was applied whole, 0003 failed; 1 of its 2 statements took \
+             effect and are recorded, the next run goes on behind them"
         );
     }
 }

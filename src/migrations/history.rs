@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::beside;
 use super::chain::Chain;
-use super::{Key, Migration};
-use crate::database::{Session, SqlError, quoted};
+use super::{Key, Migration, underway};
+use crate::database::{ServerProcess, Session, SqlError, quoted};
 
 /// A history table, by the names that the catalogue has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,37 +111,45 @@ impl Chain {
         table: &Table,
     ) -> Result<Vec<AppliedRow>, SqlError> {
         let mut rows = self.tool.read_rows(session, table, &self.migrations)?;
-        if self.tool.own_marks().is_none() {
-            rows.extend(beside::read(session, self, table)?);
+        let begun = |row: &AppliedRow| row.state == RowState::Started;
+        if let Some(mark) = underway::read(session, self, table)?
+            && !rows.iter().any(begun)
+        {
+            rows.push(mark.row);
         }
         Ok(rows)
     }
 
     /// Records that a migration begins outside a transaction.
-    pub(super) fn begin_sql(&self, table: &Table, run: &Run<'_>, origin: &Origin) -> String {
+    pub(super) fn begin_sql(
+        &self,
+        table: &Table,
+        run: &Run<'_>,
+        process: &ServerProcess,
+        origin: &Origin,
+    ) -> String {
+        let ours = underway::create_sql(table, run.migration, process, origin);
         match self.tool.own_marks() {
-            Some(marks) => marks.begin_sql(table, run, origin),
-            None => beside::begin_sql(table, run, origin),
+            Some(marks) => format!("{};{ours}", marks.begin_sql(table, run, origin)),
+            None => ours,
         }
     }
 
     /// Records that a migration outside a transaction came to its end.
     pub(super) fn finish_sql(&self, table: &Table, run: &Run<'_>, origin: &Origin) -> String {
-        match self.tool.own_marks() {
+        let record = match self.tool.own_marks() {
             Some(marks) => marks.finish_sql(table, run),
-            None => {
-                let runs = std::slice::from_ref(run);
-                let record = self.tool.record_sql(table, runs, origin);
-                format!("{record};{}", beside::drop_sql(table))
-            }
-        }
+            None => self.tool.record_sql(table, std::slice::from_ref(run), origin),
+        };
+        format!("{record};{}", underway::drop_sql(table))
     }
 
     /// Takes back the mark of a migration that took no effect.
     pub(super) fn forget_sql(&self, table: &Table, version: &str) -> String {
+        let ours = underway::drop_sql(table);
         match self.tool.own_marks() {
-            Some(marks) => marks.forget_sql(table, version, &self.migrations),
-            None => beside::drop_sql(table),
+            Some(marks) => format!("{};{ours}", marks.forget_sql(table, version, &self.migrations)),
+            None => ours,
         }
     }
 
@@ -156,7 +163,7 @@ impl Chain {
     pub(super) fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         match row.evidence {
             Evidence::Recorded | Evidence::Assumed => self.tool.remove_sql(table, row),
-            Evidence::Beside => beside::drop_sql(table),
+            Evidence::Beside => underway::drop_sql(table),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::chain::Chain;
-use super::history::{AppliedRow, Evidence, Origin, Run, Table};
-use super::{Comparison, Migration, Problem, ProblemKind, State, compare};
-use crate::database::{Ground, Session, SqlError, Trouble};
+use super::doubt::{self, Doubt};
+use super::history::{AppliedRow, Evidence, Origin, RowState, Run, Table};
+use super::{Comparison, Migration, Problem, ProblemKind, State, compare, underway};
+use crate::database::{Ground, ServerProcess, Session, SqlError, Trouble};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 
@@ -13,6 +14,10 @@ use crate::outcome::Outcome;
 pub(super) struct Seen {
     pub(super) ground: Ground,
     pub(super) rows: Vec<AppliedRow>,
+    /// Rows that say of the migration under way what our own marks say better.
+    begun: Vec<AppliedRow>,
+    /// The server's side of an earlier run that is gone, which still works on a statement.
+    pub(super) orphan: Option<ServerProcess>,
     pub(super) comparison: Comparison,
 }
 
@@ -23,7 +28,7 @@ pub fn look(session: &mut Session, chain: &Chain) -> Result<Comparison> {
 
 /// Looks and keeps what was seen.
 pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
-    let (ground, rows) = session
+    let (ground, mut rows, doubt) = session
         .begin_looking()
         .and_then(|()| {
             let seen = read(session, chain);
@@ -32,14 +37,29 @@ pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
             seen.and_then(|seen| ended.map(|()| seen))
         })
         .map_err(unreadable)?;
+    let begun = match &doubt.version {
+        Some(version) => {
+            let begun =
+                |row: &mut AppliedRow| row.state == RowState::Started && row.version == *version;
+            rows.extract_if(.., begun).collect()
+        }
+        None => Vec::new(),
+    };
     let mut comparison = compare(chain, &rows);
-    if rows.is_empty() && !ground.populated {
+    if let Some(problem) = doubt.problem {
+        comparison.state = match problem.kind {
+            ProblemKind::Missing => State::Missing,
+            _ => State::Divergent,
+        };
+        comparison.problems.insert(0, problem);
+    }
+    if rows.is_empty() && begun.is_empty() && !ground.populated {
         comparison.state = State::Empty;
     } else if ground.history.is_none() && ground.populated {
         comparison.state = State::Unknown;
         comparison.problems.insert(0, unknown(chain, &ground));
     }
-    Ok(Seen { ground, rows, comparison })
+    Ok(Seen { ground, rows, begun, orphan: doubt.orphan, comparison })
 }
 
 /// Records a migration as applied without running it.
@@ -58,7 +78,7 @@ pub fn mark_applied(
             .state("nothing was changed")
             .hint("List them with `openwatch migrate --status`."));
     };
-    let Seen { ground, rows, .. } = see(session, chain)?;
+    let Seen { ground, rows, begun, .. } = see(session, chain)?;
     let table = home(chain, &ground)?;
     let assumed = |row: &&AppliedRow| row.key == target.key && row.evidence == Evidence::Assumed;
     if let Some(newest) = rows.iter().find(assumed).and_then(|_| newest_recorded(&rows)) {
@@ -73,7 +93,7 @@ pub fn mark_applied(
         ))
         .state("nothing was changed"));
     }
-    let marked: Vec<&Migration> = if rows.is_empty() {
+    let marked: Vec<&Migration> = if rows.is_empty() && begun.is_empty() {
         chain.migrations.iter().filter(|m| m.key <= target.key).collect()
     } else {
         vec![target]
@@ -86,7 +106,11 @@ pub fn mark_applied(
         sql.push_str(&chain.tool.create_sql(&table));
         sql.push(';');
     }
-    for row in rows.iter().filter(|row| row.key == target.key) {
+    if begun.iter().any(|row| row.key == target.key) {
+        sql.push_str(&underway::drop_sql(&table));
+        sql.push(';');
+    }
+    for row in rows.iter().chain(&begun).filter(|row| row.key == target.key) {
         sql.push_str(&chain.remove_sql(&table, row));
         sql.push(';');
     }
@@ -117,16 +141,20 @@ pub(super) fn home(chain: &Chain, ground: &Ground) -> Result<Table> {
 fn read(
     session: &mut Session,
     chain: &Chain,
-) -> std::result::Result<(Ground, Vec<AppliedRow>), SqlError> {
+) -> std::result::Result<(Ground, Vec<AppliedRow>, Doubt), SqlError> {
     let ground = session.ground(chain.table.schema.as_deref(), &chain.table.name)?;
+    let mut doubt = Doubt::default();
     let rows = match &ground.history {
         Some(schema) => {
             let table = Table { schema: schema.clone(), name: chain.table.name.clone() };
+            if let Some(found) = underway::read(session, chain, &table)? {
+                doubt = doubt::look(session, chain, &table, &found)?;
+            }
             chain.read_rows(session, &table)?
         }
         None => Vec::new(),
     };
-    Ok((ground, rows))
+    Ok((ground, rows, doubt))
 }
 
 fn unknown(chain: &Chain, ground: &Ground) -> Problem {

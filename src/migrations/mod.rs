@@ -7,10 +7,10 @@
 
 mod alone;
 mod apply;
-mod beside;
 mod broken;
 mod chain;
 mod compare;
+mod doubt;
 mod failure;
 mod fate;
 mod files;
@@ -21,13 +21,13 @@ pub mod lint;
 mod look;
 mod problems;
 mod script;
-mod script;
 #[cfg(test)]
 mod script_oracle;
+mod statement;
 mod together;
 mod tokens;
-mod together;
-mod tokens;
+mod trace;
+mod underway;
 mod watch;
 mod wrapper;
 

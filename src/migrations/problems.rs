@@ -6,7 +6,7 @@ use super::chain::Chain;
 use super::compare::is_other;
 use super::formats::Gaps;
 use super::history::{AppliedRow, RowState};
-use super::script::{place_of_byte, scan};
+use super::script::{place_of_byte, scan, split};
 use super::{Key, Migration, Problem, ProblemKind};
 
 /// Looks at one row and the file that it is about.
@@ -145,29 +145,16 @@ pub(super) fn check_text(file: &Migration) -> Option<Problem> {
             hint: "Report this to who made the package.".into(),
         });
     }
-    let script = scan(&file.sql);
-    let problem = |what: String, detail: String, hint: &str| Problem {
+    let script = if file.transactional { scan(&file.sql) } else { split(&file.sql) };
+    let (at, what) = script.obstacle?;
+    let place = place_of_byte(&file.sql, at);
+    Some(Problem {
         kind: ProblemKind::Unrunnable,
         version: file.version.clone(),
-        what: format!("migration {} {what}", file.label()),
-        detail,
-        hint: hint.into(),
-    };
-    if let Some((at, what)) = script.obstacle {
-        let place = place_of_byte(&file.sql, at);
-        let detail = format!("line {} of {}", place.line, file.file.display());
-        return Some(problem(
-            format!("contains {what}, which cannot run here"),
-            detail,
-            "Report this to who made the package: a migration is plain SQL without transactions.",
-        ));
-    }
-    (!file.transactional && script.statements.len() != 1).then(|| {
-        problem(
-            format!("runs outside a transaction and has {} statements", script.statements.len()),
-            format!("exactly one is allowed; {}", file.file.display()),
-            "Report this to who made the package: each such statement needs a file of its own.",
-        )
+        what: format!("migration {} contains {what}, which cannot run here", file.label()),
+        detail: format!("line {} of {}", place.line, file.file.display()),
+        hint: "Report this to who made the package: a migration is plain SQL without transactions."
+            .into(),
     })
 }
 

@@ -75,16 +75,6 @@ pub(super) fn split(text: &str) -> Script {
     Splitter::read(text, Reading::Each)
 }
 
-/// Returns the words of a statement in capitals, at most `most` of them; names in quotes, texts and
-/// numbers are left out.
-pub(super) fn words(statement: &str, most: usize) -> Vec<String> {
-    Tokens::of(statement)
-        .filter(|token| token.kind == Kind::Word)
-        .map(|token| statement[token.range].to_ascii_uppercase())
-        .take(most)
-        .collect()
-}
-
 struct Splitter<'a> {
     text: &'a str,
     reading: Reading,

@@ -124,6 +124,11 @@ fn limits_of_the_role_do_not_end_a_migration() {
     ]);
     bench.apply().unwrap();
     assert_eq!(bench.history(), "0001 applied, 0002 applied");
+    let notes = bench.notes.all();
+    for limit in ["statement_timeout = 10ms, which role, database or server set", "read_only = on"]
+    {
+        assert!(notes.contains(limit), "{notes}");
+    }
 }
 
 #[test]

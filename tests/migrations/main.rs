@@ -7,9 +7,12 @@ mod support;
 
 mod applying;
 mod input;
+mod killed;
+mod leftovers;
 mod lock;
 mod looking;
 mod outside;
+mod statements;
 mod trouble;
 
 use std::path::PathBuf;
@@ -135,6 +138,22 @@ impl Bench {
 
     fn psql(&self, sql: &str) -> String {
         self.server.psql(&self.dbname, sql)
+    }
+
+    /// Runs SQL that must fail, and returns what the server said.
+    fn psql_fails(&self, sql: &str) -> String {
+        let output = self.server.psql_command(&self.dbname).arg("-c").arg(sql).output().unwrap();
+        assert!(!output.status.success(), "{sql}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Runs a file of SQL as psql does: each statement by itself.
+    fn psql_file(&self, text: &str) {
+        let file = self.dir.path().join("psql");
+        std::fs::write(&file, text).unwrap();
+        let mut command = self.server.psql_command(&self.dbname);
+        let output = command.arg("-f").arg(file).output().unwrap();
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn dump(&self) -> String {
