@@ -91,11 +91,28 @@ pub enum Format {
     GolangMigrate,
     /// amacneil/dbmate: one file with both directions, a row each in `schema_migrations`.
     Dbmate,
+    /// sqlx: `INTEGER_NAME.sql`, table `_sqlx_migrations`, SHA-384.
+    Sqlx,
+    /// diesel: directories with `up.sql`, table `__diesel_schema_migrations`.
+    Diesel,
+    /// refinery: `VINTEGER__NAME.sql`, table `refinery_schema_history`, SipHash-1-3.
+    Refinery,
+    /// refinery where the application builds it with the feature `int8-versions`.
+    RefineryInt8,
 }
 
 impl Format {
     /// Every format, ours first.
-    pub const ALL: &[Self] = &[Self::Plain, Self::Goose, Self::GolangMigrate, Self::Dbmate];
+    pub const ALL: &[Self] = &[
+        Self::Plain,
+        Self::Goose,
+        Self::GolangMigrate,
+        Self::Dbmate,
+        Self::Sqlx,
+        Self::Diesel,
+        Self::Refinery,
+        Self::RefineryInt8,
+    ];
 
     /// Returns the word of the configuration.
     pub const fn word(self) -> &'static str {
@@ -104,6 +121,10 @@ impl Format {
             Self::Goose => "goose",
             Self::GolangMigrate => "golang-migrate",
             Self::Dbmate => "dbmate",
+            Self::Sqlx => "sqlx",
+            Self::Diesel => "diesel",
+            Self::Refinery => "refinery",
+            Self::RefineryInt8 => "refinery-int8",
         }
     }
 }

@@ -22,7 +22,7 @@ pub fn compare(chain: &Chain, applied: &[AppliedRow]) -> Comparison {
     let mut pending = Vec::new();
     for file in pending_of(chain, applied) {
         let newest = last.filter(|newest| file.key < **newest).map(|newest| rows[newest]);
-        if let Some(newest) = newest.filter(|_| chain.tool.older() == Older::Refused) {
+        if let Some(newest) = newest.filter(|_| chain.tool.older(file) == Older::Refused) {
             problems.push(gap_in_history(file, newest));
         }
         problems.extend(check_text(file));

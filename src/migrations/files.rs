@@ -29,6 +29,10 @@ impl Entry {
     pub(super) fn is_dir(&self) -> bool {
         self.kind.is_dir()
     }
+
+    pub(super) fn is_file(&self) -> bool {
+        self.kind.is_file()
+    }
 }
 
 /// Lists what lies in a directory in the order of names, with its kind as the directory has it,

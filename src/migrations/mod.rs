@@ -74,9 +74,11 @@ pub struct Migration {
     pub key: Key,
     /// Where the file is.
     pub file: PathBuf,
-    /// The text that is sent: UTF-8, no byte order mark, lines ending with LF. Its lines are those of
-    /// the file; what belongs to another section of it is left empty.
+    /// The text that is sent: UTF-8, no byte order mark, lines ending as the tool sends them. Its lines
+    /// are those of the file; what belongs to another section of it is left empty.
     pub sql: String,
+    /// The text of the file, where a tool hashes it and `sql` is not the same.
+    pub raw: Option<String>,
     /// The checksum as the tool records it, where it keeps one.
     pub checksum: Option<String>,
     /// Whether it runs inside a transaction.

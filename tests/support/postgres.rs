@@ -186,10 +186,20 @@ impl Server {
 
     /// Dumps a database as SQL, to compare what was before with what is now.
     pub fn dump(&self, dbname: &str) -> String {
+        self.dump_with(dbname, &[])
+    }
+
+    /// Dumps the schema of a database as SQL.
+    pub fn schema(&self, dbname: &str) -> String {
+        self.dump_with(dbname, &["--schema-only"])
+    }
+
+    fn dump_with(&self, dbname: &str, words: &[&str]) -> String {
         let output = Command::new(self.bin.join("pg_dump"))
             .args(["-U", "postgres", "-h"])
             .arg(self.socket())
             .args(["-p", &self.port.to_string()])
+            .args(words)
             .arg(dbname)
             .output()
             .unwrap();

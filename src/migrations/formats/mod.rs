@@ -5,9 +5,12 @@
 //! trait. A new format is a variant of [`Format`], a file here, and a line in [`tool`].
 
 mod dbmate;
+mod diesel;
 mod golang_migrate;
 mod goose;
 mod plain;
+mod refinery;
+mod sqlx;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -15,7 +18,9 @@ use std::path::Path;
 pub use plain::{NO_TRANSACTION, TABLE, checksum, parse_name};
 
 use super::Migration;
+use super::files::normalised;
 use super::history::{AppliedRow, Origin, Run, Table};
+use super::wrapper::without_wrapper;
 use crate::config::Format;
 use crate::database::{Session, SqlError};
 use crate::error::Result;
@@ -27,7 +32,36 @@ pub(super) fn tool(format: Format) -> &'static dyn Tool {
         Format::Goose => &goose::Goose,
         Format::GolangMigrate => &golang_migrate::GolangMigrate,
         Format::Dbmate => &dbmate::Dbmate,
+        Format::Sqlx => &sqlx::Sqlx,
+        Format::Diesel => &diesel::Diesel,
+        Format::Refinery => &refinery::Refinery::Int4,
+        Format::RefineryInt8 => &refinery::Refinery::Int8,
     }
+}
+
+/// The text of a file whose tool sends it as it is; line ends inside a function's body are part of what
+/// is made.
+///
+/// Without byte order mark, over which the server stumbles; and within a transaction without a
+/// transaction of its own around everything, which the tool's would make a warning.
+fn as_sent(raw: &str, transactional: bool) -> String {
+    let text = raw.strip_prefix('\u{feff}').unwrap_or(raw);
+    if transactional { without_wrapper(text) } else { text.to_owned() }
+}
+
+/// The file of a tool that hashes the bytes of files, as it is on this system and on others.
+///
+/// [`Migration::raw`] keeps it only where it is not what is sent, which is seldom.
+fn with_text(migration: Migration, raw: String) -> Migration {
+    let sql = as_sent(&raw, migration.transactional);
+    let raw = (sql != raw).then_some(raw);
+    Migration { sql, raw, ..migration }
+}
+
+/// Returns whether the text of a file has this checksum when its lines end with LF, or with CRLF.
+fn same_but_for_line_ends(migration: &Migration, is: impl Fn(&str) -> bool) -> bool {
+    let lf = normalised(migration.raw.as_ref().unwrap_or(&migration.sql));
+    is(&lf) || is(&lf.replace('\n', "\r\n"))
 }
 
 /// What a hole in the numbers of shipped files means.
@@ -79,8 +113,8 @@ pub(super) trait Tool: Debug + Sync {
     /// over. A file that the tool would run otherwise than we can, or not at all, gets
     /// [`Migration::obstacle`], which counts while it is pending.
     ///
-    /// [`Migration::sql`] is what is sent: [`super::files::normalised`], with the lines of other
-    /// sections left empty by [`super::files::only_lines`]. [`Migration::checksum`] is what the tool
+    /// [`Migration::sql`] is what is sent: [`as_sent`] or [`super::files::normalised`], with the lines of
+    /// other sections left empty by [`super::files::only_lines`]. [`Migration::checksum`] is what the tool
     /// records, over what the tool hashes.
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>>;
 
@@ -89,8 +123,8 @@ pub(super) trait Tool: Debug + Sync {
         Gaps::Allowed
     }
 
-    /// What becomes of a file that is older than the newest applied one.
-    fn older(&self) -> Older {
+    /// What becomes of this file, which is older than the newest applied one.
+    fn older(&self, _migration: &Migration) -> Older {
         Older::Refused
     }
 
