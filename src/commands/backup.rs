@@ -186,7 +186,8 @@ fn pins(machine: &Machine) -> Result<Vec<Pin>> {
     let mut pins = Vec::new();
     let last = journal::read(&machine.layout)?;
     let open = last.filter(|record| record.outcome.as_deref() != Some("ok"));
-    if let Some(id) = open.and_then(|record| record.restore_point) {
+    for id in open.into_iter().flat_map(|record| [record.restore_point, record.way_back]).flatten()
+    {
         pins.push(Pin { id, reason: "the last upgrade, which did not end well".into() });
     }
     let back = journal::history(&machine.layout)?.into_iter().find(|record| {

@@ -28,11 +28,13 @@ pub fn status(machine: &Machine) -> Result<Reply> {
 /// Ends with the outcome that says whether the schema fits; changes nothing.
 pub fn check(machine: &Machine) -> Result<Reply> {
     let (text, databases) = look(machine)?;
-    let states = databases.iter().filter_map(|d| d["state"].as_str());
+    let states = databases.iter().filter_map(|d| Some((d["state"].as_str()?, &d["problems"])));
     let worst = states
-        .map(|word| match word {
+        .map(|(word, problems)| match word {
             "current" => Outcome::Ok,
             "pending" | "empty" => Outcome::Pending,
+            // A tool that cannot be asked: every upgrade assumes that something is pending.
+            "unknown" if problems.as_array().is_some_and(Vec::is_empty) => Outcome::Pending,
             _ => Outcome::Mismatch,
         })
         .max_by_key(|outcome| outcome.exit_code());
@@ -156,6 +158,10 @@ pub fn mark_applied(machine: &Machine, version: &str) -> Result<Reply> {
         if has && found.state != State::Current {
             open.push(shipped);
         }
+    }
+    let tool = machine.databases.iter().find_map(|shipped| shipped.migrations.command());
+    if let (Some(tool), true) = (tool, open.is_empty()) {
+        return Err(tool.history_is_its_own());
     }
     let [shipped] = open.as_slice() else {
         let why = if open.is_empty() {

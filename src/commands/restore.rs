@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::restore_points::{self, Loss, Override, RestoreOptions, RestorePoint, Restored};
 use crate::system::clock;
 use crate::upgrade::gate::{Failed, Pending};
+use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 
 use super::Reply;
@@ -74,6 +75,7 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         clients: Clients::default(),
     };
     let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
+    journal::put_back(&machine.layout, point.id())?;
     close_gate(machine, &point)?;
     Ok(Reply::ok(spoken(machine, &point, &restored), json(point.id(), &restored)))
 }

@@ -128,6 +128,10 @@ fn data_is_as_before(context: &Context<'_>, record: &journal::Record) -> bool {
         for shipped in &machine.databases {
             let mut session = shipped.database.connect()?;
             let now = migrations::look(&mut session, &shipped.migrations)?;
+            // Which version a tool says it is at does not tell what it left half done.
+            if shipped.migrations.command().is_some() && !untouched(record) {
+                return Ok(false);
+            }
             let before = baseline.databases.get(shipped.database.name());
             if before.is_none_or(|before| before.schema != now.current) {
                 return Ok(false);
@@ -137,6 +141,11 @@ fn data_is_as_before(context: &Context<'_>, record: &journal::Record) -> bool {
     };
     // What cannot be looked at counts as changed.
     look().unwrap_or(false)
+}
+
+/// Returns whether a run that failed left the data as it was, or had it put back.
+fn untouched(record: &journal::Record) -> bool {
+    record.data == Some(migrations::DataState::Unchanged)
 }
 
 /// The new files are on disk: from now on nothing may start before the schema fits.

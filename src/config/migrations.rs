@@ -1,12 +1,11 @@
 //! `migrations` of one database: files in the format of a tool, or a command of the application.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::notes::{Notes, shown};
 use super::section::{Section, Value};
-use super::values::{Zero, choice, duration, path, program};
+use super::values::{choice, path};
+use super::{CommandSpec, command};
 use crate::layout::Layout;
 
 /// Where migrations come from.
@@ -61,23 +60,6 @@ pub struct TableName {
     pub schema: Option<String>,
     /// The table, as the catalogue has it: case counts, nothing is quoted.
     pub name: String,
-}
-
-/// The application's own migration tool; argument lists, run without a shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandSpec {
-    /// Applies everything that is pending.
-    pub apply: Vec<String>,
-    /// Tells whether something is pending.
-    pub status: Option<Vec<String>>,
-    /// Prints the version of the schema.
-    pub version: Option<Vec<String>>,
-    /// System user to run as.
-    pub user: Option<String>,
-    /// Variables that it gets beside those of the database.
-    pub environment: BTreeMap<String, String>,
-    /// How long it may take.
-    pub timeout: Option<Duration>,
 }
 
 /// A way of naming and recording migrations.
@@ -136,11 +118,11 @@ pub(super) fn read(
     notes: &mut Notes,
 ) -> Option<MigrationsSpec> {
     let place = table.place().clone();
-    let command = table.take("command");
+    let apply = table.take("command");
     let of = |keys: &[&'static str]| keys.iter().copied().find(|key| table.has(key));
     let files = of(&["format", "dir", "table"]);
-    let others = of(&["status_command", "version_command", "user", "environment", "timeout"]);
-    let both = match (&command, files, others) {
+    let others = of(command::KEYS);
+    let both = match (&apply, files, others) {
         (Some(_), Some(key), _) => Some(("command", key)),
         (None, Some(key), Some(other)) => Some((other, key)),
         (None, None, Some(other)) => {
@@ -158,8 +140,8 @@ pub(super) fn read(
         notes.problem(&place, message, "remove one of the two");
         return None;
     }
-    let spec = match command {
-        Some(command) => command_spec(command, &mut table, notes).map(MigrationsSpec::Command),
+    let spec = match apply {
+        Some(apply) => command::read(apply, &mut table, notes).map(MigrationsSpec::Command),
         None => files_spec(&mut table, layout, notes).map(MigrationsSpec::Files),
     };
     table.finish(notes);
@@ -215,59 +197,4 @@ fn table_name(value: Value<'_>, notes: &mut Notes) -> Option<TableName> {
     let message = format!("{name} {} is not the name of a table", shown(&text));
     notes.write_instead(&place, message, "table = \"schema_migrations\"");
     None
-}
-
-fn command_spec(
-    apply: Value<'_>,
-    table: &mut Section<'_>,
-    notes: &mut Notes,
-) -> Option<CommandSpec> {
-    let apply = program(apply, notes);
-    let mut optional = |key: &str, notes: &mut Notes| match table.take(key) {
-        Some(value) => program(value, notes).map(Some),
-        None => Some(None),
-    };
-    let status = optional("status_command", notes);
-    let version = optional("version_command", notes);
-    let user = match table.take("user") {
-        Some(value) => super::packager::word(value, "\"app\"", notes).map(Some),
-        None => Some(None),
-    };
-    let timeout = match table.take("timeout") {
-        Some(value) => duration(value, Zero::Refused, "1h", notes).map(Some),
-        None => Some(None),
-    };
-    let environment = match table.take("environment") {
-        Some(value) => environment(value, notes),
-        None => Some(BTreeMap::new()),
-    };
-    Some(CommandSpec {
-        apply: apply?,
-        status: status?,
-        version: version?,
-        user: user?,
-        environment: environment?,
-        timeout: timeout?,
-    })
-}
-
-fn environment(value: Value<'_>, notes: &mut Notes) -> Option<BTreeMap<String, String>> {
-    let table = value.table("database.migrations.environment", notes)?;
-    let mut all = BTreeMap::new();
-    for (key, value) in table.all() {
-        let (name, place) = (value.name.clone(), value.place.clone());
-        if !super::secrets::name_is_valid(&key) {
-            let message = format!("{name} is not the name of a variable");
-            notes.problem(&place, message, "write letters, digits and `_`, no digit first");
-            return None;
-        }
-        let text = value.text("\"value\"", notes)?;
-        if text.contains('\0') {
-            let message = format!("{name} contains a NUL character");
-            notes.problem(&place, message, "remove it");
-            return None;
-        }
-        all.insert(key, text);
-    }
-    Some(all)
 }

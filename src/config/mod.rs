@@ -1,5 +1,6 @@
 //! The settings of one application: the packager's half, the operator's half, drop-ins.
 
+mod command;
 mod env_file;
 mod file;
 mod keys;
@@ -18,8 +19,9 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::command::{CommandSpec, StatusRule};
 pub use self::keys::{Half, KEYS, Key};
-pub use self::migrations::{CommandSpec, FilesSpec, Format, MigrationsSpec, TableName};
+pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 
 use crate::version::Version;
 

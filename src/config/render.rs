@@ -96,7 +96,17 @@ fn render_migrations(name: &str, spec: &MigrationsSpec, lines: &mut Lines) {
                     lines.list(&key(part), list);
                 }
             }
+            let rule = &command.rule;
+            if let (Some(exit), Some(_)) = (rule.pending_exit, &command.status) {
+                lines.plain(&key("pending_exit"), exit);
+            }
+            lines.maybe(&key("pending_lines"), rule.pending_lines.as_deref());
+            lines.maybe(&key("applied_lines"), rule.applied_lines.as_deref());
             lines.maybe(&key("user"), command.user.as_deref());
+            if let Some(directory) = &command.directory {
+                lines.text(&key("directory"), &directory.to_string_lossy());
+            }
+            lines.maybe(&key("url_variable"), command.url_variable.as_deref());
             // Values may hold a token; the names tell what is set.
             let names: Vec<String> = command.environment.keys().cloned().collect();
             if !names.is_empty() {

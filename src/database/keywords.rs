@@ -129,6 +129,11 @@ impl Parameters {
         self.0.iter().map(|(keyword, (value, _))| (*keyword, value.as_str()))
     }
 
+    /// Returns every secret value.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|(keyword, _)| SECRETS.contains(keyword)).map(|(_, value)| value)
+    }
+
     /// Takes every secret value that is in `text` out of it.
     ///
     /// Texts of servers and drivers name users and databases, never passwords; this is the second

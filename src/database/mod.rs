@@ -224,6 +224,22 @@ impl Database {
         self.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value))
     }
 
+    /// Returns the secrets of the connection, for those who keep them out of foreign output.
+    pub fn secrets(&self) -> Vec<String> {
+        let known = self.parameters.secrets().map(str::to_owned);
+        known.chain(self.variables().remove("PGPASSWORD")).collect()
+    }
+
+    /// Returns the options that every session begins with, where the parameters give any.
+    pub fn options(&self) -> Option<&str> {
+        self.parameters.get("options")
+    }
+
+    /// Returns whether this is the very database that the parameters name.
+    pub fn is_as_resolved(&self) -> bool {
+        self.settings.dbname == self.first_dbname
+    }
+
     /// Returns the system user that connects, where it is not the one we run as.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::broken::{Broken, report};
 use super::chain::Chain;
+use super::command;
 use super::compare::pending_of;
 use super::failure::Failure;
 use super::formats::LockGround;
@@ -107,6 +108,9 @@ pub fn apply(
     how: How<'_>,
     progress: &dyn Progress,
 ) -> Result<Applied, Failure> {
+    if let Some(command) = chain.command() {
+        return command::apply(database, command, how, progress);
+    }
     // The dump before may have taken hours.
     how.lock.check().map_err(Failure::refused)?;
     let mut session = database.connect().map_err(Failure::refused)?;

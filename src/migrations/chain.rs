@@ -1,10 +1,12 @@
 //! The migrations that a package ships for one database, with the tool that owns them.
 
-use super::files::{bad, in_order};
+use super::command::Command;
+use super::files::in_order;
 use super::formats::{Tool, tool};
 use super::{Key, Migration};
 use crate::config::{FilesSpec, Format, MigrationsSpec, TableName};
-use crate::error::Result;
+use crate::database::Database;
+use crate::error::{Error, Result};
 
 /// Shipped migrations and how they are read and recorded.
 #[derive(Clone, Debug)]
@@ -12,8 +14,10 @@ pub struct Chain {
     pub(super) tool: &'static dyn Tool,
     /// The history table, with the schema where the packager names one.
     pub table: TableName,
-    /// The migrations in the order in which they are applied.
+    /// The migrations in the order in which they are applied; none where a command applies them.
     pub migrations: Vec<Migration>,
+    /// The application's own tool, where it takes the place of files.
+    pub(super) command: Option<Command>,
 }
 
 impl Chain {
@@ -22,12 +26,24 @@ impl Chain {
     pub(super) fn of(format: Format, migrations: &[Migration]) -> Self {
         let tool = tool(format);
         let table = TableName { schema: None, name: tool.default_table().to_owned() };
-        Self { tool, table, migrations: migrations.to_vec() }
+        Self { tool, table, migrations: migrations.to_vec(), command: None }
     }
 
     /// Returns the format.
     pub fn format(&self) -> Format {
         self.tool.format()
+    }
+
+    /// Returns the application's own tool, where it takes the place of files.
+    pub fn command(&self) -> Option<&Command> {
+        self.command.as_ref()
+    }
+
+    /// Says that the package is not installed: of its own tool nothing may be run then.
+    pub fn not_installed(&mut self) {
+        if let Some(command) = &mut self.command {
+            command.not_installed();
+        }
     }
 
     /// Returns the shipped migration of this version, whatever the width of its number.
@@ -44,16 +60,28 @@ impl Chain {
 pub fn load(spec: &MigrationsSpec) -> Result<Chain> {
     match spec {
         MigrationsSpec::Files(spec) => load_files(spec),
-        MigrationsSpec::Command(_) => {
-            Err(bad("database.migrations.command is not supported yet".to_owned())
-                .hint("Name a format and a directory of migrations instead."))
-        }
+        MigrationsSpec::Command(spec) => Err(Error::config(format!(
+            "{} keeps its migrations to itself: there are no files to read",
+            spec.apply.join(" ")
+        ))),
     }
+}
+
+/// Reads the migrations of a database, or takes the command that applies them.
+///
+/// `url` is its connection string as it is written, for a command that asks for it.
+pub fn load_for(spec: &MigrationsSpec, database: &Database, url: Option<&str>) -> Result<Chain> {
+    let MigrationsSpec::Command(spec) = spec else { return load(spec) };
+    let command = Command::new(spec.clone(), database.clone(), url)?;
+    let tool = tool(Format::Plain);
+    let table = TableName { schema: None, name: tool.default_table().to_owned() };
+    Ok(Chain { tool, table, migrations: Vec::new(), command: Some(command) })
 }
 
 fn load_files(spec: &FilesSpec) -> Result<Chain> {
     let tool = tool(spec.format);
     let migrations = in_order(&spec.dir, tool.read_dir(&spec.dir)?, tool.file_names())?;
     let usual = || TableName { schema: None, name: tool.default_table().to_owned() };
-    Ok(Chain { tool, table: spec.table.clone().unwrap_or_else(usual), migrations })
+    let table = spec.table.clone().unwrap_or_else(usual);
+    Ok(Chain { tool, table, migrations, command: None })
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::Migration;
 use super::script::{byte_of_character, head, place_of_byte, scan, split};
 use crate::database::{Blocker, SqlError, Trouble};
@@ -10,7 +12,8 @@ use crate::outcome::Outcome;
 use crate::system::signals;
 
 /// What is true of the schema after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DataState {
     /// Precisely as before the run.
     Unchanged,
@@ -35,6 +38,8 @@ pub enum Why {
     Connection,
     /// A file ended the transaction in which it ran.
     Escaped,
+    /// The application's own tool failed.
+    Tool,
 }
 
 /// A failed run.

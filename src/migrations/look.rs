@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::chain::Chain;
+use super::command;
 use super::doubt::{self, Doubt};
 use super::history::{AppliedRow, Evidence, Origin, RowState, Run, Table};
 use super::{Comparison, Migration, Problem, ProblemKind, State, compare, underway};
@@ -22,7 +23,12 @@ pub(super) struct Seen {
 }
 
 /// Compares a database with the shipped migrations in a transaction that can write nothing.
+///
+/// Of a tool of the application's own it is the tool that is asked, in sessions that only read.
 pub fn look(session: &mut Session, chain: &Chain) -> Result<Comparison> {
+    if let Some(command) = &chain.command {
+        return command::look(session, command);
+    }
     see(session, chain).map(|seen| seen.comparison)
 }
 
@@ -73,6 +79,9 @@ pub fn mark_applied(
     version: &str,
     product_version: &str,
 ) -> Result<Vec<String>> {
+    if let Some(command) = &chain.command {
+        return Err(command.history_is_its_own());
+    }
     let Some(target) = chain.find(version) else {
         return Err(Error::new(Outcome::Usage, format!("there is no migration {version}"))
             .state("nothing was changed")
@@ -175,7 +184,7 @@ fn unknown(chain: &Chain, ground: &Ground) -> Problem {
     }
 }
 
-fn unreadable(error: SqlError) -> Error {
+pub(super) fn unreadable(error: SqlError) -> Error {
     let outcome = match error.trouble() {
         Trouble::ConnectionLost => Outcome::Unreachable,
         _ if error.code.as_deref() == Some("42501") => Outcome::Config,

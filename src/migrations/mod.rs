@@ -9,6 +9,7 @@ mod alone;
 mod apply;
 mod broken;
 mod chain;
+mod command;
 mod compare;
 mod doubt;
 mod failure;
@@ -36,7 +37,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use apply::{Applied, How, Mode, TRIES, apply};
-pub use chain::{Chain, load};
+pub use chain::{Chain, load, load_for};
+pub use command::{ALL, Command};
 pub use compare::compare;
 pub use failure::{DataState, Failure, Why};
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};

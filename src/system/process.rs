@@ -36,6 +36,14 @@ pub fn find(name: &str) -> Option<PathBuf> {
     which::which_in(name, Some(joined), "/").ok()
 }
 
+/// Finds a program by its absolute path, or by its name in these directories and no others.
+pub fn find_in(word: &str, path: &str) -> Option<PathBuf> {
+    if word.contains('/') && !word.starts_with('/') {
+        return None;
+    }
+    which::which_in(word, Some(path), "/").ok()
+}
+
 /// What a child finds on its standard input.
 #[derive(Debug)]
 pub enum Input {

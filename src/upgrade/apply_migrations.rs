@@ -10,6 +10,7 @@ use super::machine::Machine;
 use super::step::Step;
 use super::stop_services::Quiesced;
 use super::survey::Survey;
+use super::truth::Aftermath;
 
 /// Proof that every database has exactly the schema that the installed program needs.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Failure {
     /// What failed.
     pub error: Error,
     /// Whether anything of this run is in any database.
-    pub data: DataState,
+    pub after: Aftermath,
     /// The class of what failed.
     pub why: Why,
 }
@@ -31,7 +32,7 @@ pub struct Failure {
 impl From<Error> for Failure {
     /// A failure before the first statement.
     fn from(error: Error) -> Self {
-        Self { error, data: DataState::Unchanged, why: Why::Refused }
+        Self { error, after: DataState::Unchanged.into(), why: Why::Refused }
     }
 }
 
@@ -52,7 +53,7 @@ pub fn run(
         journal.begun(Step::Migrate, format!("{name}: {}", pending.join(" ")))?;
         machine.progress.step(&format!(
             "applying {} to {}",
-            spoken_count(pending.len()),
+            spoken(&pending),
             surveyed.database.described()
         ));
         let lock = locks.next().ok_or_else(|| {
@@ -88,13 +89,18 @@ pub fn run(
                 if let Some(state) = error.state_line().map(str::to_owned) {
                     error = error.detail(state);
                 }
-                return Err(Failure { error, data, why: failure.why });
+                let at = Some((name.to_owned(), failure.data));
+                return Err(Failure { error, after: Aftermath { data, at }, why: failure.why });
             }
         }
     }
     Ok(Migrated { _private: () })
 }
 
-fn spoken_count(count: usize) -> String {
-    if count == 1 { "1 migration".into() } else { format!("{count} migrations") }
+fn spoken(pending: &[&str]) -> String {
+    match pending {
+        [migrations::ALL] => "what is pending".into(),
+        [_] => "1 migration".into(),
+        several => format!("{} migrations", several.len()),
+    }
 }

@@ -6,7 +6,7 @@ use crate::config::OnFailure;
 use crate::database::Database;
 use crate::database::clients::Clients;
 use crate::error::Error;
-use crate::migrations::{self, DataState, Why};
+use crate::migrations::{DataState, Why};
 use crate::outcome::Outcome;
 use crate::package::Family;
 use crate::restore_points::{self, Override, RestoreOptions};
@@ -19,12 +19,13 @@ use super::journal::Journal;
 use super::machine::Machine;
 use super::step::Step;
 use super::survey::Survey;
+use super::truth::{self, Aftermath};
 
 /// A step that failed, and where that leaves the data.
 pub struct Failed {
     step: Step,
     error: Error,
-    data: DataState,
+    after: Aftermath,
     /// Whether the server has no space left, which a restore would need too.
     full: bool,
 }
@@ -37,13 +38,13 @@ impl Failed {
             error,
             full: false,
             // Before the migrations nothing has changed; after them everything has, on purpose.
-            data: match step {
+            after: Aftermath::from(match step {
                 Step::Preflight | Step::Quiesce | Step::RestorePoint | Step::Migrate => {
                     DataState::Unchanged
                 }
                 Step::Restore => DataState::Unknown,
                 Step::Start | Step::Health => DataState::Partly,
-            },
+            }),
         }
     }
 }
@@ -51,7 +52,7 @@ impl Failed {
 impl From<apply_migrations::Failure> for Failed {
     fn from(failure: apply_migrations::Failure) -> Self {
         let full = failure.why == Why::Space;
-        Self { step: Step::Migrate, error: failure.error, data: failure.data, full }
+        Self { step: Step::Migrate, error: failure.error, after: failure.after, full }
     }
 }
 
@@ -59,12 +60,35 @@ impl From<apply_migrations::Failure> for Failed {
 #[derive(Default)]
 pub struct Held {
     point: Option<String>,
+    /// The restore point from before an earlier attempt, which left the data half done.
+    way_back: Option<String>,
 }
 
 impl Held {
+    /// Begins with what earlier attempts left.
+    pub fn new(journal: &Journal) -> Self {
+        Self { point: None, way_back: journal.record().way_back.clone() }
+    }
+
     /// Remembers the restore point.
     pub fn secure(&mut self, secured: &Secured) {
         self.point = secured.point().map(|point| point.id().to_owned());
+    }
+
+    /// Returns the restore point that leads back to before the first attempt.
+    pub fn point(&self) -> Option<&str> {
+        self.way_back.as_deref().or(self.point.as_deref())
+    }
+
+    /// Where all attempts together leave the data: one that changed nothing mends nothing.
+    fn overall(&self, after: Aftermath) -> Aftermath {
+        match (&self.way_back, after.data) {
+            (Some(_), DataState::Unchanged) => Aftermath {
+                data: DataState::Partly,
+                at: after.at.map(|(name, _)| (name, DataState::Partly)),
+            },
+            (Some(_), DataState::Partly | DataState::Unknown) | (None, _) => after,
+        }
     }
 }
 
@@ -90,17 +114,24 @@ pub fn close(
     if matches!(failed.step, Step::Start | Step::Health) {
         stop_units(machine);
     }
-    let Failed { step, mut error, mut data, full } = failed;
-    if should_restore(machine, step, data, held) {
+    let Failed { step, mut error, after, full } = failed;
+    let mut after = held.overall(after);
+    if should_restore(machine, step, after.data, held) {
         if full {
             // Where the statement found no room, a second copy of the database finds none.
             error = error.detail("the data is not put back by itself: a restore needs space too");
         } else {
+            let data;
             (error, data) = put_back(machine, journal, held, error);
+            after = data.into();
         }
     }
-    let state = state(machine, survey, held);
-    let hint = ways_out(machine, survey, held, data, mark.family);
+    if !matches!(step, Step::Start | Step::Health) {
+        // What was migrated to its end is not half done, whatever became of the units.
+        journal.left(after.data);
+    }
+    let state = truth::state(machine, survey, held, &after);
+    let hint = ways_out(machine, survey, held, after.data, mark.family);
     let own = error.hint_line().map(|hint| format!("{hint} "));
     let error = error.state(state).hint(format!("{}{hint}", own.unwrap_or_default()));
     if let Err(problem) = journal.close(error.outcome(), Some(&error)) {
@@ -114,12 +145,13 @@ pub fn close(
 pub fn told(
     machine: &Machine,
     survey: &Survey<'_>,
-    point: Option<String>,
+    held: &Held,
+    journal: &mut Journal,
     failure: apply_migrations::Failure,
 ) -> Error {
-    let held = Held { point };
-    let data = failure.data;
-    let back = match (&held.point, data) {
+    let after = held.overall(failure.after);
+    journal.left(after.data);
+    let back = match (held.point(), after.data) {
         (Some(id), DataState::Partly | DataState::Unknown) => {
             format!("; to go back, `{}`", machine.command(&format!("restore {id} --yes")))
         }
@@ -127,7 +159,7 @@ pub fn told(
     };
     let forward = format!("Mend the cause and run `{}`{back}.", machine.command("migrate"));
     let own = failure.error.hint_line().map(|hint| format!("{hint} ")).unwrap_or_default();
-    failure.error.state(state(machine, survey, &held)).hint(own + &forward)
+    failure.error.state(truth::state(machine, survey, held, &after)).hint(own + &forward)
 }
 
 fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {
@@ -156,7 +188,7 @@ fn should_restore(machine: &Machine, step: Step, data: DataState, held: &Held) -
     machine.config.policy.on_failure == OnFailure::Restore
         && step == Step::Migrate
         && data != DataState::Unchanged
-        && held.point.is_some()
+        && held.point().is_some()
 }
 
 fn put_back(
@@ -165,7 +197,7 @@ fn put_back(
     held: &Held,
     cause: Error,
 ) -> (Error, DataState) {
-    let id = held.point.as_deref().unwrap_or_default();
+    let id = held.point().unwrap_or_default();
     machine.progress.step(&format!("putting the data back from restore point {id}"));
     let done = journal.begun(Step::Restore, id).and_then(|()| {
         let point = machine.store()?.find(id)?;
@@ -192,51 +224,6 @@ fn put_back(
     }
 }
 
-/// Says what is true now: data, restore point, units, each looked at again.
-fn state(machine: &Machine, survey: &Survey<'_>, held: &Held) -> String {
-    let mut parts = Vec::new();
-    for surveyed in &survey.databases {
-        let name = surveyed.database.described();
-        let before = surveyed.comparison.current.as_deref();
-        let now = surveyed
-            .database
-            .connect()
-            .and_then(|mut session| migrations::look(&mut session, surveyed.shipped));
-        parts.push(match now {
-            Ok(now) if now.current.as_deref() == before && now.problems.is_empty() => {
-                format!("{name} is as before, at schema {}", before.unwrap_or("none"))
-            }
-            Ok(now) if now.pending.is_empty() && now.problems.is_empty() => {
-                format!("{name} is at the new schema {}", now.current.as_deref().unwrap_or("none"))
-            }
-            Ok(now) => format!(
-                "{name} is at schema {}, between {} and {}",
-                now.current.as_deref().unwrap_or("none"),
-                before.unwrap_or("none"),
-                now.head.as_deref().unwrap_or("none")
-            ),
-            Err(error) => format!("{name} could not be looked at: {}", error.message()),
-        });
-    }
-    match &held.point {
-        Some(id) => parts.push(format!("restore point {id} is intact")),
-        None => parts.push("no restore point was taken".into()),
-    }
-    match machine.services.look(&machine.config.app.services) {
-        Ok(units) => {
-            parts.extend(units.iter().map(|unit| unit.spoken()));
-            if units.iter().all(|unit| !unit.is_up()) && !units.is_empty() {
-                parts.push(format!(
-                    "the gate stays closed until program {} and schema agree",
-                    survey.version
-                ));
-            }
-        }
-        Err(error) => parts.push(error.message()),
-    }
-    parts.join("; ")
-}
-
 /// Names the way forward and the way back, as commands to paste.
 fn ways_out(
     machine: &Machine,
@@ -254,7 +241,7 @@ fn ways_out(
             None => format!("install version {from}"),
         }
     };
-    let restore = match (&held.point, data) {
+    let restore = match (held.point(), data) {
         (Some(id), DataState::Partly | DataState::Unknown) => {
             Some(format!("`{}`", machine.command(&format!("restore {id} --yes"))))
         }

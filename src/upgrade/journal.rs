@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
 use crate::layout::Layout;
+use crate::migrations::DataState;
 use crate::outcome::Outcome;
 use crate::system::clock::{self, Clock};
 use crate::system::fs;
@@ -46,6 +47,15 @@ pub struct Record {
     pub next: Option<String>,
     /// The restore point that this run made.
     pub restore_point: Option<String>,
+    /// The restore point from before the first attempt, where an earlier one left the data half done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<String>,
+    /// Where a failure left the data; none after a good run, and of one that was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataState>,
+    /// What was observed of the failure, such as the last lines of a tool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<String>,
     /// Units that ran before, in stop order.
     pub running: Vec<String>,
     /// Sessions that blocked a migration and were ended, or could not be, because the operator
@@ -74,11 +84,42 @@ impl Record {
             state: None,
             next: None,
             restore_point: None,
+            way_back: survey.way_back.clone(),
+            data: None,
+            detail: Vec::new(),
             running: survey.running(),
             ended_sessions: Vec::new(),
             marks: Vec::new(),
             baseline: None,
         }
+    }
+}
+
+impl Record {
+    /// Returns the restore point that leads back to before this run and those that it came after,
+    /// where they left the data half done, or may have.
+    pub fn leads_back(&self) -> Option<&str> {
+        let touched =
+            self.marks.iter().any(|mark| mark.step == Step::Migrate && mark.when == When::Begun);
+        let half = match self.data {
+            Some(DataState::Unchanged) => false,
+            Some(DataState::Partly | DataState::Unknown) => true,
+            // Killed: what it did is not known.
+            None => self.finished.is_none() && (touched || self.way_back.is_some()),
+        };
+        let first = self.way_back.as_deref().or(self.restore_point.as_deref());
+        first.filter(|_| half)
+    }
+}
+
+/// Notes that the data of this restore point was put back by hand: nothing is half done any more.
+pub fn put_back(layout: &Layout, id: &str) -> Result<()> {
+    match read(layout)? {
+        Some(mut record) if record.leads_back() == Some(id) => {
+            record.data = Some(DataState::Unchanged);
+            write(&layout.journal(), &record)
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -177,12 +218,18 @@ impl Journal {
         write(&self.path, &self.record)
     }
 
+    /// Notes where a failure leaves the data; closing the run writes it down.
+    pub fn left(&mut self, data: DataState) {
+        self.record.data = Some(data);
+    }
+
     /// Closes the run and keeps its record in the history.
     pub fn close(&mut self, outcome: Outcome, failure: Option<&crate::error::Error>) -> Result<()> {
         self.record.finished = Some(clock::rfc3339(self.clock.now()));
         self.record.outcome = Some(outcome.word().to_owned());
         if let Some(failure) = failure {
             self.record.message = Some(failure.message());
+            self.record.detail = failure.details().to_vec();
             self.record.state = failure.state_line().map(str::to_owned);
             self.record.next = failure.hint_line().map(str::to_owned);
         }

@@ -57,6 +57,8 @@ impl Machine {
         for migration in machine.databases.iter_mut().flat_map(|d| &mut d.migrations.migrations) {
             trees.name_inside(migration);
         }
+        // What the package brings is not on this machine, or is the tool of another version.
+        machine.databases.iter_mut().for_each(|database| database.migrations.not_installed());
         machine.layout = layout;
         machine.looked_into =
             Some(LookedInto { shown: file.display().to_string(), installed, candidate: None });

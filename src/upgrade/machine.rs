@@ -193,13 +193,12 @@ fn shipped(
     };
     let source = Source {
         name: spec.name.clone(),
-        conninfo,
+        conninfo: conninfo.clone(),
         service: spec.service.clone(),
         user: spec.user.clone(),
         environment: environment.clone(),
     };
-    Ok(Shipped {
-        database: Database::resolve(&source)?,
-        migrations: migrations::load(&spec.migrations)?,
-    })
+    let database = Database::resolve(&source)?;
+    let migrations = migrations::load_for(&spec.migrations, &database, conninfo.as_deref())?;
+    Ok(Shipped { database, migrations })
 }

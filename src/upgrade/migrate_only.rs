@@ -4,13 +4,14 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::clock;
 
+use super::fail::Held;
 use super::gate::Pending;
 use super::journal::{Journal, Record};
 use super::machine::Machine;
 use super::plan::{self, Decision};
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
-use super::{apply_migrations, create_restore_point, post_checks, preflight};
+use super::{apply_migrations, create_restore_point, fail, post_checks, preflight};
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -41,10 +42,11 @@ pub fn run(machine: &Machine) -> Result<Applied> {
     let done = create_restore_point::run(machine, &survey, &plan, &quiet, &mut journal)
         .map_err(|error| error.state("no migration was applied; the data is unchanged"))
         .and_then(|secured| {
-            let point = secured.point().map(|point| point.id().to_owned());
+            let mut held = Held::new(&journal);
+            held.secure(&secured);
             apply_migrations::run(machine, &survey, &mut quiet, &secured, &mut journal)
-                .map_err(|failure| super::fail::told(machine, &survey, point.clone(), failure))
-                .map(|_migrated| point)
+                .map_err(|failed| fail::told(machine, &survey, &held, &mut journal, failed))
+                .map(|_migrated| secured.point().map(|point| point.id().to_owned()))
         });
     match done {
         Ok(restore_point) => {

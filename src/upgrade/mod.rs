@@ -27,6 +27,7 @@ pub mod start_services;
 pub mod step;
 pub mod stop_services;
 pub mod survey;
+mod truth;
 pub mod unit;
 
 use std::time::Duration;
@@ -126,7 +127,7 @@ fn with_migrations(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Resul
     let ready =
         preflight::check(machine, survey, plan).map_err(|error| refused(machine, survey, error))?;
     let mut journal = open_journal(machine, survey)?;
-    let mut held = Held::default();
+    let mut held = Held::new(&journal);
     let done = (|| {
         let mut quiet = stop_services::run(machine, survey, plan, ready, &mut journal)
             .map_err(Failed::at(Step::Quiesce))?;
@@ -188,6 +189,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
     }
     success.work = Work::Restarted;
     let mut journal = open_journal(machine, survey)?;
+    let held = Held::new(&journal);
     let began = journal.elapsed();
     let done = start_services::restart(machine, &survey.running(), &mut journal)
         .map_err(Failed::at(Step::Start))
@@ -200,7 +202,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
             finish(machine, journal);
             Ok(success)
         }
-        Err(failed) => Err(fail::close(machine, survey, &mut journal, &Held::default(), failed)),
+        Err(failed) => Err(fail::close(machine, survey, &mut journal, &held, failed)),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Survey<'m> {
     pub pending: Option<Pending>,
     /// The last run, where it never ended.
     pub interrupted: Option<Record>,
+    /// The restore point from before earlier attempts, where they left the data half done.
+    pub way_back: Option<String>,
     /// The application's units, in stop order.
     pub units: Vec<Unit>,
     /// Each database.
@@ -61,9 +63,10 @@ impl Survey<'_> {
 
     /// Returns whether any database needs migrations.
     pub fn has_pending(&self) -> bool {
-        self.databases
-            .iter()
-            .any(|d| matches!(d.comparison.state, State::Pending | State::Empty) && d.has_work())
+        self.databases.iter().any(|d| {
+            let state = d.comparison.state;
+            matches!(state, State::Pending | State::Empty | State::Unknown) && d.has_work()
+        })
     }
 
     /// Returns whether every database is exactly as the installed package needs it.
@@ -126,6 +129,7 @@ fn look_at_all<'m>(
 ) -> Result<Survey<'m>> {
     let pending = Pending::read(&machine.layout)?;
     let last = journal::read(&machine.layout)?;
+    let way_back = last.as_ref().and_then(|record| record.leads_back()).map(str::to_owned);
     let interrupted = last.filter(|record| record.finished.is_none());
     let units = machine.services.look(&machine.config.app.services)?;
     let databases = machine
@@ -139,7 +143,8 @@ fn look_at_all<'m>(
         .or_else(|| interrupted.as_ref().and_then(|record| record.from.clone()))
         // A package that is not installed yet would be installed over this one.
         .or_else(|| machine.looked_into.as_ref()?.installed.clone());
-    Ok(Survey { version: machine.version.clone(), from, pending, interrupted, units, databases })
+    let version = machine.version.clone();
+    Ok(Survey { version, from, pending, interrupted, way_back, units, databases })
 }
 
 fn look<'m>(

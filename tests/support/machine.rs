@@ -55,6 +55,10 @@ pub struct TestMachine {
     within: Vec<String>,
     services: Vec<String>,
     app_lines: String,
+    /// What stands in the braces of `migrations` of the first database, where it is not files.
+    command: Option<String>,
+    /// What the connection strings end with.
+    dsn_end: String,
     health: String,
     operator: String,
 }
@@ -121,6 +125,8 @@ impl TestMachine {
             within: Vec::new(),
             services: vec!["openwatch.service".into()],
             app_lines: String::new(),
+            command: None,
+            dsn_end: String::new(),
             health: "[[health]]\nunit = \"openwatch.service\"\nrequired = false\n\
                      deadline = \"500ms\"\n[[health]]\ncommand = [\"/bin/true\"]\n"
                 .into(),
@@ -156,16 +162,19 @@ impl TestMachine {
         let quoted: Vec<String> = self.services.iter().map(|name| format!("{name:?}")).collect();
         let mut text = format!("[app]\nservices = [{}]\n{}", quoted.join(", "), self.app_lines);
         let mut secrets = String::new();
-        for (name, dbname) in &self.databases {
+        for (index, (name, dbname)) in self.databases.iter().enumerate() {
             let variable = format!("{}_DSN", name.to_uppercase());
+            let files = format!("format = \"plain\", dir = {:?}", self.migrations(name));
+            let command = self.command.clone().filter(|_| index == 0);
             text.push_str(&format!(
                 "[[database]]\nname = {name:?}\nurl_env = {variable:?}\n\
-                 migrations = {{ format = \"plain\", dir = {:?} }}\n",
-                self.migrations(name)
+                 migrations = {{ {} }}\n",
+                command.unwrap_or(files)
             ));
             let (host, port) = (self.server.socket().display(), self.server.port());
             let port = if port == 5432 { String::new() } else { format!(" port={port}") };
-            let dsn = format!("host={host}{port} dbname={dbname} user={}", self.role);
+            let dsn =
+                format!("host={host}{port} dbname={dbname} user={}{}", self.role, self.dsn_end);
             let dsn = self.dsn.clone().unwrap_or(dsn);
             secrets.push_str(&format!("{variable}=\"{dsn}\"\n"));
         }
@@ -242,6 +251,39 @@ impl TestMachine {
     pub fn app_line(mut self, line: &str) -> Self {
         self.app_lines.push_str(line);
         self.app_lines.push('\n');
+        self.write_configuration();
+        self
+    }
+
+    /// Migrates the first database by a command: what stands in the braces of `migrations`.
+    pub fn migrated_by(mut self, braces: &str) -> Self {
+        self.command = Some(braces.into());
+        self.write_configuration();
+        self
+    }
+
+    /// Migrates the first database by a shell script, which is called with one word: `apply` or
+    /// `status`, and has a function `sql`. `more` is the rest of the configuration.
+    pub fn tool(self, script: &str, more: &str) -> Self {
+        let path = self.dir.path().join("tool");
+        let psql = self.server.bin().join("psql");
+        let psql = psql.display();
+        let text = format!(
+            "#!/bin/sh\nsql() {{ {psql} -X -A -t -q -v ON_ERROR_STOP=1 -c \"$1\"; }}\n{script}\n"
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Others than root come here too.
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = path.display();
+        self.migrated_by(&format!(
+            "command = [\"{path}\", \"apply\"], status_command = [\"{path}\", \"status\"]{more}"
+        ))
+    }
+
+    /// Adds keywords to the connection string.
+    pub fn dsn_end(mut self, text: &str) -> Self {
+        self.dsn_end = format!(" {text}");
         self.write_configuration();
         self
     }
@@ -347,6 +389,9 @@ impl TestMachine {
     }
     pub fn lock(&self) -> PathBuf {
         self.root().join("run/openwatch/upgrade.lock")
+    }
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
     pub fn server(&self) -> &Arc<Server> {
         &self.server

@@ -9,6 +9,11 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found(root().join("bin").join(name))
 }
 
+/// Returns a program of the Python environment of `ci/peers`, such as `alembic`.
+pub fn python(name: &str) -> Option<PathBuf> {
+    found(root().join("python/bin").join(name))
+}
+
 /// Returns the directory of a chain of migrations, named without its version, such as `zksync_dal`.
 pub fn corpus(name: &str) -> Option<PathBuf> {
     let dir = root().join("corpora");

@@ -104,6 +104,17 @@ impl Call {
 
     #[expect(clippy::disallowed_methods, reason = "the one door to processes")]
     fn start_kept(&self) -> std::io::Result<Child> {
+        let own_home = || std::env::var_os("HOME");
+        let (home, name) = match &self.identity {
+            Some(identity) => (Some(identity.home.clone().into()), Some(&identity.name)),
+            None => (own_home(), None),
+        };
+        // What a login would set; a variable of the call counts before it.
+        let login = home.map(|home| ("HOME", home)).into_iter();
+        let login =
+            login.chain(name.iter().flat_map(|name| {
+                ["USER", "LOGNAME"].map(|variable| (variable, name.as_str().into()))
+            }));
         // This very program, also when its file was replaced meanwhile.
         Command::new("/proc/self/exe")
             .arg0(keeper::NAME)
@@ -113,6 +124,7 @@ impl Call {
             .arg(&self.program)
             .args(&self.args)
             .env_clear()
+            .envs(login)
             .envs(&self.env)
             .current_dir("/")
             // Held open by us alone: it closes when we end, however we end.
