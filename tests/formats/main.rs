@@ -6,7 +6,9 @@
 mod support;
 
 mod chains;
+mod diesel;
+mod refinery;
 mod rust_roads;
 mod rust_tools;
-#[expect(dead_code, reason = "not every test of formats is here yet")]
 mod site;
+mod sqlx;

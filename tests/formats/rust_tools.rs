@@ -143,7 +143,7 @@ impl Real<'_> {
         if output.status.success() { Ok(said) } else { Err(said) }
     }
 
-    fn sqlx(&self, words: &[&str]) -> Result<String, String> {
+    pub fn sqlx(&self, words: &[&str]) -> Result<String, String> {
         self.run(
             Command::new(&self.program)
                 .args(words)
@@ -152,7 +152,7 @@ impl Real<'_> {
         )
     }
 
-    fn diesel(&self, words: &[&str]) -> Result<String, String> {
+    pub fn diesel(&self, words: &[&str]) -> Result<String, String> {
         let config = tempfile::NamedTempFile::new().unwrap();
         self.run(
             Command::new(&self.program)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use openwatch::config::{FilesSpec, Format, MigrationsSpec};
+use openwatch::config::{FilesSpec, Format, MigrationsSpec, TableName};
 use openwatch::database::{Database, DatabaseLock, Session, Source};
 use openwatch::migrations::{self, Applied, Chain, Comparison, Failure, How};
 use openwatch::progress::Progress;
@@ -27,6 +27,8 @@ pub struct Site {
     pub dir: tempfile::TempDir,
     pub dbname: String,
     format: Format,
+    /// The history table, where it is not the usual one.
+    pub table: Option<TableName>,
     notes: Notes,
 }
 
@@ -51,8 +53,7 @@ impl Site {
         let server = shared();
         server.database(dbname);
         let dir = tempfile::tempdir().unwrap();
-        // The tools are started somewhere else, and may run as somebody else.
-        Self { server, dir, dbname: dbname.into(), format, notes: Notes::default() }
+        Self { server, dir, dbname: dbname.into(), format, table: None, notes: Notes::default() }
     }
 
     /// Puts files below the directory of shipped migrations.
@@ -66,7 +67,9 @@ impl Site {
     }
 
     pub fn load(&self) -> openwatch::error::Result<Chain> {
-        migrations::load(&MigrationsSpec::Files(FilesSpec::new(self.format, self.dir.path())))
+        let table = self.table.clone();
+        let spec = FilesSpec { table, ..FilesSpec::new(self.format, self.dir.path()) };
+        migrations::load(&MigrationsSpec::Files(spec))
     }
 
     fn database(&self) -> Database {
