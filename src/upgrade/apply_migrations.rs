@@ -86,7 +86,8 @@ pub fn run(
                 };
                 let mut error = ended.into_iter().fold(failure.error, Error::detail);
                 // The state of the whole machine takes the place of the state of this database.
-                if let Some(state) = error.state_line().map(str::to_owned) {
+                let partly = data != DataState::Unchanged;
+                if let Some(state) = error.state_line().filter(|_| partly).map(str::to_owned) {
                     error = error.detail(state);
                 }
                 let at = Some((name.to_owned(), failure.data));

@@ -14,7 +14,7 @@ impl Idle {
     /// Opens a session as this role, does this, and stays.
     fn doing(machine: &TestMachine, role: &str, application: &str, sql: &str) -> Self {
         let dsn = machine.server().conninfo(machine.dbname()).replace("user=postgres", "");
-        let mut child = Command::new(machine.server().bin().join("psql"))
+        let child = Command::new(machine.server().bin().join("psql"))
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=0", "-d"])
             .arg(format!("{dsn} user={role} application_name='{application}'"))
             .stdin(Stdio::piped())
@@ -22,9 +22,13 @@ impl Idle {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The statement after the interesting one tells that it is done and leaves it in the view.
-        writeln!(child.stdin.as_mut().unwrap(), "{sql}").unwrap();
-        Self(child)
+        let mut idle = Self(child);
+        idle.say(sql);
+        idle
+    }
+
+    fn say(&mut self, sql: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{sql}").unwrap();
     }
 }
 
@@ -173,25 +177,20 @@ fn a_session_that_the_role_may_not_end_goes_on_and_that_is_said() {
 
 /// Catalogue row 38.
 #[test]
-fn a_prepared_transaction_that_blocks_is_named_and_cannot_be_ended() {
-    let machine = plain()
-        .operator_without("lock_timeout")
-        .operator("lock_timeout = \"200ms\"")
-        .migration("0003_slow.sql", "select pg_sleep(0); alter table machines add owner text;");
-    // Prepared while the run is under way: preflight refuses those that are there before.
-    let mut run = machine.spawn(["migrate", "--terminate-blockers"]);
-    drop(run.try_wait());
-    machine.sql("select 1");
+fn a_prepared_transaction_that_blocks_is_named_as_one() {
+    let (machine, mut holder) = blocked("postgres");
+    let machine = machine.operator_without("lock_timeout").operator("lock_timeout = \"1s\"");
     let name = machine.dbname().to_owned();
-    let prepare =
-        format!("begin; lock table machines in access share mode; prepare transaction '{name}'");
-    machine.sql(&prepare);
+    let mut run = machine.spawn(["migrate"]);
+    // Preflight refuses those that are there before; this one comes while the migration waits.
+    wait_in(&machine, "the migration waits", WAITS);
+    holder.say(&format!("prepare transaction '{name}';"));
     let status = code(&mut run);
     machine.sql(&format!("rollback prepared '{name}'"));
-    assert_ne!(status, 0);
+    assert_eq!(status, 7);
     let told = parse_message(&machine.said());
-    let all = format!("{}\n{}", told.first, told.detail);
-    assert!(all.contains("prepared transaction"), "{all}");
+    let named = "blocked by a prepared transaction (see pg_prepared_xacts)";
+    assert!(told.detail.contains(named), "{told:?}");
 }
 
 /// Catalogue rows 24, 38.
