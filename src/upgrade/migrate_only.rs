@@ -7,6 +7,7 @@ use crate::system::clock;
 use super::fail::Held;
 use super::gate::Pending;
 use super::journal::{Journal, Record};
+use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{self, Decision};
 use super::stop_services::Quiesced;
@@ -30,13 +31,15 @@ pub struct Applied {
 pub fn run(machine: &Machine) -> Result<Applied> {
     let _lock = machine.lock("migrate")?;
     let survey = survey::take(machine, None)?;
+    let locks = Locks::take(machine, &survey)?;
+    let survey = locks.look_again(machine, None, survey)?;
     let plan = match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => return Err(error),
         Decision::NothingPending => return Ok(Applied::default()),
         Decision::Upgrade(plan) => plan,
     };
     refuse_running(machine, &survey)?;
-    let ready = preflight::check(machine, &survey, &plan)?;
+    let ready = preflight::check(machine, &survey, &plan, locks)?;
     let mut journal = open(machine, &survey)?;
     let mut quiet = Quiesced::units_already_down(ready);
     let done = create_restore_point::run(machine, &survey, &plan, &quiet, &mut journal)

@@ -16,6 +16,7 @@ pub mod create_restore_point;
 pub mod fail;
 pub mod gate;
 pub mod journal;
+pub mod locks;
 pub mod looked_into;
 pub mod machine;
 pub mod migrate_only;
@@ -40,6 +41,7 @@ use crate::version::Version;
 use fail::{Failed, Held};
 use gate::Pending;
 use journal::{Journal, Record};
+use locks::Locks;
 use machine::Machine;
 pub use migrate_only::run as migrate_only;
 use plan::{Decision, Plan};
@@ -100,10 +102,12 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
         refuse_repeating(machine)?;
     }
     let survey = survey::take(machine, from)?;
+    let locks = Locks::take(machine, &survey).map_err(|error| refused(machine, &survey, error))?;
+    let survey = locks.look_again(machine, from, survey)?;
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(refused(machine, &survey, error)),
         Decision::NothingPending => without_migrations(machine, &survey),
-        Decision::Upgrade(plan) => with_migrations(machine, &survey, &plan),
+        Decision::Upgrade(plan) => with_migrations(machine, &survey, &plan, locks),
     }
 }
 
@@ -123,9 +127,14 @@ fn refuse_repeating(machine: &Machine) -> Result<()> {
     .hint(format!("Mend the cause, then run `{}`.", fail::retry_command(machine, mark.family))))
 }
 
-fn with_migrations(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Result<Success> {
-    let ready =
-        preflight::check(machine, survey, plan).map_err(|error| refused(machine, survey, error))?;
+fn with_migrations(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    plan: &Plan,
+    locks: Locks,
+) -> Result<Success> {
+    let ready = preflight::check(machine, survey, plan, locks)
+        .map_err(|error| refused(machine, survey, error))?;
     let mut journal = open_journal(machine, survey)?;
     let mut held = Held::new(&journal);
     let done = (|| {

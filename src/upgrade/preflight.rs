@@ -8,15 +8,13 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::process::Call;
 
+use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{Plan, Protection};
 use super::survey::{Survey, Surveyed};
 
 /// How long one of the operator's own checks may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(600);
-
-/// How long another host that migrates the same database is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,22 +41,15 @@ pub struct Ready {
     pub(super) locks: Vec<DatabaseLock>,
 }
 
-/// Locks the databases, looks at everything again that could stop the upgrade, and says all of it.
-pub fn check(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Result<Ready> {
-    let mut locks = Vec::new();
-    for surveyed in &survey.databases {
-        if !surveyed.comparison.pending.is_empty() {
-            let lock = DatabaseLock::acquire(surveyed.database, "upgrade", LOCK_WAIT)?;
-            locks.push(lock.on_blockers(machine.on_blockers));
-        }
-    }
+/// Looks at everything that could stop the upgrade, under the locks, and says all of it.
+pub fn check(machine: &Machine, survey: &Survey<'_>, plan: &Plan, locks: Locks) -> Result<Ready> {
     let found = findings(machine, survey, plan);
     for finding in found.iter().filter(|f| f.severity == Severity::Advisory) {
         machine.progress.warn(&finding.message);
     }
     match refusal(&found) {
         Some(error) => Err(error.state(untouched(survey))),
-        None => Ok(Ready { locks }),
+        None => Ok(Ready { locks: locks.of_pending(survey) }),
     }
 }
 

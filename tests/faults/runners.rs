@@ -67,6 +67,9 @@ fn ten_runners_on_two_hosts_apply_each_migration_exactly_once() {
         assert!(*code == 0 || busy, "{said}");
     }
     assert!(codes.contains(&0), "{codes:?}");
+    // Each run claims what it did itself, and no other.
+    let claim = |machine: &&TestMachine| machine.said().contains("applying ");
+    assert_eq!(all.machines.iter().filter(claim).count(), 1);
     assert_eq!(all.first.sql("select string_agg(what, ',' order by what) from ran"), "0004,0006");
     let done = "0001 applied,0002 applied,0003 applied,0004 applied,0005 applied,0006 applied";
     assert_eq!(versions(&all.first), done);
