@@ -38,8 +38,9 @@ impl MigrationsSpec {
 /// Files and how they are read and recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilesSpec {
-    /// The tool whose names, directives and history table they have.
-    pub format: Format,
+    /// The tool whose names, directives and history table they have; none asks the database, which
+    /// has the table of one (`format = "auto"`).
+    pub format: Option<Format>,
     /// The directory that holds them.
     pub dir: PathBuf,
     /// The history table, where it is not the one that the tool uses by itself.
@@ -49,7 +50,7 @@ pub struct FilesSpec {
 impl FilesSpec {
     /// Files of a format with its usual history table.
     pub fn new(format: Format, dir: impl Into<PathBuf>) -> Self {
-        Self { format, dir: dir.into(), table: None }
+        Self { format: Some(format), dir: dir.into(), table: None }
     }
 }
 
@@ -82,6 +83,9 @@ pub enum Format {
     /// refinery where the application builds it with the feature `int8-versions`.
     RefineryInt8,
 }
+
+/// The word that leaves the choice of the format to the database.
+pub(super) const AUTO: &str = "auto";
 
 impl Format {
     /// Every format, ours first.
@@ -152,8 +156,8 @@ fn files_spec(table: &mut Section<'_>, layout: &Layout, notes: &mut Notes) -> Op
     let place = table.place().clone();
     let format = match table.take("format") {
         Some(value) => {
-            let words: Vec<(&str, Format)> =
-                Format::ALL.iter().map(|format| (format.word(), *format)).collect();
+            let known = Format::ALL.iter().map(|format| (format.word(), Some(*format)));
+            let words: Vec<(&str, Option<Format>)> = known.chain([(AUTO, None)]).collect();
             choice(value, &words, notes)
         }
         None => {

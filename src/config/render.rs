@@ -2,7 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Config, ForeignSessions, MigrationsSpec, OnFailure, ProbeSpec, Question};
+use super::migrations::AUTO;
+use super::{Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question};
 
 impl OnFailure {
     /// Returns the word of the configuration.
@@ -80,7 +81,7 @@ fn render_migrations(name: &str, spec: &MigrationsSpec, lines: &mut Lines) {
     let key = |part: &str| format!("{name}.{part}");
     match spec {
         MigrationsSpec::Files(files) => {
-            lines.text(&key("format"), files.format.word());
+            lines.text(&key("format"), files.format.map_or(AUTO, Format::word));
             lines.text(&key("dir"), &files.dir.to_string_lossy());
             if let Some(table) = &files.table {
                 let schema = table.schema.as_ref().map_or(String::new(), |s| format!("{s}."));

@@ -39,7 +39,7 @@ pub use blockers::{Blocker, Ended, OnBlockers};
 pub use doubts::{Doubt, DoubtKind};
 pub use imprint::{Change, Imprint};
 pub use lock::DatabaseLock;
-pub use schema::Ground;
+pub use schema::{Ground, Shape};
 pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};
 pub use session::{Param, Row, Session, SqlError, Trouble};
 pub use swap::{literal, quoted};

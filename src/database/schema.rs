@@ -18,6 +18,19 @@ pub struct Ground {
     pub populated: bool,
 }
 
+/// A table and its columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// Whether its schema is on the search path.
+    pub on_path: bool,
+    /// Names and types of its columns, in order; types without a length.
+    pub columns: Vec<(String, String)>,
+}
+
 /// Tables that neither the server nor an extension made.
 const TABLES: &str = "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace \
     where c.relkind in ('r', 'p', 'v', 'm', 'f') \
@@ -73,6 +86,32 @@ impl Session {
         // With a history table the question does not arise, and the search may be long.
         let populated = history.is_some() || self.single(&format!("{TABLES} limit 1"))?.is_some();
         Ok(Ground { dbname, schema, history, elsewhere, populated })
+    }
+
+    /// Reads the columns of all tables that have one of these names, those on the search path first.
+    pub fn shapes(&mut self, names: &[&str]) -> Result<Vec<Shape>, SqlError> {
+        let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+        let sql = format!(
+            "select n.nspname, c.relname, n.nspname = any (current_schemas(false)), a.attname, \
+               format_type(a.atttypid, null) \
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
+             where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and c.relname in ({}) \
+             order by array_position(current_schemas(false), n.nspname), 1, 2, a.attnum",
+            names.join(",")
+        );
+        let mut all: Vec<Shape> = Vec::new();
+        for row in self.simple(&sql)? {
+            let mut columns = row.into_iter().map(Option::unwrap_or_default);
+            let mut next = || columns.next().unwrap_or_default();
+            let (schema, table, on_path) = (next(), next(), next() == "t");
+            let column = (next(), next());
+            match all.last_mut().filter(|last| last.schema == schema && last.table == table) {
+                Some(last) => last.columns.push(column),
+                None => all.push(Shape { schema, table, on_path, columns: vec![column] }),
+            }
+        }
+        Ok(all)
     }
 
     /// Names the indexes that a failed concurrent build left unusable.

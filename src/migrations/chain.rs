@@ -1,7 +1,8 @@
 //! The migrations that a package ships for one database, with the tool that owns them.
 
 use super::command::Command;
-use super::files::in_order;
+use super::detect::choose;
+use super::files::{bad, in_order};
 use super::formats::{Tool, tool};
 use super::{Key, Migration};
 use crate::config::{FilesSpec, Format, MigrationsSpec, TableName};
@@ -71,7 +72,14 @@ pub fn load(spec: &MigrationsSpec) -> Result<Chain> {
 ///
 /// `url` is its connection string as it is written, for a command that asks for it.
 pub fn load_for(spec: &MigrationsSpec, database: &Database, url: Option<&str>) -> Result<Chain> {
-    let MigrationsSpec::Command(spec) = spec else { return load(spec) };
+    let spec = match spec {
+        MigrationsSpec::Command(spec) => spec,
+        // Only the database knows whose migrations these are.
+        MigrationsSpec::Files(files) if files.format.is_none() => {
+            return load_files(&choose(&mut database.connect()?, files)?);
+        }
+        MigrationsSpec::Files(files) => return load_files(files),
+    };
     let command = Command::new(spec.clone(), database.clone(), url)?;
     let tool = tool(Format::Plain);
     let table = TableName { schema: None, name: tool.default_table().to_owned() };
@@ -79,7 +87,11 @@ pub fn load_for(spec: &MigrationsSpec, database: &Database, url: Option<&str>) -
 }
 
 fn load_files(spec: &FilesSpec) -> Result<Chain> {
-    let tool = tool(spec.format);
+    let Some(format) = spec.format else {
+        return Err(bad("migrations.format is \"auto\", and no database was asked".to_owned())
+            .hint("Name the format."));
+    };
+    let tool = tool(format);
     let migrations = in_order(&spec.dir, tool.read_dir(&spec.dir)?, tool.file_names())?;
     let usual = || TableName { schema: None, name: tool.default_table().to_owned() };
     let table = spec.table.clone().unwrap_or_else(usual);

@@ -6,7 +6,7 @@ use super::chain::Chain;
 use super::command;
 use super::doubt::{self, Doubt};
 use super::history::{AppliedRow, Evidence, Origin, RowState, Run, Table};
-use super::{Comparison, Migration, Problem, ProblemKind, State, compare, underway};
+use super::{Comparison, Migration, Problem, ProblemKind, State, compare, detect, underway};
 use crate::database::{Ground, ServerProcess, Session, SqlError, Trouble};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
@@ -34,7 +34,7 @@ pub fn look(session: &mut Session, chain: &Chain) -> Result<Comparison> {
 
 /// Looks and keeps what was seen.
 pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
-    let (ground, mut rows, doubt) = session
+    let Read { ground, mut rows, doubt, foreign } = session
         .begin_looking()
         .and_then(|()| {
             let seen = read(session, chain);
@@ -59,11 +59,14 @@ pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
         };
         comparison.problems.insert(0, problem);
     }
-    if rows.is_empty() && begun.is_empty() && !ground.populated {
+    if let Some(foreign) = foreign {
+        comparison.state = State::Unknown;
+        comparison.problems.insert(0, foreign);
+    } else if rows.is_empty() && begun.is_empty() && !ground.populated {
         comparison.state = State::Empty;
     } else if ground.history.is_none() && ground.populated {
         comparison.state = State::Unknown;
-        comparison.problems.insert(0, unknown(chain, &ground));
+        comparison.problems.insert(0, detect::unknown(chain, &ground));
     }
     Ok(Seen { ground, rows, begun, orphan: doubt.orphan, comparison })
 }
@@ -87,7 +90,14 @@ pub fn mark_applied(
             .state("nothing was changed")
             .hint("List them with `openwatch migrate --status`."));
     };
-    let Seen { ground, rows, begun, .. } = see(session, chain)?;
+    let Seen { ground, rows, begun, comparison, .. } = see(session, chain)?;
+    let foreign = comparison.problems.iter().find(|problem| problem.kind == ProblemKind::Foreign);
+    if let Some(problem) = foreign.filter(|_| ground.history.is_some()) {
+        return Err(Error::new(Outcome::Refused, &problem.what)
+            .detail(&problem.detail)
+            .state("nothing was changed")
+            .hint(&problem.hint));
+    }
     let table = home(chain, &ground)?;
     let assumed = |row: &&AppliedRow| row.key == target.key && row.evidence == Evidence::Assumed;
     if let Some(newest) = rows.iter().find(assumed).and_then(|_| newest_recorded(&rows)) {
@@ -147,41 +157,31 @@ pub(super) fn home(chain: &Chain, ground: &Ground) -> Result<Table> {
     Ok(Table { schema, name: chain.table.name.clone() })
 }
 
-fn read(
-    session: &mut Session,
-    chain: &Chain,
-) -> std::result::Result<(Ground, Vec<AppliedRow>, Doubt), SqlError> {
+/// What one transaction read.
+struct Read {
+    ground: Ground,
+    rows: Vec<AppliedRow>,
+    doubt: Doubt,
+    /// Another tool's history.
+    foreign: Option<Problem>,
+}
+
+fn read(session: &mut Session, chain: &Chain) -> std::result::Result<Read, SqlError> {
     let ground = session.ground(chain.table.schema.as_deref(), &chain.table.name)?;
-    let mut doubt = Doubt::default();
-    let rows = match &ground.history {
-        Some(schema) => {
+    let (mut rows, mut doubt, mut foreign) = (Vec::new(), Doubt::default(), None);
+    if let Some(schema) = &ground.history {
+        foreign = detect::foreign_table(session, chain, schema)?;
+        if foreign.is_none() {
             let table = Table { schema: schema.clone(), name: chain.table.name.clone() };
             if let Some(found) = underway::read(session, chain, &table)? {
                 doubt = doubt::look(session, chain, &table, &found)?;
             }
-            chain.read_rows(session, &table)?
+            rows = chain.read_rows(session, &table)?;
         }
-        None => Vec::new(),
-    };
-    Ok((ground, rows, doubt))
-}
-
-fn unknown(chain: &Chain, ground: &Ground) -> Problem {
-    let detail = match &ground.elsewhere {
-        Some(schema) => format!(
-            "there is one in schema {schema}, which is not on the search path of the connection"
-        ),
-        None => "without it nobody knows which migrations the tables already have".into(),
-    };
-    Problem {
-        kind: ProblemKind::Unknown,
-        version: String::new(),
-        what: format!("the database has tables, but no history table {}", chain.table.name),
-        detail,
-        hint: "Check the connection; if the tables are of this application, \
-               run `openwatch migrate --mark-applied VERSION` with the version that they have."
-            .into(),
+    } else if ground.populated {
+        foreign = detect::other_tools(session, chain)?;
     }
+    Ok(Read { ground, rows, doubt, foreign })
 }
 
 pub(super) fn unreadable(error: SqlError) -> Error {

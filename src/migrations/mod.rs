@@ -11,6 +11,7 @@ mod broken;
 mod chain;
 mod command;
 mod compare;
+mod detect;
 mod doubt;
 mod failure;
 mod fate;
@@ -18,6 +19,7 @@ mod files;
 mod formats;
 mod grouping;
 mod history;
+mod known;
 pub mod lint;
 mod look;
 mod problems;
@@ -174,6 +176,8 @@ pub enum ProblemKind {
     Unrunnable,
     /// Tables, but no history table.
     Unknown,
+    /// The history of another tool than the configured one.
+    Foreign,
 }
 
 /// One reason why nothing may be migrated.

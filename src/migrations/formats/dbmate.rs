@@ -9,9 +9,9 @@ use std::path::Path;
 
 use super::{Older, Rows, Tool};
 use crate::config::Format;
-use crate::database::{Session, literal};
+use crate::database::{Session, literal, quoted};
 use crate::error::Result;
-use crate::migrations::files::{self, Entry, normalised, only_lines};
+use crate::migrations::files::{self, Entry, only_lines};
 use crate::migrations::history::{AppliedRow, Origin, Run, Table};
 use crate::migrations::{Key, Migration};
 
@@ -47,11 +47,11 @@ impl Tool for Dbmate {
     fn create_sql(&self, table: &Table) -> String {
         // dbmate makes a schema that is missing; asking for one that is there needs a right.
         format!(
-            "do $make$ begin if not exists (select from pg_namespace where nspname = {}) then \
+            "do $make$ begin if to_regnamespace({}) is null then \
                create schema {}; end if; end $make$;\
              create table if not exists {table} (version varchar primary key)",
-            literal(&table.schema),
-            crate::database::quoted(&table.schema),
+            literal(&quoted(&table.schema)),
+            quoted(&table.schema),
         )
     }
 
@@ -93,7 +93,8 @@ fn parse_name(file: &str) -> Option<(&str, &str)> {
 
 fn read(entry: &Entry) -> Result<Option<Migration>> {
     let Some((version, name)) = parse_name(&entry.name) else { return Ok(None) };
-    let text = normalised(&files::read_raw(entry)?);
+    // Sent with the line ends that it has: they are part of function bodies.
+    let text = files::read_raw(entry)?;
     let sections = sections(&text);
     let obstacle = sections.as_ref().err().map(|why| (*why).to_owned());
     let sections = sections.unwrap_or_default();

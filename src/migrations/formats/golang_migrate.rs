@@ -12,7 +12,7 @@ use super::{LockGround, OwnMarks, Rows, Tool};
 use crate::config::Format;
 use crate::database::Session;
 use crate::error::Result;
-use crate::migrations::files::{self, Entry, bad, normalised};
+use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::history::{AppliedRow, Evidence, Origin, RowState, Run, Table};
 use crate::migrations::wrapper::without_wrapper;
 use crate::migrations::{Key, Migration};
@@ -172,7 +172,8 @@ fn read(entry: &Entry) -> Result<Option<Part>> {
             .detail("golang-migrate records it as a bigint")
             .hint("Give it a smaller number."));
     };
-    let sql = without_wrapper(&normalised(&files::read_raw(entry)?));
+    // Sent with the line ends that it has: they are part of function bodies.
+    let sql = without_wrapper(&files::read_raw(entry)?);
     let migration = Migration {
         version: number.to_string(),
         name: name.to_owned(),

@@ -9,7 +9,7 @@ use super::{LockGround, Rows, Tool};
 use crate::config::Format;
 use crate::database::Session;
 use crate::error::Result;
-use crate::migrations::files::{self, Entry, bad, normalised};
+use crate::migrations::files::{self, Entry};
 use crate::migrations::history::{AppliedRow, Origin, Run, Table};
 use crate::migrations::{Key, Migration};
 
@@ -122,11 +122,8 @@ fn read(entry: &Entry) -> Result<Migration> {
     let what = "a number above 0, an underscore, and a name, as in 00007_hosts.sql";
     let (number, name) =
         parse_name(&entry.name, ".sql").ok_or_else(|| files::misnamed(entry, what))?;
-    let text = normalised(&files::read_raw(entry)?);
-    if text.trim().is_empty() {
-        return Err(bad(format!("{} is empty", entry.path.display()))
-            .hint("Reinstall the package, or write `-- +goose Up` into the file."));
-    }
+    // Its parser takes lines without their ends too, and a byte order mark for a statement.
+    let text = files::read_raw(entry)?;
     Ok(migration(entry, number, name, parse(&text)))
 }
 
