@@ -89,6 +89,49 @@ fn check_dry_run_and_preflight_look_into_the_package_too() {
 }
 
 #[test]
+fn migrations_of_other_tools_are_read_out_of_a_package_with_all_their_directories() {
+    let (machine, desk) = (TestMachine::new(), Desk::new());
+    machine.sql(
+        "create table __diesel_schema_migrations (version varchar(50) primary key, \
+           run_on timestamp not null default now()); \
+         insert into __diesel_schema_migrations values ('20260101')",
+    );
+    let place = "./usr/share/openwatch/migrations";
+    let mut items = content(&[]);
+    items = with(
+        items,
+        file("./usr/share/openwatch/upgrade.conf", SETTINGS.replace("\"plain\"", "\"diesel\"")),
+    );
+    for (name, text) in [
+        ("2026-01-01_first/up.sql", "create table a ()"),
+        ("2026-01-02_hosts/up.sql", "create table b ()"),
+        ("2026-01-03_index/up.sql", "create index concurrently i on b (id)"),
+        ("2026-01-03_index/metadata.toml", "run_in_transaction = false"),
+    ] {
+        items = with(items, file(&format!("{place}/{name}"), text));
+    }
+    for (name, bytes) in
+        [("new.deb", deb("openwatch", &items)), ("new.rpm", rpm("openwatch", &items))]
+    {
+        let package = desk.put(name, &bytes);
+        let words = ["migrate", "--status", "--package", &package, "--json"];
+        let database = &answer(&desk.look(&machine, &words).success())["databases"][0];
+        assert_eq!(
+            (&database["state"], &database["applied"], &database["pending"]),
+            (
+                &json!("pending"),
+                &json!(1),
+                &json!([
+                    {"version": "20260102", "name": "hosts", "transactional": true},
+                    {"version": "20260103", "name": "index", "transactional": false},
+                ])
+            ),
+            "{database}"
+        );
+    }
+}
+
+#[test]
 fn a_package_file_is_never_applied() {
     let (machine, desk) = (TestMachine::new(), Desk::new());
     let package = desk.put("new.deb", &deb("openwatch", &content(&["base", "good"])));

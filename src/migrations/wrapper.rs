@@ -15,6 +15,9 @@ fn unwrapped(text: &str) -> Option<String> {
     const BEGIN: &[&str] = &["BEGIN", "BEGIN WORK", "BEGIN TRANSACTION", "START TRANSACTION"];
     const END: &[&str] =
         &["COMMIT", "COMMIT WORK", "COMMIT TRANSACTION", "END", "END WORK", "END TRANSACTION"];
+    if !may_begin(text) {
+        return None;
+    }
     // A scan ends at the first thing that cannot run, which is the statement that it has last.
     let begin = scan(text).statements.into_iter().next()?;
     let is = |statement: &str, words: &[&str]| {
@@ -35,6 +38,17 @@ fn unwrapped(text: &str) -> Option<String> {
     Some(open)
 }
 
+/// Whether it is worth a scan, which every file would pay at every look; most end here.
+fn may_begin(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    while let Some(comment) = rest.strip_prefix("--") {
+        rest = comment.split_once('\n').map_or("", |(_, rest)| rest).trim_start();
+    }
+    let begins = |word: &str| rest.get(..word.len()).is_some_and(|h| h.eq_ignore_ascii_case(word));
+    // Comments of the other kind nest; those are left to the scanner.
+    ["begin", "start", "/*", ";"].into_iter().any(begins)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +62,10 @@ mod tests {
         assert_eq!(
             without_wrapper("begin transaction; select 1; END"),
             "                 ; select 1;    "
+        );
+        assert_eq!(
+            without_wrapper("\n-- a\r\n--\n\t/* b */ Start Transaction; x; End"),
+            "\n-- a\r\n--\n\t/* b */                  ; x;    "
         );
     }
 

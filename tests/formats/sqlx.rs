@@ -138,6 +138,24 @@ fn what_sqlx_ignores_is_ignored_and_what_it_stops_at_is_refused() {
 }
 
 #[test]
+fn several_statements_outside_a_transaction_run_where_sqlx_cannot_and_count_as_installed() {
+    let Some(road) = road("sqlx_several", TWO) else { return };
+    road.real().migrate().unwrap();
+    let both = "-- no-transaction\ncreate index concurrently i on a (id);\n\
+                create index concurrently j on b (id);\n";
+    road.site.ship(&[("3_i.sql", both)]);
+    let said = road.real().migrate().unwrap_err();
+    assert!(
+        said.contains("cannot be executed within a pipeline")
+            || said.contains("inside a transaction block"),
+        "{said}"
+    );
+    assert_eq!(road.site.apply().unwrap().versions, ["3"]);
+    assert_eq!(road.real().pending(), [""; 0]);
+    assert_eq!(road.site.psql("select count(*) from pg_index where indisvalid and indexrelid in ('i'::regclass, 'j'::regclass)"), "2");
+}
+
+#[test]
 fn another_history_table_is_the_one_of_sqlx_toml() {
     let Some(mut road) = road("sqlx_table", TWO) else { return };
     road.site.table = Some(TableName { schema: Some("app".into()), name: "history".into() });
