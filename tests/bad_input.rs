@@ -233,6 +233,7 @@ fn a_damaged_manifest_is_no_restore_point_and_stops_nothing() {
     assert!(machine.points().len() <= 2);
 }
 
+/// Catalogue row 45.
 #[test]
 fn a_damaged_journal_never_blocks_the_next_run() {
     for garbage in [vec![0xa5; 4096], b"{".to_vec(), Vec::new()] {
@@ -245,6 +246,7 @@ fn a_damaged_journal_never_blocks_the_next_run() {
     }
 }
 
+/// Catalogue row 45.
 #[test]
 fn a_damaged_mark_keeps_the_gate_closed_and_names_file_and_command() {
     let machine = stopped();

@@ -51,6 +51,7 @@ fn forms_that_ask_nothing_of_us_touch_nothing() {
     }
 }
 
+/// Catalogue row 3.
 #[test]
 fn an_empty_old_version_is_a_fresh_install() {
     let machine = TestMachine::new().ship("good");
@@ -113,6 +114,7 @@ fn a_second_attempt_keeps_what_ran_at_the_first() {
     machine.assert_clean();
 }
 
+/// Catalogue rows 3, 82.
 #[test]
 fn reinstalling_the_same_version_writes_no_mark() {
     let machine = TestMachine::new();
@@ -155,6 +157,7 @@ fn going_back_after_a_failed_migration_needs_no_switch() {
     machine.run(["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "1.0.0-1"]).success();
 }
 
+/// Catalogue row 13.
 #[test]
 fn what_the_next_upgrade_needs_is_asked_before_unpacking() {
     let machine = TestMachine::new().operator("checks = [[\"/bin/false\"]]");
@@ -234,6 +237,7 @@ fn a_failure_in_the_unit_is_the_scripts_failure_with_the_whole_message() {
     machine.assert_closed();
 }
 
+/// Catalogue row 1.
 #[test]
 fn a_database_that_is_away_defers_and_the_package_is_not_failed() {
     let machine = TestMachine::with_own_server().ship("good");
@@ -251,6 +255,7 @@ fn a_database_that_is_away_defers_and_the_package_is_not_failed() {
     machine.assert_clean();
 }
 
+/// Catalogue row 2.
 #[test]
 fn a_wrong_configuration_is_not_deferred() {
     let machine = TestMachine::new().ship("good");

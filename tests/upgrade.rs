@@ -157,6 +157,7 @@ fn a_unit_that_will_not_stop_ends_the_run_before_anything_is_dumped() {
 
 // Nothing pending: nothing is touched.
 
+/// Catalogue row 82.
 #[test]
 fn nothing_pending_means_no_stop_and_no_dump() {
     let machine = TestMachine::new();
@@ -184,6 +185,7 @@ fn a_new_program_without_migrations_starts_nothing_that_was_stopped() {
     machine.assert_clean();
 }
 
+/// Catalogue row 3.
 #[test]
 fn an_empty_database_is_initialised_without_a_dump() {
     let machine = TestMachine::with_empty_database();
@@ -206,6 +208,7 @@ fn backups_that_are_switched_off_are_told_and_obeyed() {
 
 // A migration that fails.
 
+/// Catalogue row 35.
 #[test]
 fn a_failing_migration_leaves_the_data_as_before_and_the_gate_closed() {
     let machine = TestMachine::new().ship("failing");
@@ -272,6 +275,7 @@ fn a_retry_after_the_fix_starts_what_ran_at_the_first_attempt() {
     machine.assert_clean();
 }
 
+/// Catalogue rows 62, 73.
 #[test]
 fn a_version_that_failed_is_not_tried_again_by_itself() {
     let machine = TestMachine::new().ship("failing");
@@ -315,6 +319,7 @@ fn a_failed_run_is_kept_in_the_history_and_in_status() {
     assert_eq!(history["runs"][0]["restore_point"], machine.points()[0]);
 }
 
+/// Catalogue row 35.
 #[test]
 fn the_first_database_stays_migrated_when_the_second_fails_and_both_are_told() {
     let machine = TestMachine::with_databases(&["main", "audit"])
@@ -408,6 +413,7 @@ fn a_table_that_the_role_may_not_read_is_refused_before_any_stop() {
     machine.assert_clean();
 }
 
+/// Catalogue row 8.
 #[test]
 fn too_little_space_is_refused_before_any_stop() {
     let machine = TestMachine::new().operator("reserve = \"900TiB\"").ship("good");
@@ -465,6 +471,7 @@ fn refused(machine: &TestMachine, first: &str) {
     machine.assert_clean();
 }
 
+/// Catalogue row 5.
 #[test]
 fn a_schema_ahead_of_the_program_is_refused_by_name() {
     let machine = TestMachine::new().ship("good");
@@ -478,6 +485,7 @@ fn a_schema_ahead_of_the_program_is_refused_by_name() {
     machine.run(["gate"]).code(11);
 }
 
+/// Catalogue row 6.
 #[test]
 fn an_edited_migration_is_refused_by_name() {
     let machine = TestMachine::new()
@@ -486,6 +494,7 @@ fn an_edited_migration_is_refused_by_name() {
     refused(&machine, "0002_readings");
 }
 
+/// Catalogue row 6.
 #[test]
 fn a_migration_that_is_applied_and_not_shipped_is_refused_by_name() {
     let machine = TestMachine::new().ship("good");
@@ -493,6 +502,7 @@ fn a_migration_that_is_applied_and_not_shipped_is_refused_by_name() {
     refused(&machine, "0001");
 }
 
+/// Catalogue row 6.
 #[test]
 fn a_gap_in_the_numbers_is_refused_by_name() {
     let machine = TestMachine::new().ship("good");
@@ -500,6 +510,7 @@ fn a_gap_in_the_numbers_is_refused_by_name() {
     refused(&machine, "0003");
 }
 
+/// Catalogue row 3.
 #[test]
 fn a_database_of_somebody_else_is_refused() {
     let machine = TestMachine::with_empty_database();
@@ -512,6 +523,7 @@ fn a_database_of_somebody_else_is_refused() {
     machine.assert_clean();
 }
 
+/// Catalogue row 4.
 #[test]
 fn a_version_before_the_required_stop_is_refused() {
     let machine = TestMachine::new().app_line("min_upgrade_from = \"1.5.0\"").ship("good");
@@ -556,6 +568,7 @@ fn an_unhealthy_service_is_stopped_again_and_the_way_back_is_named() {
     machine.assert_clean();
 }
 
+/// Catalogue row 46.
 #[test]
 fn a_service_that_dies_at_once_is_unhealthy() {
     let machine = TestMachine::new()
@@ -585,6 +598,7 @@ fn a_service_that_does_not_start_closes_the_gate() {
     machine.assert_closed();
 }
 
+/// Catalogue row 48.
 #[test]
 fn an_advisory_probe_that_fails_is_only_told() {
     let machine = TestMachine::new()
@@ -610,6 +624,7 @@ fn rows_that_a_migration_loses_are_told() {
 
 // Others.
 
+/// Catalogue row 41.
 #[test]
 fn the_second_of_two_runs_is_busy_and_names_the_first() {
     let machine = TestMachine::new().ship("slow");
@@ -630,6 +645,7 @@ fn the_second_of_two_runs_is_busy_and_names_the_first() {
     first.wait().unwrap();
 }
 
+/// Catalogue row 41.
 #[test]
 fn looking_is_never_busy() {
     let machine = TestMachine::new().ship("slow");
@@ -642,6 +658,7 @@ fn looking_is_never_busy() {
     first.wait().unwrap();
 }
 
+/// Catalogue row 41.
 #[test]
 fn another_host_on_the_same_database_is_busy() {
     let machine = TestMachine::new().ship("slow");
@@ -655,6 +672,7 @@ fn another_host_on_the_same_database_is_busy() {
     first.wait().unwrap();
 }
 
+/// Catalogue row 1.
 #[test]
 fn a_database_that_is_away_defers_the_upgrade_and_a_later_run_finishes_it() {
     let machine =
@@ -680,6 +698,7 @@ fn a_database_that_is_away_defers_the_upgrade_and_a_later_run_finishes_it() {
     machine.assert_clean();
 }
 
+/// Catalogue row 1.
 #[test]
 fn a_database_that_comes_back_within_the_wait_is_waited_for() {
     let machine = TestMachine::with_own_server().ship("good").operator_without("database_wait");
@@ -691,6 +710,7 @@ fn a_database_that_comes_back_within_the_wait_is_waited_for() {
     machine.assert_clean();
 }
 
+/// Catalogue row 63.
 #[test]
 fn a_report_that_nobody_takes_fails_nothing() {
     let machine = TestMachine::new()
@@ -703,6 +723,7 @@ fn a_report_that_nobody_takes_fails_nothing() {
     machine.assert_clean();
 }
 
+/// Catalogue row 63.
 #[test]
 fn a_report_that_nobody_takes_changes_no_failure() {
     let machine = TestMachine::new()
@@ -769,6 +790,7 @@ fn after_a_restore_the_gate_stays_closed_until_program_and_schema_agree() {
     machine.assert_clean();
 }
 
+/// Catalogue row 35.
 #[test]
 fn the_policy_restore_puts_the_data_back_by_itself() {
     let machine = half_migrated(TestMachine::new().operator("on_failure = \"restore\""));

@@ -155,12 +155,14 @@ fn killed_after_the_dump_the_next_run_finishes() {
     killed_at(&machine, "restore_point done", let_go);
 }
 
+/// Catalogue rows 38, 67.
 #[test]
 fn killed_while_a_migration_waits_for_a_lock_the_next_run_finishes() {
     let machine = holding(TestMachine::new().ship("good"), "machines", "share");
     killed_at(&machine, "migrate begun", let_go);
 }
 
+/// Catalogue rows 37, 67.
 #[test]
 fn killed_inside_a_migration_nothing_of_it_remains() {
     let machine = TestMachine::new().ship("slow");
@@ -237,6 +239,7 @@ fn asked_to_stop_in_the_dump_only_older_points_are_left() {
     machine.assert_clean();
 }
 
+/// Catalogue row 70.
 #[test]
 fn asked_to_stop_in_a_migration_it_is_taken_back() {
     let machine = TestMachine::new().ship("slow");
@@ -283,6 +286,7 @@ fn a_terminal_that_is_gone_stops_a_run_by_hand_as_a_signal_does() {
 
 // The server goes.
 
+/// Catalogue row 40.
 #[test]
 fn a_server_that_stops_in_a_migration_leaves_the_old_data() {
     let machine = TestMachine::with_own_server().ship("slow");

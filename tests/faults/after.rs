@@ -45,9 +45,10 @@ fn a_database_whose_collation_changed_is_told_by_migrate_too() {
         return;
     }
     let name = machine.dbname().to_owned();
+    let locale = if machine.server().major < 17 { "daticulocale" } else { "datlocale" };
     machine.sql(&format!(
         "update pg_database set datcollversion = '1.0', datlocprovider = 'i', \
-         daticulocale = 'de' where datname = '{name}'"
+         {locale} = 'de' where datname = '{name}'"
     ));
     let run = machine.run(["migrate", "--json"]).success();
     let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();

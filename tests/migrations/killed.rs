@@ -65,11 +65,13 @@ fn walk(side: Side) {
     assert!(message > 20, "the walk ended after {message} messages");
 }
 
+/// Catalogue rows 37, 67.
 #[test]
 fn killed_before_any_message_each_statement_took_effect_exactly_once() {
     walk(Side::Before);
 }
 
+/// Catalogue rows 37, 67.
 #[test]
 fn killed_after_any_message_each_statement_took_effect_exactly_once() {
     walk(Side::After);
