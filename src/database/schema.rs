@@ -55,6 +55,11 @@ impl Session {
         self.run("rollback")
     }
 
+    /// Returns the name of the database that the session is connected to.
+    pub fn dbname(&mut self) -> Result<String, SqlError> {
+        Ok(self.single("select current_database()")?.unwrap_or_default())
+    }
+
     /// Looks where the history table of this name is, and whether the database is empty.
     ///
     /// Without a schema the search path decides, as it does for an unqualified name.

@@ -9,6 +9,7 @@ use crate::database::facts::{self, RowCount};
 use crate::error::Result;
 
 use super::machine::Machine;
+use super::survey::Survey;
 
 /// How long a locked table is waited for; without it there is no baseline, and the run goes on.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -31,17 +32,26 @@ pub struct DatabaseBaseline {
     pub rows: BTreeMap<String, RowCount>,
 }
 
-/// Records what is so now, read-only.
-pub fn record(machine: &Machine) -> Result<Baseline> {
+/// Records what is so before the first change, read-only.
+pub fn record(machine: &Machine, survey: &Survey<'_>) -> Result<Baseline> {
+    let mut baseline = now(machine)?;
+    for surveyed in &survey.databases {
+        if let Some(found) = baseline.databases.get_mut(surveyed.database.name()) {
+            found.schema = surveyed.comparison.current.clone();
+        }
+    }
+    Ok(baseline)
+}
+
+/// Returns what is so now, to compare; the schema is the migrations' own business by then.
+pub fn now(machine: &Machine) -> Result<Baseline> {
     let units = machine.services.look(&machine.config.app.services)?;
     let mut databases = BTreeMap::new();
     for shipped in &machine.databases {
         let mut session = shipped.database.connect()?;
-        let comparison = crate::migrations::look(&mut session, &shipped.migrations)?;
         facts::unlimited(&mut session, LOCK_WAIT)?;
         let rows = facts::row_counts(&mut session)?;
-        let found =
-            DatabaseBaseline { schema: comparison.current, rows: rows.into_iter().collect() };
+        let found = DatabaseBaseline { schema: None, rows: rows.into_iter().collect() };
         databases.insert(shipped.database.name().to_owned(), found);
     }
     Ok(Baseline { units: units.iter().map(|u| u.spoken()).collect(), databases })

@@ -216,7 +216,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
 }
 
 fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
-    let baseline = baseline::record(machine)
+    let baseline = baseline::record(machine, survey)
         .inspect_err(|error| machine.progress.warn(&format!("no baseline: {}", error.message())))
         .ok();
     let now = machine.clock.now();
@@ -237,7 +237,7 @@ fn finish(machine: &Machine, mut journal: Journal) {
 /// Compares what is so now with the baseline; differences are told, they fail nothing.
 fn compare(machine: &Machine, journal: &Journal) -> Vec<String> {
     let Some(before) = &journal.record().baseline else { return Vec::new() };
-    let losses = match baseline::record(machine) {
+    let losses = match baseline::now(machine) {
         Ok(after) => baseline::losses(before, &after),
         Err(error) => vec![format!("the baseline could not be compared: {}", error.message())],
     };

@@ -7,6 +7,7 @@ mod support;
 mod alembic;
 mod django;
 mod faults;
+mod imprint;
 mod meaning;
 
 use std::fs;

@@ -3,7 +3,9 @@
 use predicates::str::contains;
 use serde_json::json;
 
+use super::support::archives::{deb, file};
 use super::support::machine::{Message, TestMachine, message};
+use super::support::packages::{Desk, SETTINGS, content, with};
 
 /// A tool that keeps its own history: `step` tables, of which release 2 wants both.
 const STEPS: &str = r#"
@@ -142,4 +144,81 @@ fn a_tool_that_is_not_there_is_named_before_anything_is_stopped() {
     assert!(first.contains("/opt/nothing/here is not there"), "{first}");
     assert!(state.contains("nothing was changed"), "{state}");
     assert_eq!(machine.acts(), [""; 0]);
+}
+
+#[test]
+fn of_a_package_that_is_not_installed_nothing_is_run() {
+    let machine = steps();
+    let desk = Desk::new();
+    let runs = desk.dir.path().join("runs");
+    let settings = SETTINGS.replace(
+        "format = \"plain\", dir = \"/usr/share/openwatch/migrations\"",
+        &format!(
+            "command = [\"/bin/sh\", \"-c\", \"echo ran >>{0}\"], \
+             status_command = [\"/bin/sh\", \"-c\", \"echo asked >>{0}\"]",
+            runs.display()
+        ),
+    );
+    let items = with(content(&[]), file("./usr/share/openwatch/upgrade.conf", settings));
+    let package = desk.put("new.deb", &deb("openwatch", &items));
+    let look = |words: &[&str]| desk.look(&machine, &[words, &["--package", &package]].concat());
+    look(&["migrate", "--status"]).success().stdout(contains("main: unknown, schema none"));
+    look(&["migrate", "--check"]).code(10);
+    look(&["migrate", "--dry-run"]).success().stdout(contains("would apply all"));
+    look(&["preflight"]).success();
+    assert!(!runs.exists());
+}
+
+#[test]
+fn an_older_package_is_let_through_once_the_data_is_put_back() {
+    let script = "case $1 in
+        apply) sql 'create table half (id int)'; exit 9 ;;
+        status) echo todo rest ;;
+        esac";
+    let machine = TestMachine::new().tool(script, LINES);
+    machine.run(["upgrade", "--from", "1.0.0-1"]).code(7);
+    let id = machine.points().pop().unwrap();
+    let older = ["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "1.0.0-1"];
+    let Message { hint, .. } = message(&machine.run(older).code(5));
+    assert!(hint.contains(&format!("`openwatch restore {id}`")), "{hint}");
+    machine.run(["restore", &id, "--yes"]).success();
+    machine.run(older).success();
+}
+
+#[test]
+fn a_second_attempt_does_not_take_the_way_back_away() {
+    let script = "case $1 in
+        apply) sql 'create table half (id int)'; exit 9 ;;
+        status) echo todo rest ;;
+        esac";
+    let machine = TestMachine::new().tool(script, LINES);
+    let before = machine.data();
+    machine.run(["upgrade"]).code(7);
+    let first = machine.points().pop().unwrap();
+    let Message { detail, state, hint, .. } = message(&machine.run(["upgrade", "--retry"]).code(7));
+    // This attempt changed nothing, and the data is still what the first one left.
+    assert!(detail.contains("the database is as it was before this run"), "{detail}");
+    assert!(state.contains("was changed in part"), "{state}");
+    assert!(hint.contains(&format!("`openwatch restore {first} --yes`")), "{hint}");
+    let (_, pruned) = machine.json(["backup", "prune", "--dry-run"]);
+    let kept = pruned["decisions"].as_array().unwrap().iter().find(|d| d["id"] == first.as_str());
+    assert!(kept.unwrap()["reason"].as_str().unwrap().contains("did not end well"), "{pruned}");
+    machine.run(["restore", &first, "--yes"]).success();
+    assert_eq!(machine.data(), before);
+}
+
+#[test]
+fn of_two_databases_both_are_put_back_when_the_second_fails() {
+    let machine = TestMachine::with_databases(&["main", "side"])
+        .tool(STEPS, LINES)
+        .ship_for("side", "failing")
+        .operator("on_failure = \"restore\"");
+    let before = machine.data();
+    machine.run(["upgrade"]).code(9);
+    assert_eq!(machine.data(), before);
+    machine.assert_closed();
+    let machine = machine.operator_without("on_failure");
+    let Message { state, .. } = message(&machine.run(["upgrade", "--retry"]).code(7));
+    let main = machine.described("main");
+    assert!(state.contains(&format!("{main} is at the new schema")), "{state}");
 }

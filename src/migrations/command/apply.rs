@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::apply::{Applied, How, Mode};
 use super::super::failure::{DataState, Failure, Why};
-use super::look::{ALL, look};
+use super::look::{ALL, look_for_pending};
 use super::tool::{APPLICATION, Command, Purpose};
 use super::transcript::Transcript;
 use super::watch;
@@ -76,7 +76,7 @@ fn prepare(
 ) -> Result<Option<Start>> {
     lock.check()?;
     let mut session = database.connect()?;
-    let found = look(&mut session, command)?;
+    let found = look_for_pending(&mut session, command)?;
     if found.pending.is_empty() {
         return Ok(None);
     }
@@ -177,7 +177,7 @@ impl After {
                 None
             }
         };
-        let found = look(&mut session, command)?;
+        let found = look_for_pending(&mut session, command)?;
         // A tool that cannot say what is pending has done it all when it says that it ended well.
         self.still_pending = Some(match command.spec().status {
             Some(_) => found.pending.into_iter().map(|pending| pending.version).collect(),
@@ -199,7 +199,7 @@ impl After {
         let error = match &self.change {
             Some(Change::Some(what)) => error.detail(format!("what it left: {what}")),
             Some(Change::Perhaps(what)) => error.detail(format!("what it may have left: {what}")),
-            Some(Change::None) => error.detail("the database is as it was before"),
+            Some(Change::None) => error.detail("the database is as it was before this run"),
             None => error.detail("whether the database changed could not be found out"),
         };
         let error = self.trouble.iter().fold(error, |error, line| error.detail(line));

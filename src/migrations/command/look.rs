@@ -16,6 +16,19 @@ const LONGEST: usize = 200;
 
 /// Asks the tool about the database that the session is connected to.
 pub(in super::super) fn look(session: &mut Session, command: &Command) -> Result<Comparison> {
+    let mut found = look_for_pending(session, command)?;
+    if found.state != State::Empty && command.is_installed() {
+        let dbname = session.dbname().map_err(super::super::look::unreadable)?;
+        found.current = version(command, &command.database().with_dbname(&dbname))?;
+    }
+    if found.state == State::Current {
+        found.head = found.head.or_else(|| found.current.clone());
+    }
+    Ok(found)
+}
+
+/// Asks the tool what is pending, and for no version.
+pub(super) fn look_for_pending(session: &mut Session, command: &Command) -> Result<Comparison> {
     let ground = session
         .begin_looking()
         .and_then(|()| {
@@ -46,7 +59,6 @@ pub(in super::super) fn look(session: &mut Session, command: &Command) -> Result
     if !command.is_installed() {
         return Ok(found);
     }
-    found.current = version(command, &database)?;
     let Some(words) = &command.spec().status else { return Ok(found) };
     let verdict = ask(command, &database, words)?;
     found.applied = verdict.applied;
@@ -55,12 +67,10 @@ pub(in super::super) fn look(session: &mut Session, command: &Command) -> Result
         true => vec![unnamed(command)],
         false => verdict.pending.iter().map(|name| named(name)).collect(),
     };
-    if found.pending.is_empty() {
-        found.state = State::Current;
-        found.head = found.head.or_else(|| found.current.clone());
-    } else {
-        found.state = State::Pending;
-    }
+    found.state = match found.pending.is_empty() {
+        true => State::Current,
+        false => State::Pending,
+    };
     Ok(found)
 }
 
