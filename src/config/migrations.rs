@@ -82,6 +82,8 @@ pub enum Format {
     Refinery,
     /// refinery where the application builds it with the feature `int8-versions`.
     RefineryInt8,
+    /// Flyway: `V1__name.sql` and `R__name.sql`, a row each in `flyway_schema_history`.
+    Flyway,
 }
 
 /// The word that leaves the choice of the format to the database.
@@ -98,6 +100,7 @@ impl Format {
         Self::Diesel,
         Self::Refinery,
         Self::RefineryInt8,
+        Self::Flyway,
     ];
 
     /// Returns the word of the configuration.
@@ -111,6 +114,7 @@ impl Format {
             Self::Diesel => "diesel",
             Self::Refinery => "refinery",
             Self::RefineryInt8 => "refinery-int8",
+            Self::Flyway => "flyway",
         }
     }
 }

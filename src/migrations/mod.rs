@@ -78,6 +78,8 @@ pub struct Migration {
     pub key: Key,
     /// Where the file is.
     pub file: PathBuf,
+    /// The file as the tool records it, where it records one.
+    pub script: String,
     /// The text that is sent: UTF-8, no byte order mark, lines ending as the tool sends them. Its lines
     /// are those of the file; what belongs to another section of it is left empty.
     pub sql: String,

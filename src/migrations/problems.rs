@@ -58,7 +58,8 @@ fn indeterminate(chain: &Chain, row: &AppliedRow) -> Problem {
 fn unshipped(chain: &Chain, row: &AppliedRow, head: Option<&Key>) -> Problem {
     let label = row.label();
     let by = row.provenance(chain);
-    if head.is_some_and(|head| row.key < *head) {
+    let repeatable = matches!(row.key, Key::Repeatable(_));
+    if repeatable || head.is_some_and(|head| row.key < *head) {
         return Problem {
             kind: ProblemKind::Missing,
             version: row.version.clone(),

@@ -6,6 +6,7 @@
 mod support;
 
 mod applying;
+mod flyway;
 mod input;
 mod killed;
 mod leftovers;
@@ -45,6 +46,7 @@ struct Bench {
     conninfo: String,
     lock_timeout: Duration,
     notes: Notes,
+    format: Format,
 }
 
 #[derive(Default)]
@@ -83,6 +85,7 @@ impl Bench {
             dbname: dbname.into(),
             lock_timeout: Duration::from_secs(20),
             notes: Notes::default(),
+            format: Format::Plain,
         }
     }
 
@@ -95,7 +98,7 @@ impl Bench {
     }
 
     fn spec(&self) -> MigrationsSpec {
-        MigrationsSpec::Files(FilesSpec::new(Format::Plain, self.dir.path()))
+        MigrationsSpec::Files(FilesSpec::new(self.format, self.dir.path()))
     }
 
     fn shipped(&self) -> Chain {

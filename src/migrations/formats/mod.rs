@@ -6,6 +6,8 @@
 
 mod dbmate;
 mod diesel;
+mod flyway;
+mod flyway_files;
 mod golang_migrate;
 mod goose;
 mod plain;
@@ -36,6 +38,7 @@ pub(super) fn tool(format: Format) -> &'static dyn Tool {
         Format::Diesel => &diesel::Diesel,
         Format::Refinery => &refinery::Refinery::Int4,
         Format::RefineryInt8 => &refinery::Refinery::Int8,
+        Format::Flyway => &flyway::Flyway,
     }
 }
 
