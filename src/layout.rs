@@ -132,6 +132,11 @@ impl Layout {
         self.root.join("run").join(&self.app).join("upgrade.lock")
     }
 
+    /// Returns the lock of rehearsals, which upgrades do not know: neither waits for the other.
+    pub fn rehearsal_lock(&self) -> PathBuf {
+        self.root.join("run").join(&self.app).join("rehearsal.lock")
+    }
+
     /// Returns the unit in which upgrades run.
     pub fn upgrade_unit(&self) -> String {
         format!("{}-upgrade.service", self.app)

@@ -51,6 +51,8 @@ pub enum Verb {
     Upgrade(Upgrade),
     /// Check everything that an upgrade needs, and change nothing
     Preflight(Package),
+    /// Try the upgrade on a copy of your own data, measure it, and leave nothing behind
+    Rehearse(Rehearse),
     /// Take, list, check and prune restore points
     #[command(subcommand)]
     Backup(Backup),
@@ -140,6 +142,23 @@ impl Package {
         let file = self.package.as_ref().map(|file| format!("--package {}", file.display()));
         file.or_else(|| self.candidate.then(|| "--candidate".into()))
     }
+}
+
+/// `openwatch rehearse`.
+#[derive(Debug, Args)]
+pub struct Rehearse {
+    /// Look into this package instead of the installed one
+    #[command(flatten)]
+    pub package: Package,
+    /// Copy from this restore point (an id or `latest`) instead of a fresh one
+    #[arg(long, value_name = "ID", conflicts_with = "fresh")]
+    pub from_backup: Option<String>,
+    /// Copy from a restore point that is taken now, services running, and removed; the default
+    #[arg(long)]
+    pub fresh: bool,
+    /// Make the copy on the server of the connection string in this variable
+    #[arg(long, value_name = "VARIABLE")]
+    pub server_env: Option<String>,
 }
 
 /// `openwatch upgrade`.

@@ -10,6 +10,7 @@ use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
@@ -25,6 +26,13 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         Verb::Upgrade(options) => upgrade(global, layout, options, printer),
         Verb::Preflight(options) => {
             looking(global, layout, printer, options, |machine| commands::preflight::run(machine))
+        }
+        Verb::Rehearse(options) => {
+            let from = options.from_backup.as_deref().map_or(From::Fresh, From::Point);
+            let wanted = Wanted { from, server_env: options.server_env.as_deref() };
+            looking(global, layout, printer, &options.package, |machine| {
+                commands::rehearse::run(machine, &wanted)
+            })
         }
         Verb::Backup(verb) => backup(&mut open(global, layout, printer)?, verb),
         Verb::Restore(options) => {

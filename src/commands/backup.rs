@@ -13,6 +13,7 @@ use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
 use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::rehearsal;
 use crate::upgrade::survey::applied_versions;
 
 use super::Reply;
@@ -160,6 +161,9 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
     } else {
         (Mode::Act, machine.store()?, Some(machine.lock("backup prune")?))
     };
+    if !dry_run {
+        rehearsal::remove_leftovers(machine);
+    }
     let pins = pins(machine)?;
     let retention = &machine.config.policy.retention;
     let decisions = store.prune(retention, &pins, machine.clock.now(), mode)?;

@@ -7,6 +7,7 @@ pub mod history;
 pub mod lint;
 pub mod migrate;
 pub mod preflight;
+pub mod rehearse;
 pub mod restore;
 pub mod scriptlet;
 pub mod serve;

@@ -11,6 +11,7 @@ use crate::outcome::Outcome;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, DatabasePlan, Decision, Plan, Protection};
 use crate::upgrade::preflight::{self, Severity};
+use crate::upgrade::rehearsal;
 use crate::upgrade::survey::{self, Survey};
 
 use super::upgrade::{findings_json, plan_json, told};
@@ -18,6 +19,7 @@ use super::{Reply, about};
 
 /// Checks everything and says all that was found.
 pub fn run(machine: &Machine) -> Result<Reply> {
+    rehearsal::remove_leftovers(machine);
     let survey = survey::take_for_next(machine)?;
     let found = check(machine, &survey)?;
     let mut lines: Vec<String> = survey

@@ -159,6 +159,17 @@ fn run(
     ended.map(drop).map_err(|failure| told("pg_dump", database, &failure))
 }
 
+/// Dumps the definitions of a database and keeps nothing: proof that a dump by this role is possible.
+pub fn try_definitions(database: &Database, client: &Client, lock_wait: Duration) -> Result<()> {
+    database
+        .call(&client.program("pg_dump"))
+        .args(["--schema-only", "--no-password", "--file=/dev/null"])
+        .arg(format!("--lock-wait-timeout={}", lock_wait.as_millis().max(1)))
+        .run()
+        .map(drop)
+        .map_err(|failure| told("pg_dump", database, &failure))
+}
+
 /// Returns how many processes share the work: cores, tables and free connections limit them.
 pub(super) fn jobs(tables: u64, connections_left: u64) -> u64 {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);

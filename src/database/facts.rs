@@ -275,7 +275,7 @@ pub enum RowCount {
 }
 
 /// Returns the size of the database that the session is connected to, in bytes.
-pub(super) fn size(session: &mut Session) -> Option<u64> {
+pub fn size(session: &mut Session) -> Option<u64> {
     let rows = session.rows("select pg_database_size(current_database())::int8", &[]).ok()?;
     rows.first().map(|row| row.get::<_, i64>(0).unsigned_abs())
 }
@@ -327,6 +327,22 @@ pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
     counts.extend(large.into_iter().map(|(table, _, rows)| (table, RowCount::Estimate(rows))));
     counts.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(counts)
+}
+
+/// Counts the rows of every table with data, whatever that takes; none where the role may not read
+/// all of them.
+pub fn exact_row_counts(session: &mut Session) -> Result<Vec<(String, Option<u64>)>> {
+    let readable = "has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
+         and not row_security_active(c.oid)";
+    let sql = format!(
+        "select format('%I.%I', n.nspname, c.relname), {readable}
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED} order by 1"
+    );
+    let rows = session.rows(&sql, &[]).map_err(|e| failed("list the tables", e))?;
+    let names: Vec<String> = rows.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
+    let mut counts = count(session, &names)?.into_iter();
+    Ok(rows.iter().map(|row| (row.get(0), if row.get(1) { counts.next() } else { None })).collect())
 }
 
 /// Returns the server's version as it writes it, such as `15.8`.

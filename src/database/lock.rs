@@ -90,6 +90,12 @@ impl DatabaseLock {
         }
     }
 
+    /// Returns whether anybody holds the lock of the database that this session is connected to.
+    pub fn is_taken(session: &mut Session) -> std::result::Result<bool, SqlError> {
+        let sql = format!("select exists (select {})", granted(KEY));
+        Ok(session.single(&sql)?.as_deref() == Some("t"))
+    }
+
     /// Returns whether the lock is still held, and by the same server process as at first.
     pub fn still_held(&mut self) -> std::result::Result<bool, SqlError> {
         let sql = format!(

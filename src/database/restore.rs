@@ -12,6 +12,30 @@ use super::swap::literal;
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 
+/// What of an archive is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// All of it: the database takes the place of the one that was dumped.
+    Whole,
+    /// All but subscriptions, which would hold on to a publisher: a scratch database that is dropped.
+    Scratch,
+    /// As before, everything owned by our own role and without grants and publications: it may not act
+    /// for the owners.
+    ScratchOfOurOwn,
+}
+
+impl Manner {
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Whole => &[],
+            Self::Scratch => &["--no-subscriptions"],
+            Self::ScratchOfOurOwn => {
+                &["--no-subscriptions", "--no-publications", "--no-owner", "--no-privileges"]
+            }
+        }
+    }
+}
+
 /// Loads an archive into an empty database; the first error ends it.
 ///
 /// `expected` is the size that the database will have, in bytes, for the progress.
@@ -19,6 +43,7 @@ pub fn load(
     database: &Database,
     client: &Client,
     archive: &Path,
+    manner: Manner,
     expected: u64,
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -33,6 +58,7 @@ pub fn load(
     let (inside, call) = lent.pass(call).context(lend)?;
     let call = call
         .args(["--format=directory", "--exit-on-error", "--no-password"])
+        .args(manner.options())
         .arg(format!("--jobs={}", jobs(tables, facts.connections_left)))
         // A connection string is the only form in which every database name can be written.
         .arg(format!("--dbname=dbname={}", conninfo_value(database.dbname())))

@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A session beside the databases that are exchanged: neither may have one while it is renamed.
 pub struct Server {
-    session: Session,
-    database: Database,
+    pub(super) session: Session,
+    pub(super) database: Database,
 }
 
 /// What a role may do to exchange a database.
@@ -84,7 +84,12 @@ impl Server {
         Err(last.unwrap_or_else(|| Error::failed("no other database of the server can be reached")))
     }
 
-    fn ask(&mut self, attempt: &str, sql: &str, name: &str) -> Result<Option<super::Row>> {
+    pub(super) fn ask(
+        &mut self,
+        attempt: &str,
+        sql: &str,
+        name: &str,
+    ) -> Result<Option<super::Row>> {
         let rows = self.session.rows(sql, &[&name]).context(|| format!("cannot {attempt}"))?;
         Ok(rows.into_iter().next())
     }
@@ -150,57 +155,6 @@ impl Server {
         }
     }
 
-    /// Makes an empty database with encoding, locale, owner and tablespace of another one; where
-    /// that does not exist, with those of the server.
-    pub fn create_like(&mut self, name: &str, fresh: &str) -> Result<()> {
-        // Columns of later majors are read through JSON, so that one text serves all of them. The
-        // default tablespace goes unnamed: naming it takes a right that owners rarely have.
-        let sql = "select format('encoding %L lc_collate %L lc_ctype %L owner %I',
-                pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
-                pg_get_userbyid(d.datdba))
-              || case t.spcname when 'pg_default' then '' else format(' tablespace %I', t.spcname) end
-              || case to_jsonb(d) ->> 'datlocprovider'
-                   when 'i' then format(' locale_provider icu icu_locale %L',
-                     coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))
-                     || coalesce(format(' icu_rules %L', to_jsonb(d) ->> 'daticurules'), '')
-                   when 'b' then format(' locale_provider builtin builtin_locale %L',
-                     to_jsonb(d) ->> 'datlocale')
-                   else '' end
-              from pg_database d join pg_tablespace t on t.oid = d.dattablespace
-             where d.datname = $1";
-        let options = self.ask("read the settings of the database", sql, name)?;
-        let options: String = options.map_or_else(String::new, |row| row.get(0));
-        let fresh_name = quoted(fresh);
-        self.session
-            .run(&format!("create database {fresh_name} template template0 {options}"))
-            .context(|| format!("cannot create the database {fresh}"))
-    }
-
-    /// Removes a database that was made for a restore, with any sessions in it.
-    pub fn drop_fresh(&mut self, fresh: &str) -> Result<()> {
-        self.session
-            .run(&format!("drop database if exists {} with (force)", quoted(fresh)))
-            .context(|| format!("cannot remove the database {fresh}"))
-    }
-
-    /// Removes what restores that were killed left: databases named like those of
-    /// [`stamped`] with this word, without sessions.
-    pub fn drop_leftovers(&mut self, name: &str, word: &str) -> Result<Vec<String>> {
-        // The name may be cut, so the suffix of the stamp is what has to match in full.
-        let shape = stamped(name, word, "00000000T000000Z");
-        let head = shape.strip_suffix("00000000T000000Z").unwrap_or(&shape).to_owned();
-        let sql = "select d.datname::text from pg_database d where starts_with(d.datname::text, $1)
-              and substr(d.datname::text, length($1) + 1) ~ '^[0-9]{8}T[0-9]{6}Z$'
-              and pg_has_role(d.datdba, 'MEMBER')
-              and not exists (select from pg_stat_activity a where a.datid = d.oid)";
-        let rows = self.session.rows(sql, &[&head]).context(|| "cannot list databases".into())?;
-        let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        for name in &names {
-            self.drop_fresh(name)?;
-        }
-        Ok(names)
-    }
-
     /// Carries grants, settings, comment and limits of a database over to another one; returns what
     /// could not be carried over, as statements that somebody with the right can run.
     pub fn carry_over(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
@@ -239,7 +193,7 @@ impl Server {
 
     /// `SET … FROM CURRENT` takes a value over as the server holds it; written out, lists such as
     /// `search_path` would need their own quoting.
-    fn carry_settings(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
+    pub(super) fn carry_settings(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
         let sql = "select split_part(c, '=', 1), substr(c, strpos(c, '=') + 1),
                 case s.setrole when 0 then format('alter database %I set ', $2::text)
                      else format('alter role %I in database %I set ', pg_get_userbyid(s.setrole), $2::text) end

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::Migration;
-use super::apply::Runner;
+use super::apply::{Place, Runner};
 use super::broken::{Broken, Cause};
 use super::fate::{Settled, settle};
 use super::history::Run;
@@ -29,6 +29,7 @@ impl<'a> Runner<'a> {
     pub(super) fn alone(&mut self, migration: &'a Migration) -> Result<(), Broken<'a>> {
         self.watch.check_lock().map_err(Broken::of_lock)?;
         self.watch.now(migration.label(), self.done);
+        self.observed_begin().map_err(Broken::of_run)?;
         let begun = Instant::now();
         let file = File::of(migration);
         let first = match self.take_up(&file) {
@@ -50,7 +51,8 @@ impl<'a> Runner<'a> {
         let run = Run { migration, duration: begun.elapsed() };
         let sql = self.chain.finish_sql(&self.table, &run, &self.origin);
         match self.session.run_alone(&self.limits, &sql) {
-            Ok(()) => Ok(()),
+            // Only now: the observer's own trouble may not leave the mark without its end.
+            Ok(()) => self.observed(migration, run.duration, Place::Alone).map_err(Broken::of_run),
             Err(error) => self.gone_wrong(&file, file.units(), (file.statements(), error)),
         }
     }

@@ -39,6 +39,32 @@ pub struct How<'a> {
     pub lock: &'a mut DatabaseLock,
 }
 
+/// Looks on while migrations run, from their own session.
+///
+/// What it asks runs inside the transaction of the migrations: an error there ends them.
+pub trait Observer {
+    /// A transaction, or a statement outside one, begins; what was seen of those in it before is void.
+    fn begins(&mut self, session: &mut Session) -> Result<(), SqlError>;
+
+    /// A migration ran; where it runs inside a transaction, that is still open.
+    fn ran(
+        &mut self,
+        session: &mut Session,
+        migration: &Migration,
+        took: Duration,
+        place: Place,
+    ) -> Result<(), SqlError>;
+}
+
+/// Where a migration ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Inside a transaction, which is still open.
+    Transaction,
+    /// Outside a transaction; what it held is released.
+    Alone,
+}
+
 /// How the migrations of a run were grouped into transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -87,6 +113,7 @@ pub(super) struct Runner<'a> {
     /// How many migrations are committed.
     pub(super) done: usize,
     pub(super) watch: &'a Watch<'a>,
+    pub(super) observer: Option<&'a mut dyn Observer>,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -99,6 +126,27 @@ impl Runner<'_> {
         self.session = session;
         Ok(())
     }
+
+    /// Tells the observer that something begins.
+    pub(super) fn observed_begin(&mut self) -> Result<(), SqlError> {
+        match &mut self.observer {
+            Some(observer) => observer.begins(&mut self.session),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the observer that a migration ran.
+    pub(super) fn observed(
+        &mut self,
+        migration: &Migration,
+        took: Duration,
+        place: Place,
+    ) -> Result<(), SqlError> {
+        match &mut self.observer {
+            Some(observer) => observer.ran(&mut self.session, migration, took, place),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Applies everything that is pending, under a lock that the caller holds.
@@ -106,6 +154,18 @@ pub fn apply(
     database: &Database,
     chain: &Chain,
     how: How<'_>,
+    progress: &dyn Progress,
+) -> Result<Applied, Failure> {
+    apply_observed(database, chain, how, None, progress)
+}
+
+/// Does what [`apply`] does while somebody looks on; a command of the application's own cannot be
+/// looked on at.
+pub fn apply_observed(
+    database: &Database,
+    chain: &Chain,
+    how: How<'_>,
+    observer: Option<&mut dyn Observer>,
     progress: &dyn Progress,
 ) -> Result<Applied, Failure> {
     if let Some(command) = chain.command() {
@@ -122,7 +182,7 @@ pub fn apply(
         Err(error) => return Err(Failure::refused(error)),
     };
     if keys.is_empty() {
-        return apply_seen(database, session, chain, seen, how, progress);
+        return apply_seen(database, session, chain, seen, how, observer, progress);
     }
     let How { lock, lock_timeout, reconnect_within, restore_point, product_version } = how;
     lock.also(&keys, chain.format().word(), TOOL_WAIT).map_err(Failure::refused)?;
@@ -136,7 +196,7 @@ pub fn apply(
             restore_point,
             product_version,
         };
-        apply_seen(database, session, chain, seen, how, progress)
+        apply_seen(database, session, chain, seen, how, observer, progress)
     });
     // The application, started next, may bring its own tool, which would wait for its lock.
     lock.give_back(&keys);
@@ -170,6 +230,7 @@ fn apply_seen(
     chain: &Chain,
     seen: Seen,
     how: How<'_>,
+    observer: Option<&mut dyn Observer>,
     progress: &dyn Progress,
 ) -> Result<Applied, Failure> {
     let begun = Instant::now();
@@ -205,6 +266,11 @@ fn apply_seen(
         origin,
         done: 0,
         watch: &watch,
+        // Only a new coercion shortens the lifetime inside.
+        observer: match observer {
+            Some(observer) => Some(observer),
+            None => None,
+        },
         progress,
     };
     let (stop, stopped) = mpsc::channel();

@@ -38,7 +38,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use apply::{Applied, How, Mode, TRIES, apply};
+pub use apply::{Applied, How, Mode, Observer, Place, TRIES, apply, apply_observed};
 pub use chain::{Chain, load, load_for};
 pub use command::{ALL, Command};
 pub use compare::compare;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Migration;
-use super::apply::Runner;
+use super::apply::{Place, Runner};
 use super::broken::{Broken, Cause};
 use super::fate::{Settled, settle};
 use super::history::Run;
@@ -48,6 +48,7 @@ impl<'a> Runner<'a> {
     ) -> Result<(), Broken<'a>> {
         let mark = mark.insert(self.session.begin_script(&self.limits).map_err(Broken::of_run)?);
         self.create_table(mark)?;
+        self.observed_begin().map_err(Broken::of_run)?;
         let mut runs = Vec::with_capacity(group.len());
         for migration in group.iter().copied() {
             if self.watch.lock_lost() {
@@ -58,7 +59,9 @@ impl<'a> Runner<'a> {
             let result = self.session.run_script(mark, &self.limits, &migration.sql);
             let previous = runs.last().map(|run: &Run<'a>| run.migration);
             result.map_err(|error| broken(error, Some(migration), previous))?;
-            runs.push(Run { migration, duration: begun.elapsed() });
+            let duration = begun.elapsed();
+            self.observed(migration, duration, Place::Transaction).map_err(Broken::of_run)?;
+            runs.push(Run { migration, duration });
         }
         self.watch.check_lock().map_err(Broken::of_lock)?;
         let sql = self.chain.tool.record_sql(&self.table, &runs, &self.origin);

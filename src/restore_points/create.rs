@@ -1,13 +1,13 @@
 //! Making a restore point: dumped under a partial name, proven, synced, published by one rename.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::digest;
 use super::manifest::{
     Archive, Contents, MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote, is_archive_name,
 };
+use super::partial::Partial;
 use super::store::{PARTIAL, RestorePoint, Status, Store};
 use crate::database::clients::Clients;
 use crate::database::{Database, dump, facts};
@@ -155,33 +155,6 @@ fn expected(size: u64, before: Option<&Archive>) -> u64 {
             archive.archive_bytes as f64 / archive.database_bytes as f64 * GROWTH
         });
     (size as f64 * ratio) as u64
-}
-
-/// A directory under a partial name: locked while we write, removed unless it is published.
-struct Partial {
-    dir: PathBuf,
-    _lock: File,
-    published: bool,
-}
-
-impl Partial {
-    fn new(dir: PathBuf) -> Result<Self> {
-        fs::make_new_dir(&dir, 0o700)?;
-        let lock = fs::open_dir(&dir).context(|| format!("cannot open {}", dir.display()))?;
-        lock.try_lock().map_err(|error| {
-            Error::failed(format!("cannot lock {}", dir.display())).source(error)
-        })?;
-        Ok(Self { dir, _lock: lock, published: false })
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.published {
-            // Nothing more can be done here; a leftover is known by its name and never counted.
-            let _ = fs::remove_tree(&self.dir);
-        }
-    }
 }
 
 impl Store {

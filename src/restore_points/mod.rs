@@ -5,7 +5,9 @@
 
 mod create;
 mod digest;
+mod load;
 mod manifest;
+mod partial;
 mod prune;
 mod restore;
 mod retention;
@@ -14,6 +16,7 @@ mod verify;
 
 pub use create::{Estimate, Request, Target};
 pub use manifest::{Archive, Contents, Manifest, Proof, Reason, SchemaNote};
+pub use partial::ScratchStore;
 pub use prune::Mode;
 pub use restore::{Loss, Override, Replaced, RestoreOptions, Restored, restore};
 pub use retention::{Decision, Pin, Verdict, decide};

@@ -6,15 +6,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::create::{contents_name, host};
-use super::manifest::{Archive, Contents, read_whole};
+use super::create::host;
+use super::load::Load;
+use super::manifest::{Archive, Contents};
 use super::store::{PARTIAL, RestorePoint};
-use super::verify;
 use crate::config::ForeignSessions;
 use crate::database::clients::{Client, Clients};
+use crate::database::restore::Manner;
 use crate::database::swap::{End, Exchange, Rights, Server, stamped};
-use crate::database::{Database, facts, in_place, restore as load};
-use crate::error::{Context, Error, Result};
+use crate::database::{Database, facts, in_place};
+use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::system::clock::{self, Clock};
@@ -25,9 +26,6 @@ const REPLACED: &str = "replaced";
 
 /// Word in the name of a database that is being loaded.
 const RESTORING: &str = "restoring";
-
-/// The most bytes of the file with what an archive contains.
-const CONTENTS_LIMIT: u64 = 128 << 20;
 
 /// Whether a restore point of another application, host or database is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,20 +108,6 @@ impl RestorePoint {
         Ok(loss)
     }
 
-    fn archive(&self, name: &str) -> Result<&Archive> {
-        let found = self.manifest().databases.iter().find(|archive| archive.name == name);
-        found.ok_or_else(|| {
-            refused(format!("restore point {} has no archive of the database {name}", self.id()))
-        })
-    }
-
-    fn contents(&self, name: &str) -> Result<Contents> {
-        let path = self.dir().join(contents_name(name));
-        let bytes = read_whole(&path, CONTENTS_LIMIT)
-            .context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&bytes).context(|| format!("cannot read {}", path.display()))
-    }
-
     /// Says what about this point belongs to somebody else.
     fn check_origin(&self, database: &Database) -> Result<()> {
         let archive = self.archive(database.name())?;
@@ -183,7 +167,7 @@ pub fn restore(
     if options.foreign == Override::No {
         databases.iter().try_for_each(|database| point.check_origin(database))?;
     }
-    check_point(point, progress)?;
+    point.check(progress)?;
     let stamp = clock::stamp(options.clock.now());
     let jobs = databases
         .iter()
@@ -220,22 +204,6 @@ pub fn restore(
         })
         .collect();
     Ok(Restored { replaced, loss, left })
-}
-
-/// A point that rotted on the disk is found before anything is done with it.
-fn check_point(point: &RestorePoint, progress: &dyn Progress) -> Result<()> {
-    let mut done = 0;
-    let total = Some(point.manifest().bytes);
-    verify::check_files(point.dir(), point.manifest(), |bytes| {
-        done += bytes;
-        progress.alive("checking the restore point", done, total);
-    })
-    .map_err(|why| {
-        Error::failed(format!("restore point {} is damaged", point.id()))
-            .detail(why)
-            .state("the present data is untouched")
-            .hint("List the others with `openwatch backup list`.")
-    })
 }
 
 fn prepare<'a>(
@@ -281,13 +249,13 @@ fn load_fresh(
         progress.note(&format!("removed {leftover}, left by a restore that was killed"));
     }
     server.create_like(name, fresh)?;
-    let target = job.database.with_dbname(fresh);
-    let archive = point.dir().join(&job.archive.name);
-    load::load(&target, &job.client, &archive, job.archive.database_bytes, progress)?;
-    load::compare(&target, &job.contents.rows)?;
-    if let Err(error) = load::analyze(&target) {
-        progress.warn(&error.message());
-    }
+    let load = Load {
+        archive: job.archive,
+        contents: &job.contents,
+        client: &job.client,
+        manner: Manner::Whole,
+    };
+    point.fill(&job.database.with_dbname(fresh), &load, progress)?;
     if kept_as.is_some() {
         // The session beside may have been cut while the load ran for hours.
         left.extend(Server::beside(job.database)?.carry_over(name, fresh)?);

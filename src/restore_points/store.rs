@@ -143,6 +143,11 @@ impl Store {
         &self.app
     }
 
+    /// Returns a store of the same application in another directory that is ours.
+    pub(super) fn beside(&self, dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), app: self.app.clone() }
+    }
+
     /// Lists everything in the directory, newest first; reads manifests only, no archive.
     pub fn list(&self) -> Result<Vec<Entry>> {
         let attempt = || format!("cannot list {}", self.dir.display());

@@ -10,6 +10,8 @@ use crate::error::{Context, Result};
 
 static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
+static ASKED: OnceLock<&'static str> = OnceLock::new();
+
 static CLOSING: AtomicBool = AtomicBool::new(false);
 
 /// Unblocks all signals and notes SIGINT, SIGTERM and SIGHUP from now on.
@@ -35,10 +37,18 @@ pub fn hold_off() {
     CLOSING.store(true, Ordering::SeqCst);
 }
 
+/// Asks ourselves to stop, as a signal would; `why` is told in the place of its name.
+pub fn ask(why: &'static str) {
+    let _ = ASKED.set(why);
+}
+
 /// Returns the name of the last signal that asked us to stop, if any did and we may still stop.
 pub fn received() -> Option<&'static str> {
     if CLOSING.load(Ordering::SeqCst) {
         return None;
+    }
+    if let Some(why) = ASKED.get() {
+        return Some(why);
     }
     match i32::try_from(RECEIVED.get()?.load(Ordering::SeqCst)).ok()? {
         0 => None,

@@ -41,6 +41,7 @@ the_runbook_s_commands_of_a_good_upgrade_work_as_printed() {
   # The key of the repository's metadata is accepted by the operator, once.
   [ "$family" = deb ] || m dnf -y -q makecache
   documented before
+  documented "with a restore point"
   expect_installed 1.0.0; expect_is "$pid" main_pid; expect_same_data; expect_points 1
   documented "one command"; expect_installed 2.0.0; expect_ready 2.0.0
   documented during

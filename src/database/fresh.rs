@@ -1,0 +1,109 @@
+//! New databases beside those of the application, and what runs that were killed left of them.
+
+use super::swap::{Server, literal, quoted, stamped};
+use crate::error::{Context, Result};
+
+/// Whose a new database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// That of the database which it is made like: it will take its place.
+    Kept,
+    /// The same where our role may act for it, otherwise our own role.
+    KeptWhereAllowed,
+}
+
+/// Where the stamp stands in a name of [`stamped`].
+const NO_STAMP: &str = "00000000T000000Z";
+
+impl Server {
+    /// Makes an empty database with encoding, locale, owner and tablespace of another one; where
+    /// that does not exist, with those of the server.
+    pub fn create_like(&mut self, name: &str, fresh: &str) -> Result<()> {
+        let options = self.options_of(name, Owner::Kept)?;
+        self.create(fresh, &options)
+    }
+
+    /// Returns the options of `CREATE DATABASE` that make a database like another one; none where
+    /// the server has no such database.
+    pub fn options_of(&mut self, name: &str, owner: Owner) -> Result<String> {
+        let owner = match owner {
+            Owner::Kept => "format(' owner %I', pg_get_userbyid(d.datdba))",
+            Owner::KeptWhereAllowed => {
+                "case when pg_has_role(d.datdba, 'MEMBER')
+                      then format(' owner %I', pg_get_userbyid(d.datdba)) else '' end"
+            }
+        };
+        // Columns of later majors are read through JSON, so that one text serves all of them. The
+        // default tablespace goes unnamed: naming it takes a right that owners rarely have.
+        let sql = format!(
+            "select format('encoding %L lc_collate %L lc_ctype %L',
+                pg_encoding_to_char(d.encoding), d.datcollate, d.datctype) || {owner}
+              || case t.spcname when 'pg_default' then '' else format(' tablespace %I', t.spcname) end
+              || case to_jsonb(d) ->> 'datlocprovider'
+                   when 'i' then format(' locale_provider icu icu_locale %L',
+                     coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))
+                     || coalesce(format(' icu_rules %L', to_jsonb(d) ->> 'daticurules'), '')
+                   when 'b' then format(' locale_provider builtin builtin_locale %L',
+                     to_jsonb(d) ->> 'datlocale')
+                   else '' end
+              from pg_database d join pg_tablespace t on t.oid = d.dattablespace
+             where d.datname = $1"
+        );
+        let options = self.ask("read the settings of the database", &sql, name)?;
+        Ok(options.map_or_else(String::new, |row| row.get(0)))
+    }
+
+    /// Makes an empty database.
+    pub fn create(&mut self, fresh: &str, options: &str) -> Result<()> {
+        self.session
+            .run(&format!("create database {} template template0 {options}", quoted(fresh)))
+            .context(|| format!("cannot create the database {fresh}"))
+    }
+
+    /// Closes a new database to everybody but its owner, and says in its comment what it is.
+    pub(super) fn close_and_mark(&mut self, fresh: &str, comment: &str) -> Result<()> {
+        let (name, comment) = (quoted(fresh), literal(comment));
+        self.session
+            .run(&format!(
+                "revoke all on database {name} from public; comment on database {name} is {comment}"
+            ))
+            .context(|| format!("cannot close the database {fresh} to others"))
+    }
+
+    /// Removes a database that was made for a while, with any sessions in it.
+    pub fn drop_fresh(&mut self, fresh: &str) -> Result<()> {
+        self.session
+            .run(&format!("drop database if exists {} with (force)", quoted(fresh)))
+            .context(|| format!("cannot remove the database {fresh}"))
+    }
+
+    /// Removes what restores that were killed left: databases named like those of
+    /// [`stamped`] with this word, without sessions.
+    pub fn drop_leftovers(&mut self, name: &str, word: &str) -> Result<Vec<String>> {
+        let unused = "not exists (select from pg_stat_activity a where a.datid = d.oid)";
+        let names = self.named_like(name, word, unused)?;
+        for name in &names {
+            self.drop_fresh(name)?;
+        }
+        Ok(names)
+    }
+
+    /// Lists databases named like those of [`stamped`] with this word that our role may remove.
+    pub(super) fn named_like(
+        &mut self,
+        name: &str,
+        word: &str,
+        condition: &str,
+    ) -> Result<Vec<String>> {
+        // The name may be cut, so the suffix of the stamp is what has to match in full.
+        let shape = stamped(name, word, NO_STAMP);
+        let head = shape.strip_suffix(NO_STAMP).unwrap_or(&shape).to_owned();
+        let sql = format!(
+            "select d.datname::text from pg_database d where starts_with(d.datname::text, $1)
+              and substr(d.datname::text, length($1) + 1) ~ '^[0-9]{{8}}T[0-9]{{6}}Z$'
+              and pg_has_role(d.datdba, 'MEMBER') and {condition} order by 1"
+        );
+        let rows = self.session.rows(&sql, &[&head]).context(|| "cannot list databases".into())?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}

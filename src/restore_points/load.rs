@@ -1,0 +1,89 @@
+//! One archive of a restore point into an empty database, compared with what was dumped.
+
+use super::create::contents_name;
+use super::manifest::{Archive, Contents, read_whole};
+use super::store::RestorePoint;
+use super::verify;
+use crate::database::clients::{Client, Clients};
+use crate::database::swap::Server;
+use crate::database::{Database, restore as loading};
+use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+
+/// The most bytes of the file with what an archive contains.
+const CONTENTS_LIMIT: u64 = 128 << 20;
+
+/// What is loaded, and how.
+pub(super) struct Load<'a> {
+    pub(super) archive: &'a Archive,
+    pub(super) contents: &'a Contents,
+    pub(super) client: &'a Client,
+    pub(super) manner: loading::Manner,
+}
+
+impl RestorePoint {
+    pub(super) fn archive(&self, name: &str) -> Result<&Archive> {
+        let found = self.manifest().databases.iter().find(|archive| archive.name == name);
+        found.ok_or_else(|| {
+            let text = format!("restore point {} has no archive of the database {name}", self.id());
+            Error::new(Outcome::Refused, text).state("nothing was changed")
+        })
+    }
+
+    pub(super) fn contents(&self, name: &str) -> Result<Contents> {
+        let path = self.dir().join(contents_name(name));
+        let bytes = read_whole(&path, CONTENTS_LIMIT)
+            .context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&bytes).context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Reads every file and compares it with its sum: a point that rotted on the disk is found
+    /// before anything is done with it.
+    pub fn check(&self, progress: &dyn Progress) -> Result<()> {
+        let mut done = 0;
+        let total = Some(self.manifest().bytes);
+        verify::check_files(self.dir(), self.manifest(), |bytes| {
+            done += bytes;
+            progress.alive("checking the restore point", done, total);
+        })
+        .map_err(|why| {
+            Error::failed(format!("restore point {} is damaged", self.id()))
+                .detail(why)
+                .state("the present data is untouched")
+                .hint("List the others with `openwatch backup list`.")
+        })
+    }
+
+    /// Fills a scratch database with what this point has of `name`; nothing else is touched.
+    pub fn load_into(
+        &self,
+        name: &str,
+        target: &Database,
+        manner: loading::Manner,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let archive = self.archive(name)?;
+        let contents = self.contents(name)?;
+        let major = Server::beside(target)?.major()?;
+        let client = Clients::default().choose_for_restore(major, &archive.client_version)?;
+        self.fill(target, &Load { archive, contents: &contents, client: &client, manner }, progress)
+    }
+
+    /// Loads an archive into an empty database, and compares tables and rows with the dump.
+    pub(super) fn fill(
+        &self,
+        target: &Database,
+        load: &Load<'_>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let dir = self.dir().join(&load.archive.name);
+        let expected = load.archive.database_bytes;
+        loading::load(target, load.client, &dir, load.manner, expected, progress)?;
+        loading::compare(target, &load.contents.rows)?;
+        if let Err(error) = loading::analyze(target) {
+            progress.warn(&error.message());
+        }
+        Ok(())
+    }
+}
