@@ -89,7 +89,13 @@ fn databases(machine: &Machine) -> Vec<Value> {
 
 fn units(machine: &Machine) -> Vec<String> {
     match machine.services.look(&machine.config.app.services) {
-        Ok(units) => units.iter().map(|unit| unit.spoken()).collect(),
+        Ok(units) => units
+            .iter()
+            .map(|unit| match unit.runs_a_replaced_program() {
+                true => format!("{}, an older program than the one on disk", unit.spoken()),
+                false => unit.spoken(),
+            })
+            .collect(),
         Err(error) => vec![error.message()],
     }
 }

@@ -57,6 +57,14 @@ impl Unit {
         matches!(self.active, Activity::Up | Activity::Changing)
     }
 
+    /// Returns whether the file that its main process was started from has been replaced: what runs
+    /// is an older program than the one on disk. Of another user's process only root can tell.
+    pub fn runs_a_replaced_program(&self) -> bool {
+        let Some(pid) = self.main_pid.filter(|_| self.is_up()) else { return false };
+        std::fs::read_link(format!("/proc/{pid}/exe"))
+            .is_ok_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
+    }
+
     /// Says the unit's state for messages.
     pub fn spoken(&self) -> String {
         let state = match (self.load, self.active) {

@@ -125,3 +125,29 @@ fn an_index_that_a_failed_build_left_invalid_is_named_and_removed() {
     machine.run(["migrate"]).success();
     assert_eq!(machine.schema(), "0004");
 }
+
+/// Catalogue row 50.
+#[test]
+fn a_service_that_still_runs_the_program_from_before_is_told_and_not_restarted_blindly() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("app");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let mut running = std::process::Command::new(&program).arg("600").spawn().unwrap();
+    let pid = running.id().to_string();
+    let machine = TestMachine::new()
+        .ship("good")
+        .unit_fact("openwatch.service", "pid", &pid)
+        .marked(Some("deb"), &["openwatch.service"]);
+    let (_, status) = machine.json(["status"]);
+    assert_eq!(status["units"][0], "openwatch.service is running", "{status}");
+    // As dpkg and rpm do it: a new file in the place of the old one.
+    std::fs::copy("/bin/sleep", dir.path().join("new")).unwrap();
+    std::fs::rename(dir.path().join("new"), &program).unwrap();
+    let (_, status) = machine.json(["status"]);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let told = "openwatch.service is running, an older program than the one on disk";
+    assert_eq!(status["units"][0], told, "{status}");
+    assert_eq!(status["gate"]["state"], "closed", "{status}");
+    machine.run(["gate"]).failure();
+}
