@@ -87,9 +87,6 @@ pub struct Applied {
     pub duration: Duration,
 }
 
-/// How long the lock of the tool whose migrations these are is waited for.
-const TOOL_WAIT: Duration = Duration::from_secs(15);
-
 /// How often a transaction is tried that did not get its locks.
 pub const TRIES: u32 = 5;
 
@@ -185,7 +182,7 @@ pub fn apply_observed(
         return apply_seen(database, session, chain, seen, how, observer, progress);
     }
     let How { lock, lock_timeout, reconnect_within, restore_point, product_version } = how;
-    lock.also(&keys, chain.format().word(), TOOL_WAIT).map_err(Failure::refused)?;
+    lock.also(&keys, chain.format().word(), lock_timeout).map_err(Failure::refused)?;
     // What the tool did until then has to be seen: lock, then look.
     let again = see(&mut session, chain).map_err(Failure::refused);
     let result = again.and_then(|seen| {

@@ -6,7 +6,13 @@
 mod support;
 
 mod chains;
+mod dbmate;
+mod detection;
 mod diesel;
+mod go_roads;
+mod go_tools;
+mod golang_migrate;
+mod goose;
 mod refinery;
 mod rust_roads;
 mod rust_tools;

@@ -86,10 +86,15 @@ impl Site {
     }
 
     pub fn apply(&self) -> Result<Applied, Failure> {
+        self.apply_within(Duration::from_secs(20))
+    }
+
+    /// Applies, waiting this long for locks.
+    pub fn apply_within(&self, lock_timeout: Duration) -> Result<Applied, Failure> {
         let database = self.database();
         let mut lock = DatabaseLock::acquire(&database, "test", Duration::from_secs(30)).unwrap();
         let how = How {
-            lock_timeout: Duration::from_secs(20),
+            lock_timeout,
             reconnect_within: Duration::from_secs(20),
             restore_point: None,
             product_version: "2.0.0".into(),
