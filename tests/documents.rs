@@ -167,3 +167,21 @@ fn links_between_documents_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn the_tools_that_the_packagers_guide_names_are_understood() {
+    let guide = file("docs/PACKAGING.md").replace("NAME", "shop");
+    let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let tools: Vec<&str> = blocks.filter(|text| text.contains("[database.migrations]")).collect();
+    assert_eq!(tools.len(), 4);
+    let root = tempfile::tempdir().unwrap();
+    let share = root.path().join("usr/share/shop");
+    fs::create_dir_all(&share).unwrap();
+    for text in tools {
+        let head = "[app]\nservices = [\"shop.service\"]\n[[database]]\nname = \"main\"\n";
+        fs::write(share.join("upgrade.conf"), format!("{head}{text}")).unwrap();
+        let layout = openwatch::layout::Layout::new(root.path(), "shop");
+        let config = openwatch::config::Config::load(&layout, None).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+}

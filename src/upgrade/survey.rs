@@ -129,14 +129,14 @@ fn look_at_all<'m>(
 ) -> Result<Survey<'m>> {
     let pending = Pending::read(&machine.layout)?;
     let last = journal::read(&machine.layout)?;
-    let way_back = last.as_ref().and_then(|record| record.leads_back()).map(str::to_owned);
-    let interrupted = last.filter(|record| record.finished.is_none());
     let units = machine.services.look(&machine.config.app.services)?;
     let databases = machine
         .databases
         .iter()
         .map(|shipped| look(machine, shipped, dumping, wait))
         .collect::<Result<Vec<_>>>()?;
+    let way_back = way_back(last.as_ref(), &databases);
+    let interrupted = last.filter(|record| record.finished.is_none());
     let from = from
         .cloned()
         .or_else(|| pending.as_ref().and_then(|mark| mark.from.clone()))
@@ -145,6 +145,22 @@ fn look_at_all<'m>(
         .or_else(|| machine.looked_into.as_ref()?.installed.clone());
     let version = machine.version.clone();
     Ok(Survey { version, from, pending, interrupted, way_back, units, databases })
+}
+
+/// Returns the restore point from before earlier attempts, where the last one left the data half done.
+///
+/// Of a run that was killed nobody noted that; files tell by their history, a tool may have left
+/// anything.
+fn way_back(last: Option<&Record>, databases: &[Surveyed<'_>]) -> Option<String> {
+    let last = last?;
+    let before = |name: &str| Some(&last.baseline.as_ref()?.databases.get(name)?.schema);
+    let touched = |d: &Surveyed<'_>| {
+        d.shipped.command().is_some()
+            || !d.comparison.problems.is_empty()
+            || before(d.database.name()).is_none_or(|schema| *schema != d.comparison.current)
+    };
+    let half = last.data.is_some() || databases.iter().any(touched);
+    last.leads_back().filter(|_| half).map(str::to_owned)
 }
 
 fn look<'m>(

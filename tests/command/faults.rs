@@ -178,3 +178,33 @@ fn rows_that_were_written_and_taken_back_changed_nothing() {
     let Message { detail, .. } = message(&machine.run(["upgrade"]).code(7));
     assert!(detail.contains("the database is as it was before"), "{detail}");
 }
+
+/// Somebody who has written to a table and has not said yet whether it counts.
+fn holder(machine: &TestMachine) -> std::process::Child {
+    let mut command = machine.server().psql_command(machine.dbname());
+    let sql = "set application_name = 'holder'; begin; update readings set value = 0; \
+               select pg_sleep(600)";
+    let child = command.arg("-c").arg(sql).stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_for("the holder", || {
+        machine.sql("select count(*) from pg_locks where relation = 'readings'::regclass") == "1"
+    });
+    child
+}
+
+#[test]
+fn who_blocks_the_tool_is_named_and_ended_by_flag_alone() {
+    let script = tool("sql 'alter table readings add note text'; sql 'create table made (id int)'");
+    let machine =
+        TestMachine::new().operator_without("lock_timeout").operator("lock_timeout = \"1s\"");
+    let machine = machine.tool(&script, ", timeout = \"4s\"");
+    let mut holding = holder(&machine);
+    let told = machine.run(["upgrade"]).code(7);
+    told.stderr(contains("the tool waits for a lock, blocked by pid").and(contains("holder")));
+    let still =
+        machine.sql("select count(*) from pg_stat_activity where application_name = 'holder'");
+    assert_eq!(still, "1");
+    let machine = machine.tool(&script, "");
+    machine.run(["upgrade", "--retry", "--terminate-blockers"]).success();
+    holding.wait().unwrap();
+    machine.assert_clean();
+}

@@ -41,7 +41,7 @@ pub(in super::super) fn apply(
         Some(limit) => call.deadline(limit),
         None => call,
     };
-    let (end, said) = run(database, command, call, how.lock, progress);
+    let (end, said) = run(database, command, call, how.lock_timeout, how.lock, progress);
     let after = After::look(database, command, &imprint, &sessions, how.reconnect_within);
     if let (Ok(()), Some(left)) = (&end, &after.still_pending) {
         let versions = done(&pending, left);
@@ -103,6 +103,7 @@ fn run(
     database: &Database,
     command: &Command,
     call: process::Call,
+    patience: Duration,
     lock: &mut DatabaseLock,
     progress: &dyn Progress,
 ) -> (End, Vec<String>) {
@@ -113,7 +114,7 @@ fn run(
     let (stop, stopped) = mpsc::channel();
     let ran = std::thread::scope(|scope| {
         let lock = &lock;
-        scope.spawn(move || watch::run(lock, progress, &stopped));
+        scope.spawn(move || watch::run(lock, patience, progress, &stopped));
         // Dropped at the end of this closure, even by a panic: that ends the other thread.
         let _stop = stop;
         command.run(database, call, Purpose::Apply, |line| {
