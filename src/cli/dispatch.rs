@@ -109,7 +109,7 @@ fn looking(
             candidate::Found::Machine(machine) => *machine,
             candidate::Found::Answer(reply) => return Ok(reply),
         },
-        None => Machine::open(layout, operator_file, progress)?,
+        None => Machine::open_connecting(layout, operator_file, progress)?,
     };
     verb(&mut warned(machine, printer))
 }

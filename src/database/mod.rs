@@ -54,6 +54,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::system::identity::Identity;
@@ -108,6 +109,8 @@ pub struct Database {
     login: String,
     identity: Option<Identity>,
     chosen: Arc<Mutex<Option<Endpoint>>>,
+    /// A connection that is being made before it is asked for.
+    ahead: Arc<Mutex<Option<JoinHandle<Result<Session>>>>>,
 }
 
 impl fmt::Debug for Database {
@@ -159,6 +162,7 @@ impl Database {
             login,
             identity,
             chosen: Arc::default(),
+            ahead: Arc::default(),
         })
     }
 
@@ -177,6 +181,7 @@ impl Database {
     pub fn with_dbname(&self, dbname: &str) -> Self {
         let mut other = self.clone();
         other.settings.dbname = dbname.to_owned();
+        other.ahead = Arc::default();
         other
     }
 
@@ -202,6 +207,23 @@ impl Database {
     /// Takes at most the connect timeout (10 s unless the parameters say otherwise) for each address
     /// of each server.
     pub fn connect(&self) -> Result<Session> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match ahead.and_then(|thread| thread.join().ok()) {
+            Some(connected) => connected,
+            None => self.connect_now(),
+        }
+    }
+
+    /// Begins to connect, for the next [`Database::connect`] to end it: while a server makes its side
+    /// of a session, half of what a look at a schema takes, the caller can read files.
+    pub fn connect_ahead(&self) {
+        let own = self.clone();
+        let thread = std::thread::Builder::new().name("connect ahead".into());
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
+            thread.spawn(move || own.connect_now()).ok();
+    }
+
+    fn connect_now(&self) -> Result<Session> {
         let plan = connect::Plan {
             settings: &self.settings,
             identity: self.identity.as_ref(),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 pub use postgres::Row;
+use postgres::fallible_iterator::FallibleIterator as _;
 pub use postgres::types::ToSql as Param;
 
 /// A connection to one database.
@@ -173,6 +174,25 @@ impl Session {
             }
         }
         Ok(rows)
+    }
+
+    /// Runs one statement without parameters and hands over its rows as they come: a long answer is
+    /// never held as a whole. Its columns are text and not null.
+    pub fn each<const N: usize>(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut([&str; N]),
+    ) -> Result<(), SqlError> {
+        let none: [(&(dyn Param + Sync), postgres::types::Type); 0] = [];
+        let mut rows = self.client.query_typed_raw(sql, none)?;
+        while let Some(row) = rows.next()? {
+            let mut columns = [""; N];
+            for (at, column) in columns.iter_mut().enumerate() {
+                *column = row.try_get(at)?;
+            }
+            take(columns);
+        }
+        Ok(())
     }
 
     /// Runs one statement and returns the first column of its first row as text, if there is one.

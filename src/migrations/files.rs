@@ -53,7 +53,8 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Entry>> {
             found.push(Entry { path: dir.join(name), name: text, kind });
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    // By name, as all are of one directory: paths are compared part by part, which is dear.
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
@@ -73,19 +74,26 @@ pub(super) fn has_suffix(name: &str, suffix: &str) -> bool {
 /// From this many files on, two threads read and hash them: half of `migrate --status` otherwise.
 const SHARED: usize = 200;
 
-/// Reads many files; the order of the answers is that of the entries.
+/// Reads many files; the order of the answers is that of the entries, each of which is let go once
+/// its file was read.
 pub(super) fn read_all<T: Send>(
-    entries: &[Entry],
+    mut entries: Vec<Entry>,
     read: impl Fn(&Entry) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let read_some = |some: &[Entry]| -> Result<Vec<T>> { some.iter().map(&read).collect() };
+    let read_some = |some: Vec<Entry>| -> Result<Vec<T>> {
+        let mut all = Vec::with_capacity(some.len());
+        for entry in some {
+            all.push(read(&entry)?);
+        }
+        Ok(all)
+    };
     if entries.len() < SHARED {
         return read_some(entries);
     }
-    let (first, second) = entries.split_at(entries.len() / 2);
+    let second = entries.split_off(entries.len() / 2);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| read_some(second));
-        let mut all = read_some(first)?;
+        let mut all = read_some(entries)?;
         let rest =
             other.join().unwrap_or_else(|_| Err(bad("a thread that read migrations ended".into())));
         all.extend(rest?);
@@ -121,6 +129,11 @@ pub(super) fn read_raw(entry: &Entry) -> Result<String> {
 /// The text as it is sent: without byte order mark, lines ending with LF.
 pub(super) fn normalised(raw: &str) -> String {
     raw.strip_prefix('\u{feff}').unwrap_or(raw).replace("\r\n", "\n")
+}
+
+/// The same without a copy, where nothing is to be done.
+pub(super) fn into_normalised(raw: String) -> String {
+    if raw.starts_with('\u{feff}') || raw.contains('\r') { normalised(&raw) } else { raw }
 }
 
 /// Refuses a file without any text, for formats whose tool would record it as applied.

@@ -77,15 +77,26 @@ pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Reads the whole of an open file of at most `limit` bytes; more is `InvalidData`.
-pub fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
+pub fn read_bounded(mut file: File, limit: u64) -> io::Result<Vec<u8>> {
     let data = file.metadata()?;
     if data.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
     }
-    // Room for the whole file and a byte more: one read takes it all, the next one finds the end.
-    let room = usize::try_from(data.len().min(limit)).unwrap_or_default() + 1;
-    let mut bytes = Vec::with_capacity(room);
-    file.take(limit + 1).read_to_end(&mut bytes)?;
+    // Room for the whole file and a byte more: one read takes it all, and one that brings as many
+    // bytes as the file has, where more were asked for, has found the end. 10,000 migrations are
+    // read at each look.
+    let size = usize::try_from(data.len().min(limit)).unwrap_or_default();
+    let mut bytes = vec![0; size + 1];
+    let first = loop {
+        match file.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
+    bytes.truncate(first);
+    if first != size || !data.is_file() {
+        file.take((limit + 1).saturating_sub(first as u64)).read_to_end(&mut bytes)?;
+    }
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::system::scratch::ScratchDir;
 use crate::version::Version;
 
-use super::machine::Machine;
+use super::machine::{Connecting, Machine};
 
 /// The package file that a machine was built from.
 pub struct LookedInto {
@@ -130,7 +130,7 @@ fn read(
     trees: &Trees,
 ) -> Result<Machine> {
     let (layout, config) = unpacked(layout, operator_file, package, trees)?;
-    let machine = Machine::assemble(layout, config, progress)?;
+    let machine = Machine::assemble(layout, config, progress, Connecting::Later)?;
     // The text comes from a file that nobody has vouched for, and is printed.
     if machine.version.to_string().contains(char::is_control) {
         return Err(Error::config(format!(

@@ -54,6 +54,13 @@ pub struct Shipped {
     pub migrations: Chain,
 }
 
+/// Whether connections are begun while the migrations are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connecting {
+    Ahead,
+    Later,
+}
+
 impl Machine {
     /// Reads configuration, secrets and migrations; connects to nothing.
     pub fn open(
@@ -62,7 +69,17 @@ impl Machine {
         progress: Arc<dyn Progress>,
     ) -> Result<Self> {
         let config = Config::load(&layout, operator_file)?;
-        Self::assemble(layout, config, progress)
+        Self::assemble(layout, config, progress, Connecting::Later)
+    }
+
+    /// The same for a verb that looks into the databases at once: connects while it reads.
+    pub fn open_connecting(
+        layout: Layout,
+        operator_file: Option<&Path>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Self> {
+        let config = Config::load(&layout, operator_file)?;
+        Self::assemble(layout, config, progress, Connecting::Ahead)
     }
 
     /// Builds the machine around settings that were read.
@@ -70,12 +87,13 @@ impl Machine {
         layout: Layout,
         config: Config,
         progress: Arc<dyn Progress>,
+        connecting: Connecting,
     ) -> Result<Self> {
         let environment = environment(&layout, &*progress)?;
         let databases = config
             .databases
             .iter()
-            .map(|spec| shipped(spec, &layout, &environment))
+            .map(|spec| shipped(spec, &layout, &environment, connecting))
             .collect::<Result<Vec<_>>>()?;
         let version = package::installed_version(&layout, config.app.version.as_ref())
             .unwrap_or_else(|| Version::new(env!("CARGO_PKG_VERSION")));
@@ -175,6 +193,7 @@ fn shipped(
     spec: &DatabaseSpec,
     layout: &Layout,
     environment: &BTreeMap<String, String>,
+    connecting: Connecting,
 ) -> Result<Shipped> {
     let conninfo = match &spec.url_env {
         Some(variable) => match environment.get(variable).filter(|value| !value.is_empty()) {
@@ -199,6 +218,9 @@ fn shipped(
         environment: environment.clone(),
     };
     let database = Database::resolve(&source)?;
+    if connecting == Connecting::Ahead {
+        database.connect_ahead();
+    }
     let migrations = migrations::load_for(&spec.migrations, &database, conninfo.as_deref())?;
     Ok(Shipped { database, migrations })
 }

@@ -35,7 +35,7 @@ impl Tool for Dbmate {
         // dbmate skips every other file too.
         let mut entries = files::list(dir)?;
         entries.retain(|entry| !entry.is_dir() && parse_name(&entry.name).is_some());
-        let read = files::read_all(&entries, read)?;
+        let read = files::read_all(entries, read)?;
         Ok(read.into_iter().flatten().collect())
     }
 

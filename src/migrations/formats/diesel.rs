@@ -40,7 +40,7 @@ impl Tool for Diesel {
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = files::list(dir)?;
         entries.retain(|entry| !entry.is_file());
-        files::read_all(&entries, read)
+        files::read_all(entries, read)
     }
 
     /// `diesel migration run` applies it without a word.

@@ -39,7 +39,7 @@ impl Tool for GolangMigrate {
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = files::list(dir)?;
         entries.retain(|entry| !entry.is_dir() && parse_name(&entry.name).is_some());
-        let parts = files::read_all(&entries, read)?;
+        let parts = files::read_all(entries, read)?;
         together(parts.into_iter().flatten())
     }
 

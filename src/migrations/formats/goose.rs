@@ -39,7 +39,7 @@ impl Tool for Goose {
             Some(stem) => !stem.ends_with("_test") && parse_name(&entry.name, ".go").is_some(),
             None => entry.name.ends_with(".sql"),
         });
-        files::read_all(&entries, read)
+        files::read_all(entries, read)
     }
 
     fn create_sql(&self, table: &Table) -> String {

@@ -3,15 +3,16 @@
 //! A migration is a regular file: digits, underscore, then letters, digits, `_` and `-`. Any other
 //! `.sql` file is an error.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Gaps, OwnMarks, Rows, Tool};
 use crate::config::Format;
-use crate::database::{Session, literal};
+use crate::database::{Session, SqlError, literal};
 use crate::error::Result;
-use crate::migrations::files::{self, Entry, bad, normalised};
+use crate::migrations::files::{self, Entry, bad, into_normalised, normalised};
 use crate::migrations::history::{AppliedRow, Origin, RowState, Run, Table};
 use crate::migrations::{Key, Migration};
 
@@ -41,7 +42,7 @@ impl Tool for Plain {
     }
 
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
-        files::read_all(&files::list_sql(dir)?, read)
+        files::read_all(files::list_sql(dir)?, read)
     }
 
     fn gaps(&self, before: &str, after: &str) -> Gaps {
@@ -63,13 +64,19 @@ impl Tool for Plain {
         )
     }
 
-    fn read_rows(&self, session: &mut Session, table: &Table, _: &[Migration]) -> Rows {
-        // The checksum column is compared in full; only its row order is free.
-        let sql = format!(
-            "select version, name, checksum, state, \
-             cast(date_trunc('second', applied_at) as text), product_version from {table}"
-        );
-        Ok(session.simple(&sql)?.into_iter().map(row).collect())
+    fn read_rows(&self, session: &mut Session, table: &Table, shipped: &[Migration]) -> Rows {
+        let mut rows = Vec::with_capacity(shipped.len());
+        let sql = format!("select version, name, checksum, state from {table}");
+        session.each(&sql, |[version, name, checksum, state]| {
+            rows.push(row(version, name, checksum, state));
+        })?;
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        // Who applied a migration and when is asked only where something is to be told about one: it
+        // would be half of what a server sends of a long history, and most of its work.
+        if !all_as_shipped(&rows, shipped) {
+            add_provenance(session, table, &mut rows)?;
+        }
+        Ok(rows)
     }
 
     fn record_sql(&self, table: &Table, runs: &[Run<'_>], origin: &Origin) -> String {
@@ -128,21 +135,43 @@ fn insert_sql(table: &Table, runs: &[Run<'_>], state: RowState, origin: &Origin)
     )
 }
 
-fn row(columns: Vec<Option<String>>) -> AppliedRow {
-    let mut columns = columns.into_iter();
-    let mut next = || columns.next().flatten().unwrap_or_default();
-    let version = next();
+fn row(version: &str, name: &str, checksum: &str, state: &str) -> AppliedRow {
     AppliedRow {
         // What is no number sorts last.
         key: Key::Number(version.parse().unwrap_or(u64::MAX)),
-        version,
-        name: next(),
-        checksum: Some(next()),
-        state: if next() == "applied" { RowState::Applied } else { RowState::Started },
-        applied_at: Some(next()),
-        product_version: Some(next()),
+        version: version.to_owned(),
+        name: name.to_owned(),
+        checksum: Some(checksum.to_owned()),
+        state: if state == "applied" { RowState::Applied } else { RowState::Started },
         ..AppliedRow::default()
     }
+}
+
+/// Both are in the order of their keys.
+fn all_as_shipped(rows: &[AppliedRow], shipped: &[Migration]) -> bool {
+    let same = |(row, file): (&AppliedRow, &Migration)| {
+        row.key == file.key && row.checksum == file.checksum && row.state == RowState::Applied
+    };
+    rows.len() == shipped.len() && rows.iter().zip(shipped).all(same)
+}
+
+fn add_provenance(
+    session: &mut Session,
+    table: &Table,
+    rows: &mut [AppliedRow],
+) -> std::result::Result<(), SqlError> {
+    let sql = format!(
+        "select version, cast(date_trunc('second', applied_at) as text), product_version from {table}"
+    );
+    let mut known = HashMap::with_capacity(rows.len());
+    session.each(&sql, |[version, applied_at, product]| {
+        known.insert(version.to_owned(), (applied_at.to_owned(), product.to_owned()));
+    })?;
+    for row in rows {
+        let (applied_at, product) = known.remove(&row.version).unzip();
+        (row.applied_at, row.product_version) = (applied_at, product);
+    }
+    Ok(())
 }
 
 /// Takes the version and the name out of a file name such as `0035_hosts.sql`.
@@ -170,7 +199,7 @@ fn read(entry: &Entry) -> Result<Migration> {
             .detail("at most 18 digits")
             .hint("Give it a shorter number.")
     })?;
-    let sql = normalised(&files::read_raw(entry)?);
+    let sql = into_normalised(files::read_raw(entry)?);
     files::refuse_empty(entry, &sql)?;
     check_directives(path, &sql)?;
     let first = sql.lines().next().unwrap_or_default().trim_end();

@@ -44,7 +44,7 @@ impl Tool for Refinery {
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = Vec::new();
         self.collect(dir, &mut entries)?;
-        files::read_all(&entries, |entry| self.read(entry))
+        files::read_all(entries, |entry| self.read(entry))
     }
 
     /// `V` is refused as by the library; the command line only logs an error, and leaves it out.

@@ -43,7 +43,7 @@ impl Tool for Sqlx {
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = files::list(dir)?;
         entries.retain(|entry| !entry.is_dir() && Name::parse(&entry.name).is_some());
-        let read = files::read_all(&entries, read)?;
+        let read = files::read_all(entries, read)?;
         let is_down = |file: &(Migration, Direction)| file.1 == Direction::Down;
         let (down, up): (Vec<_>, Vec<_>) = read.into_iter().partition(is_down);
         let mut back: BTreeMap<Key, String> =
