@@ -74,13 +74,16 @@ fn the_time_is_one_that_refinery_reads() {
 }
 
 #[test]
-fn the_width_of_versions_is_part_of_the_checksum() {
+fn a_history_of_the_other_width_is_told_as_the_other_format() {
     let Some(road) = road("refinery_width", TWO) else { return };
     road.real().migrate().unwrap();
     let mut wide = Site::new(Format::RefineryInt8, "refinery_width_other");
     wide.dbname = road.site.dbname.clone();
     wide.ship(TWO);
-    assert_eq!(wide.look().state, State::Divergent);
+    let found = wide.look();
+    assert_eq!(found.state, State::Unknown);
+    let told = format!("{:?}", found.problems[0]);
+    assert!(told.contains("format = \\\"refinery\\\""), "{told}");
 }
 
 #[test]

@@ -69,12 +69,15 @@ fn every_road_ends_in_one_database(tool: Tool, name: &str, steps: Option<Vec<Ste
     let Some(steps) = steps else { return };
     let walk = |how: &str, turns: &[Who]| walk(tool, &format!("{name}_{how}"), &steps, turns);
     let Some(alone) = walk("theirs", &[Theirs]) else { return };
-    for (how, turns) in [
+    let roads = [
         ("ours", &[Openwatch] as &[Who]),
         ("theirs_first", &[Theirs, Openwatch]),
         ("ours_first", &[Openwatch, Theirs]),
         ("turns", &[Theirs, Openwatch, Theirs, Openwatch, Theirs]),
-    ] {
+    ];
+    // Turns are for the short chain: each costs two starts of the tool.
+    let roads = if steps.len() < 30 { &roads[..] } else { &roads[..3] };
+    for (how, turns) in roads {
         let other = walk(how, turns).unwrap();
         assert!(alone == other, "{name}, {how}: {}", first_difference(&alone, &other));
     }
