@@ -2,6 +2,7 @@
 //! nobody.
 
 use super::session::{Session, SqlError};
+use super::traces::Index;
 
 /// A kind of doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Session {
         let mut doubts: Vec<Doubt> = self
             .invalid_indexes()?
             .into_iter()
-            .map(|index| Doubt {
+            .map(|Index { name: index, .. }| Doubt {
                 kind: DoubtKind::InvalidIndex,
                 what: format!("the index {index} is invalid and not used"),
                 remedy: format!("REINDEX INDEX CONCURRENTLY {index}"),

@@ -118,20 +118,4 @@ impl Session {
         }
         Ok(all)
     }
-
-    /// Names the indexes that a failed concurrent build left unusable.
-    pub fn invalid_indexes(&mut self) -> Result<Vec<String>, SqlError> {
-        let rows = self.simple(
-            "select format('%I.%I', n.nspname, c.relname) \
-             from pg_index i join pg_class c on c.oid = i.indexrelid \
-             join pg_namespace n on n.oid = c.relnamespace \
-             where not i.indisvalid and c.relkind = 'i' and n.nspname <> 'pg_toast' order by 1",
-        )?;
-        Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
-    }
-
-    /// Drops an index as [`Session::invalid_indexes`] named it, without stopping writers.
-    pub fn drop_index(&mut self, quoted: &str) -> Result<(), SqlError> {
-        self.run(&format!("drop index concurrently if exists {quoted}"))
-    }
 }

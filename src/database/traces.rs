@@ -39,18 +39,14 @@ impl Session {
         self.indexes(&format!("i.indrelid = {table} order by c.oid"))
     }
 
-    /// Lists the indexes that a failed concurrent build left unusable.
-    pub fn unusable_indexes(&mut self) -> Result<Vec<Index>, SqlError> {
-        self.indexes("not i.indisvalid and n.nspname <> 'pg_toast' order by c.oid")
+    /// Lists the indexes that a failed concurrent build left invalid.
+    pub fn invalid_indexes(&mut self) -> Result<Vec<Index>, SqlError> {
+        self.indexes("not i.indisvalid and n.nspname <> 'pg_toast' order by 2")
     }
 
-    /// Returns the unusable index of a table that has this name, written as in a statement; none
+    /// Returns the invalid index of a table that has this name, written as in a statement; none
     /// while somebody builds it.
-    pub fn unusable_namesake(
-        &mut self,
-        index: &str,
-        table: u32,
-    ) -> Result<Option<Index>, SqlError> {
+    pub fn invalid_namesake(&mut self, index: &str, table: u32) -> Result<Option<Index>, SqlError> {
         let found = self.indexes(&format!(
             "i.indrelid = {table} and not i.indisvalid \
              and c.relname = (parse_ident({}))[1] \
@@ -86,6 +82,11 @@ impl Session {
         let label = literal(label);
         let sql = format!("select 1 from pg_enum where enumtypid = {of} and enumlabel = {label}");
         Ok(self.single(&sql)?.is_some())
+    }
+
+    /// Drops an index as [`Index`] names it, without stopping writers.
+    pub fn drop_index(&mut self, quoted: &str) -> Result<(), SqlError> {
+        self.run(&format!("drop index concurrently if exists {quoted}"))
     }
 
     fn oid(&mut self, sql: &str) -> Result<Option<u32>, SqlError> {

@@ -194,7 +194,7 @@ impl<'a> Runner<'a> {
     fn bare(&mut self, file: &File<'a>, unit: usize, kind: &Statement) -> Result<(), SqlError> {
         if let Statement::Build { index: Some(index), table } = kind
             && let Some(table) = self.session.relation(table)?
-            && let Some(left) = self.session.unusable_namesake(index, table)?
+            && let Some(left) = self.session.invalid_namesake(index, table)?
         {
             // `IF NOT EXISTS` would leave it as it is, and without that the statement would fail.
             self.session.drop_index(&left.name)?;

@@ -32,10 +32,10 @@ pub(super) fn look(
     };
     let file = File::of(migration);
     let course = found.course(session, &file, None)?;
-    let orphan = match &course {
-        Course::AtWork { process, .. } => Some(process.clone()),
-        _ => None,
-    };
+    let mut orphan = None;
+    if let Course::AtWork { process, .. } = &course {
+        orphan = Some(process.clone());
+    }
     let problem = problem(table, found, &file, &course);
     Ok(Doubt { version: Some(version.clone()), problem, orphan })
 }

@@ -53,10 +53,8 @@ pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
     };
     let mut comparison = compare(chain, &rows);
     if let Some(problem) = doubt.problem {
-        comparison.state = match problem.kind {
-            ProblemKind::Missing => State::Missing,
-            _ => State::Divergent,
-        };
+        let missing = problem.kind == ProblemKind::Missing;
+        comparison.state = if missing { State::Missing } else { State::Divergent };
         comparison.problems.insert(0, problem);
     }
     if let Some(foreign) = foreign {

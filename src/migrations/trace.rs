@@ -14,7 +14,7 @@ use crate::database::{Index, Session, SqlError};
 pub(super) enum Trace {
     /// An index is built on a table that had these indexes.
     Build { table: u32, before: Vec<u32> },
-    /// Indexes are rebuilt in a database that had these unusable ones.
+    /// Indexes are rebuilt in a database that had these invalid ones.
     Rebuild { before: Vec<u32> },
     /// An index is dropped.
     Drop { index: u32 },
@@ -49,7 +49,7 @@ impl Trace {
                 // Without the table it can only fail.
                 None => Self::Again,
             },
-            Statement::Rebuild => Self::Rebuild { before: oids(session.unusable_indexes()?) },
+            Statement::Rebuild => Self::Rebuild { before: oids(session.invalid_indexes()?) },
             Statement::Drop { index } => match session.relation(index)? {
                 Some(index) => Self::Drop { index },
                 None => Self::Again,
@@ -86,12 +86,12 @@ impl Trace {
         Ok(if done { Became::Done } else { Became::Again })
     }
 
-    /// Names the unusable indexes that the statement left, and no others.
+    /// Names the invalid indexes that the statement left, and no others.
     pub(super) fn leftovers(&self, session: &mut Session) -> Result<Vec<String>, SqlError> {
         let (found, before) = match self {
             Self::Build { table, before } => (session.indexes_of(*table)?, before),
             Self::Rebuild { before } => {
-                let mut found = session.unusable_indexes()?;
+                let mut found = session.invalid_indexes()?;
                 found.retain(|index| is_of_rebuild(&index.name));
                 (found, before)
             }

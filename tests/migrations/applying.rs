@@ -1,5 +1,6 @@
 //! What a run leaves behind when it succeeds, and when a statement fails.
 
+use openwatch::config::Format;
 use openwatch::database::{Limits, ScriptError};
 use openwatch::migrations::{DataState, Mode, State, Why};
 use openwatch::outcome::Outcome;
@@ -250,4 +251,19 @@ fn what_only_psql_can_run_is_refused_before_anything_runs() {
         assert!(failure.error.message().contains(word), "{failure:?}");
     }
     assert_eq!(bench.psql("select to_regclass('openwatch_schema_history')"), "");
+}
+
+#[test]
+fn a_place_is_that_of_the_file_also_where_its_section_begins_later() {
+    let text =
+        "-- größe\n\n-- +goose Up\nselect 1;\nselect 'ä', fehlt;\n\n-- +goose Down\nselect 2;\n";
+    for directive in ["", "-- +goose NO TRANSACTION"] {
+        let mut bench = Bench::new(&format!("apply_section_{}", directive.len()));
+        bench.format = Format::Goose;
+        bench.ship(&[("1_a.sql", &text.replacen("\n\n", &format!("\n{directive}\n"), 1))]);
+        let failure = bench.apply().unwrap_err();
+        let place =
+            format!("SQLSTATE 42703 at line 5, column 13 of {}", bench.file("1_a.sql").display());
+        assert!(failure.error.details()[0].starts_with(&place), "{failure:?}");
+    }
 }

@@ -1,7 +1,12 @@
 //! The shipped program, killed at every message of a run outside transactions: afterwards each
 //! statement took effect exactly once. Failure catalogue, rows 36, 37 and 67.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use openwatch::database::{Database, Source};
+
 use super::support::machine::TestMachine;
+use super::support::postgres::wait_for;
 use super::support::proxy::{Proxy, Side, Then};
 
 /// One of each kind: what shares a transaction with its mark, what cannot, a transaction of its own.
@@ -75,4 +80,38 @@ fn killed_before_any_message_each_statement_took_effect_exactly_once() {
 #[test]
 fn killed_after_any_message_each_statement_took_effect_exactly_once() {
     walk(Side::After);
+}
+
+#[test]
+fn asked_to_stop_it_ends_at_a_statement_that_can_be_taken_back_and_goes_on_there_later() {
+    let text = "-- openwatch: no-transaction
+        create table one ();
+        select pg_advisory_lock(4711);
+        vacuum one;";
+    let machine = TestMachine::new()
+        .without_systemd()
+        .operator("auto_backup = false")
+        .migration("0003_stop.sql", text);
+    let conninfo = Some(machine.server().conninfo(machine.dbname()));
+    let source = Source { name: "main".into(), conninfo, ..Source::default() };
+    let mut holder = Database::resolve(&source).unwrap().connect().unwrap();
+    holder.run("select pg_advisory_lock(4711)").unwrap();
+    let mut child = machine.spawn(["migrate"]);
+    wait_for("the statement waits", || {
+        machine.sql(
+            "select count(*) from pg_locks where locktype = 'advisory' and not granted
+             and objid = 4711 and database =
+               (select oid from pg_database where datname = current_database())",
+        ) == "1"
+    });
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert!(!child.wait().unwrap().success());
+    let said = machine.said();
+    assert!(said.contains("migration 0003_stop was ended because we received SIGTERM"), "{said}");
+    let progress = "select string_agg(statement || state, ',' order by statement)
+                    from openwatch_migration_progress where statement > 0";
+    assert_eq!(machine.sql(progress), "1done");
+    holder.run("select pg_advisory_unlock_all()").unwrap();
+    machine.run(["migrate"]).success();
+    assert_eq!(machine.schema(), "0003");
 }

@@ -1,5 +1,6 @@
 //! Files of several statements outside a transaction: each by itself, recorded, taken up again.
 
+use openwatch::config::Format;
 use openwatch::migrations::{self, DataState, ProblemKind, State, Why};
 use openwatch::outcome::Outcome;
 
@@ -319,4 +320,73 @@ fn a_killed_statement_that_can_share_a_transaction_is_never_in_doubt() {
     bench.ship(&[("0002_b.sql", &outside(&text.replace("60", "0")))]).apply().unwrap();
     assert_eq!(bench.psql("select count(*) from a"), "2");
     assert!(!kill(&bench, "vacuum"));
+}
+
+/// A format, its file, what comes before the statements, and what after.
+type Kind = (Format, &'static str, &'static str, &'static str);
+
+#[test]
+fn each_format_that_opts_out_goes_on_where_it_stopped() {
+    let kinds: [Kind; 4] = [
+        (Format::Goose, "1_a.sql", "-- +goose NO TRANSACTION\n-- +goose Up\n", ""),
+        (Format::Dbmate, "1_a.sql", "-- migrate:up transaction:false\n", "\n-- migrate:down\n"),
+        (Format::Sqlx, "1_a.sql", "-- no-transaction\n", ""),
+        (Format::Diesel, "1_a/up.sql", "", ""),
+    ];
+    for (format, file, before, after) in kinds {
+        let mut bench = Bench::new(&format!("statements_{}", format.word()));
+        bench.format = format;
+        std::fs::create_dir(bench.file("1_a")).unwrap();
+        if format == Format::Diesel {
+            bench.ship(&[("1_a/metadata.toml", "run_in_transaction = false\n")]);
+        } else {
+            std::fs::remove_dir(bench.file("1_a")).unwrap();
+        }
+        let text = |third: &str| {
+            format!(
+                "{before}create table a (id int);\ninsert into a values (1);\nselect {third};\n\
+                 create index concurrently i on a (id);\n{after}"
+            )
+        };
+        bench.ship(&[(file, &text("nothing"))]);
+        let failure = bench.apply().unwrap_err();
+        let state = failure.error.state_line().unwrap().to_owned();
+        assert!(state.contains("2 of its 4 statements took effect"), "{format:?}: {failure:?}");
+        assert_eq!(bench.progress(), "1 done, 2 done", "{format:?}");
+        assert_eq!(bench.look().state, State::Pending, "{format:?}");
+        if format == Format::Sqlx {
+            // sqlx itself stops here, and does not begin anew.
+            assert_eq!(bench.psql("select success from _sqlx_migrations"), "f");
+        }
+        bench.ship(&[(file, &text("1"))]);
+        assert_eq!(bench.apply().unwrap().versions, ["1"], "{format:?}");
+        assert_eq!(bench.psql("select count(*) from a"), "1", "{format:?}");
+        assert_eq!(bench.look().state, State::Current, "{format:?}");
+        bench.no_progress();
+    }
+}
+
+#[test]
+fn what_a_file_does_to_its_session_neither_loses_the_lock_nor_reaches_the_next() {
+    let bench = Bench::new("statements_discard");
+    let dump = "SET statement_timeout = 0;
+        SET client_encoding = 'UTF8';
+        SELECT pg_catalog.set_config('search_path', '', false);
+        SET row_security = off;
+        CREATE TABLE public.pasted (id int);
+        CREATE TEMPORARY TABLE passing (id int);";
+    bench.ship(&[
+        ("0001_pasted.sql", dump),
+        (
+            "0002_discard.sql",
+            &outside("create table d (); discard all; select pg_advisory_unlock_all(); vacuum d"),
+        ),
+        ("0003_outside.sql", &outside(dump.replace("pasted", "again").as_str())),
+        ("0004_plain.sql", "create table plain (id int); create temp table passing (id int)"),
+    ]);
+    assert_eq!(bench.apply().unwrap().versions.len(), 4);
+    let schemas = "select string_agg(schemaname || '.' || tablename, ' ' order by tablename)
+                   from pg_tables where tablename in ('pasted', 'again', 'plain')";
+    assert_eq!(bench.psql(schemas), "public.again public.pasted public.plain");
+    assert_eq!(bench.look().state, State::Current);
 }
