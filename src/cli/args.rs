@@ -84,17 +84,32 @@ pub struct Migrate {
     /// Exit 10 when migrations are pending, 11 when the schema does not match
     #[arg(long, group = "mode")]
     pub check: bool,
-    /// Run every check and show what would be applied, and change nothing
-    #[arg(long, group = "mode")]
+    /// Run every check, show what would be applied or written, and change nothing
+    #[arg(long, conflicts_with_all = ["status", "check"])]
     pub dry_run: bool,
+    /// Apply what is pending up to this migration, and nothing after it
+    #[arg(long, value_name = "VERSION", group = "mode")]
+    pub to: Option<String>,
     /// Record this migration as applied without running it, when you know that its effect is there
     #[arg(long, value_name = "VERSION", group = "mode")]
     pub mark_applied: Option<String>,
+    /// Record everything up to this migration as applied, in a database that has tables but no history
+    #[arg(long, value_name = "VERSION", group = "mode")]
+    pub baseline: Option<String>,
+    /// With --to, --mark-applied or --baseline: the database that is meant
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// With --mark-applied or --baseline: do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// With --mark-applied: why, for whoever asks later
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
     /// End sessions of others that hold a lock which a migration waited for in vain
-    #[arg(long, conflicts_with = "mode")]
+    #[arg(long, conflicts_with_all = ["status", "check", "dry_run", "mark_applied", "baseline"])]
     pub terminate_blockers: bool,
     /// With --status, --check or --dry-run: look into this package instead
     #[command(flatten)]
@@ -106,6 +121,29 @@ pub struct Migrate {
 pub enum MigrateVerb {
     /// Say before a release what locks, rewrites, drops data, cannot be rolled back, or breaks a dump
     Lint(Lint),
+    /// Make the history agree with the shipped files again: checksums of changed files, marks of what was
+    /// begun and took no effect; with a row that says who did it and why
+    Repair(Repair),
+}
+
+/// `openwatch migrate repair`.
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// Migrations that are meant; without one, all that do not agree
+    #[arg(value_name = "VERSION")]
+    pub versions: Vec<String>,
+    /// The database that is meant
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Why, for whoever asks later
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Show what would be written, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `openwatch migrate lint`.

@@ -14,7 +14,8 @@ use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
-use super::args::{Arguments, Backup, Global, Lint, Migrate, MigrateVerb, Package, Upgrade, Verb};
+use super::args::{Arguments, Backup, Global, Package, Upgrade, Verb};
+use super::migrating;
 use super::printer::Printer;
 
 /// Runs the verb.
@@ -22,7 +23,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
     let global = &arguments.global;
     let layout = layout(global)?;
     match &arguments.verb {
-        Verb::Migrate(options) => migrate(global, layout, options, printer),
+        Verb::Migrate(options) => migrating::run(global, layout, options, printer),
         Verb::Upgrade(options) => upgrade(global, layout, options, printer),
         Verb::Preflight(options) => {
             looking(global, layout, printer, options, |machine| commands::preflight::run(machine))
@@ -80,7 +81,7 @@ fn layout(global: &Global) -> Result<Layout> {
     Ok(Layout::new(&global.root, &global.app))
 }
 
-fn open(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Machine> {
+pub(super) fn open(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Machine> {
     let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
     Ok(warned(Machine::open(layout, global.config.as_deref(), progress)?, printer))
 }
@@ -94,7 +95,7 @@ fn warned(machine: Machine, printer: &Printer) -> Machine {
 
 /// Runs a verb that only looks: on the installed package, on the package file that was named, or on
 /// what the package sources offer.
-fn looking(
+pub(super) fn looking(
     global: &Global,
     layout: Layout,
     printer: &Arc<Printer>,
@@ -115,7 +116,7 @@ fn looking(
 }
 
 /// Refuses to apply what is not installed; `instead` is the command that looks.
-fn only_looked_at(options: &Package, instead: &str) -> Result<()> {
+pub(super) fn only_looked_at(options: &Package, instead: &str) -> Result<()> {
     let Some(typed) = options.typed() else { return Ok(()) };
     let file = options.package.as_ref().map(|file| file.display().to_string());
     let what = file.unwrap_or_else(|| "the candidate".into());
@@ -123,50 +124,6 @@ fn only_looked_at(options: &Package, instead: &str) -> Result<()> {
     Err(Error::new(Outcome::Usage, message)
         .state("nothing was changed")
         .hint(format!("Run `openwatch {instead} {typed}` to see them.")))
-}
-
-fn migrate(
-    global: &Global,
-    layout: Layout,
-    options: &Migrate,
-    printer: &Arc<Printer>,
-) -> Result<Reply> {
-    if let Some(MigrateVerb::Lint(options)) = &options.verb {
-        return lint(global, &layout, options);
-    }
-    let look = match (options.status, options.check, options.dry_run) {
-        (true, _, _) => Some(commands::migrate::status as fn(&Machine) -> Result<Reply>),
-        (_, true, _) => Some(commands::migrate::check as fn(&Machine) -> Result<Reply>),
-        (_, _, true) => Some(commands::migrate::dry_run as fn(&Machine) -> Result<Reply>),
-        (false, false, false) => None,
-    };
-    if let Some(look) = look {
-        return looking(global, layout, printer, &options.package, |machine| {
-            take_backup_dir(machine, options.backup_dir.as_ref())?;
-            look(machine)
-        });
-    }
-    only_looked_at(&options.package, "migrate --status")?;
-    let mut machine = open(global, layout, printer)?;
-    take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
-    if options.terminate_blockers {
-        machine.on_blockers = OnBlockers::End;
-    }
-    if let Some(version) = &options.mark_applied {
-        commands::migrate::mark_applied(&machine, version)
-    } else {
-        commands::migrate::apply(&machine)
-    }
-}
-
-fn lint(global: &Global, layout: &Layout, options: &Lint) -> Result<Reply> {
-    let since = options.assume_version.as_deref();
-    let operator_file = global.config.as_deref();
-    match (&options.dir, &options.package) {
-        (Some(dir), _) => commands::lint::directory(dir, &options.format, since),
-        (None, Some(file)) => commands::lint::package(layout, operator_file, file, since),
-        (None, None) => commands::lint::installed(layout, operator_file, since),
-    }
 }
 
 fn upgrade(
@@ -201,7 +158,7 @@ fn upgrade(
     }
 }
 
-fn take_backup_dir(machine: &mut Machine, dir: Option<&PathBuf>) -> Result<()> {
+pub(super) fn take_backup_dir(machine: &mut Machine, dir: Option<&PathBuf>) -> Result<()> {
     dir.map_or(Ok(()), |dir| machine.use_backup_dir(dir.clone()))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod dispatch;
+mod migrating;
 pub mod printer;
 
 use std::ffi::OsString;

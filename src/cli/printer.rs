@@ -54,6 +54,22 @@ impl Printer {
         let _ = writeln!(std::io::stdout().lock(), "{}", for_app(&self.app, text));
     }
 
+    /// Asks a person for a yes; none where nobody sits at a terminal.
+    pub fn ask(&self, lines: &[String], question: &str) -> Option<bool> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        self.clear();
+        for line in lines {
+            self.tell(line);
+        }
+        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+        Some(read.is_ok() && yes)
+    }
+
     /// Prints a failure in its four-line form on standard error.
     pub fn failure(&self, error: &Error) {
         self.clear();

@@ -3,15 +3,14 @@
 //! By hand it does what the upgrade does to the data and nothing to the units: it refuses while they
 //! run, because they would run on a schema that their program does not know.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::database::{DatabaseLock, facts};
+use crate::database::facts;
 use crate::error::{Error, Result};
-use crate::migrations::{self, Comparison, State};
+use crate::migrations::{self, Comparison};
 use crate::outcome::Outcome;
-use crate::upgrade::machine::Machine;
+use crate::upgrade::machine::{Machine, Shipped};
+use crate::upgrade::migrate_only::Reach;
 use crate::upgrade::plan::{self, Decision};
 use crate::upgrade::{self, post_checks, preflight, survey};
 
@@ -127,9 +126,51 @@ pub fn dry_run(machine: &Machine) -> Result<Reply> {
     }
 }
 
+/// Leaves out what comes after a version, and every other database, for the run that follows.
+pub fn stop_at(machine: &mut Machine, version: &str, database: Option<&str>) -> Result<Reach> {
+    let meant = |shipped: &Shipped| {
+        shipped.migrations.find(version).is_some()
+            && database.is_none_or(|name| name == shipped.database.name())
+    };
+    let names: Vec<&str> =
+        machine.databases.iter().filter(|d| meant(d)).map(|d| d.database.name()).collect();
+    let usage = |what: String| Error::new(Outcome::Usage, what).state("nothing was changed");
+    match names.as_slice() {
+        [_] => {}
+        [] => {
+            let tool = machine.databases.iter().find_map(|d| d.migrations.command());
+            if let Some(tool) = tool {
+                return Err(tool.history_is_its_own());
+            }
+            let hint = format!("List them with `{}`.", machine.command("migrate --status"));
+            return Err(usage(format!("there is no migration {version}")).hint(hint));
+        }
+        [first, ..] => {
+            return Err(usage(format!("{} databases ship a migration {version}", names.len()))
+                .hint(format!("Name the one that is meant, such as `--database {first}`.")));
+        }
+    }
+    let before: usize = machine.databases.iter().map(|d| d.migrations.migrations.len()).sum();
+    machine.databases.retain(meant);
+    for shipped in &mut machine.databases {
+        let mut session = shipped.database.connect()?;
+        let newest = migrations::applied_beyond(&mut session, &shipped.migrations, version)?;
+        if let Some(newest) = newest {
+            let what = format!("the schema is beyond {version} already: {newest} is applied");
+            return Err(Error::new(Outcome::Refused, what)
+                .detail("migrations are not taken back; a restore point has the data as it was")
+                .state("nothing was changed")
+                .hint("List the restore points with `openwatch backup list`."));
+        }
+        migrations::cut_at(&mut shipped.migrations, version);
+    }
+    let after: usize = machine.databases.iter().map(|d| d.migrations.migrations.len()).sum();
+    Ok(if after < before { Reach::Part } else { Reach::Whole })
+}
+
 /// Takes a restore point and applies what is pending.
-pub fn apply(machine: &Machine) -> Result<Reply> {
-    let applied = upgrade::migrate_only(machine)?;
+pub fn apply(machine: &Machine, reach: Reach) -> Result<Reply> {
+    let applied = upgrade::migrate_only(machine, reach)?;
     let text = match (applied.versions.is_empty(), &applied.restore_point) {
         (true, _) => "nothing is pending".to_owned(),
         (false, Some(id)) => format!("applied {}, restore point {id}", applied.versions.join(" ")),
@@ -142,42 +183,4 @@ pub fn apply(machine: &Machine) -> Result<Reply> {
         "findings": applied.doubts.iter().map(post_checks::Found::json).collect::<Vec<_>>(),
     });
     Ok(Reply::ok(text, json))
-}
-
-/// How long another run on the same database is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-
-/// Records a migration as applied without running it: the way out of a history that contradicts the
-/// files, once a person has looked.
-pub fn mark_applied(machine: &Machine, version: &str) -> Result<Reply> {
-    let _lock = machine.lock("migrate")?;
-    let mut open = Vec::new();
-    for shipped in &machine.databases {
-        let has = shipped.migrations.find(version).is_some();
-        let found = migrations::look(&mut shipped.database.connect()?, &shipped.migrations)?;
-        if has && found.state != State::Current {
-            open.push(shipped);
-        }
-    }
-    let tool = machine.databases.iter().find_map(|shipped| shipped.migrations.command());
-    if let (Some(tool), true) = (tool, open.is_empty()) {
-        return Err(tool.history_is_its_own());
-    }
-    let [shipped] = open.as_slice() else {
-        let why = if open.is_empty() {
-            format!("no database is waiting for a migration {version}")
-        } else {
-            format!("{} databases ship a migration {version} and do not match", open.len())
-        };
-        return Err(Error::new(Outcome::Usage, why)
-            .state("nothing was changed")
-            .hint(format!("Run `{}`.", machine.command("migrate --status"))));
-    };
-    let mut lock = DatabaseLock::acquire(&shipped.database, "migrate", LOCK_WAIT)?;
-    lock.check()?;
-    let mut session = shipped.database.connect()?;
-    let product = machine.version.to_string();
-    let marked = migrations::mark_applied(&mut session, &shipped.migrations, version, &product)?;
-    let text = format!("marked as applied: {}", marked.join(" "));
-    Ok(Reply::ok(text, json!({"marked": marked})))
 }

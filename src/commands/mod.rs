@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod candidate;
+pub mod correct;
 pub mod gate;
 pub mod history;
 pub mod lint;

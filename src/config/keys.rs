@@ -49,6 +49,8 @@ pub const KEYS: &[Key] = &[
     packager("database.migrations", "format"),
     packager("database.migrations", "dir"),
     packager("database.migrations", "table"),
+    packager("database.migrations", "accepted_checksums"),
+    packager("database.migrations", "removed"),
     packager("database.migrations", "command"),
     packager("database.migrations", "status_command"),
     packager("database.migrations", "pending_exit"),

@@ -1,5 +1,6 @@
 //! `migrations` of one database: files in the format of a tool, or a command of the application.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::notes::{Notes, shown};
@@ -45,12 +46,18 @@ pub struct FilesSpec {
     pub dir: PathBuf,
     /// The history table, where it is not the one that the tool uses by itself.
     pub table: Option<TableName>,
+    /// Checksums of other texts of a migration that the packager vouches for, by version.
+    pub accepted_checksums: BTreeMap<String, Vec<String>>,
+    /// Versions that were shipped once and taken out on purpose.
+    pub removed: Vec<String>,
 }
 
 impl FilesSpec {
     /// Files of a format with its usual history table.
     pub fn new(format: Format, dir: impl Into<PathBuf>) -> Self {
-        Self { format: Some(format), dir: dir.into(), table: None }
+        let (accepted_checksums, removed) = (BTreeMap::new(), Vec::new());
+        let format = Some(format);
+        Self { format, dir: dir.into(), table: None, accepted_checksums, removed }
     }
 }
 
@@ -128,7 +135,7 @@ pub(super) fn read(
     let place = table.place().clone();
     let apply = table.take("command");
     let of = |keys: &[&'static str]| keys.iter().copied().find(|key| table.has(key));
-    let files = of(&["format", "dir", "table"]);
+    let files = of(&["format", "dir", "table", "accepted_checksums", "removed"]);
     let others = of(command::KEYS);
     let both = match (&apply, files, others) {
         (Some(_), Some(key), _) => Some(("command", key)),
@@ -183,7 +190,40 @@ fn files_spec(table: &mut Section<'_>, layout: &Layout, notes: &mut Notes) -> Op
         Some(value) => Some(table_name(value, notes)?),
         None => None,
     };
-    Some(FilesSpec { format: format?, dir: dir?, table: name })
+    let accepted_checksums = match table.take("accepted_checksums") {
+        Some(value) => accepted(value, notes)?,
+        None => BTreeMap::new(),
+    };
+    let removed = match table.take("removed") {
+        Some(value) => texts(value, "[\"0003\"]", notes)?,
+        None => Vec::new(),
+    };
+    Some(FilesSpec { format: format?, dir: dir?, table: name, accepted_checksums, removed })
+}
+
+/// Reads `{ "0007" = ["checksum"] }`.
+fn accepted(value: Value<'_>, notes: &mut Notes) -> Option<BTreeMap<String, Vec<String>>> {
+    let table = value.table("database.migrations.accepted_checksums", notes)?;
+    let mut all = BTreeMap::new();
+    for (version, value) in table.all() {
+        all.insert(version, texts(value, "[\"checksum\"]", notes)?);
+    }
+    Some(all)
+}
+
+/// Reads a list of texts, none of them empty.
+fn texts(value: Value<'_>, example: &str, notes: &mut Notes) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in value.list(example, notes)? {
+        let (name, place) = (entry.name.clone(), entry.place.clone());
+        let text = entry.text("\"0003\"", notes)?;
+        if text.trim().is_empty() {
+            notes.problem(&place, format!("{name} is empty"), "remove it");
+            return None;
+        }
+        found.push(text);
+    }
+    Some(found)
 }
 
 /// Reads `name` or `schema.name`.

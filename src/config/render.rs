@@ -87,6 +87,12 @@ fn render_migrations(name: &str, spec: &MigrationsSpec, lines: &mut Lines) {
                 let schema = table.schema.as_ref().map_or(String::new(), |s| format!("{s}."));
                 lines.text(&key("table"), &format!("{schema}{}", table.name));
             }
+            for (version, checksums) in &files.accepted_checksums {
+                lines.list(&key(&format!("accepted_checksums.{version}")), checksums);
+            }
+            if !files.removed.is_empty() {
+                lines.list(&key("removed"), &files.removed);
+            }
         }
         MigrationsSpec::Command(command) => {
             lines.list(&key("command"), &command.apply);

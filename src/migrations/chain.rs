@@ -1,5 +1,7 @@
 //! The migrations that a package ships for one database, with the tool that owns them.
 
+use std::collections::BTreeMap;
+
 use super::command::Command;
 use super::detect::choose;
 use super::files::{bad, in_order};
@@ -19,6 +21,10 @@ pub struct Chain {
     pub migrations: Vec<Migration>,
     /// The application's own tool, where it takes the place of files.
     pub(super) command: Option<Command>,
+    /// Checksums of other texts that the packager vouches for, by version.
+    pub(super) accepted: BTreeMap<String, Vec<String>>,
+    /// Versions that the packager took out on purpose.
+    pub(super) removed: Vec<String>,
 }
 
 impl Chain {
@@ -27,7 +33,9 @@ impl Chain {
     pub(super) fn of(format: Format, migrations: &[Migration]) -> Self {
         let tool = tool(format);
         let table = TableName { schema: None, name: tool.default_table().to_owned() };
-        Self { tool, table, migrations: migrations.to_vec(), command: None }
+        let migrations = migrations.to_vec();
+        let (accepted, removed) = (BTreeMap::new(), Vec::new());
+        Self { tool, table, migrations, command: None, accepted, removed }
     }
 
     /// Returns the format.
@@ -45,6 +53,19 @@ impl Chain {
         if let Some(command) = &mut self.command {
             command.not_installed();
         }
+    }
+
+    /// Returns whether the packager vouches for a checksum that is not the file's.
+    pub(super) fn accepts(&self, migration: &Migration, recorded: &str) -> bool {
+        let known = self.accepted.get(&migration.version);
+        known.is_some_and(|known| known.iter().any(|one| one.eq_ignore_ascii_case(recorded)))
+    }
+
+    /// Returns whether the packager took a migration out on purpose.
+    pub(super) fn is_removed(&self, key: &Key, version: &str) -> bool {
+        self.removed.iter().any(|removed| {
+            removed == version || removed.parse().is_ok_and(|number| *key == Key::Number(number))
+        })
     }
 
     /// Returns the shipped migration of this version, whatever the width of its number.
@@ -83,7 +104,8 @@ pub fn load_for(spec: &MigrationsSpec, database: &Database, url: Option<&str>) -
     let command = Command::new(spec.clone(), database.clone(), url)?;
     let tool = tool(Format::Plain);
     let table = TableName { schema: None, name: tool.default_table().to_owned() };
-    Ok(Chain { tool, table, migrations: Vec::new(), command: Some(command) })
+    let (accepted, removed) = (BTreeMap::new(), Vec::new());
+    Ok(Chain { tool, table, migrations: Vec::new(), command: Some(command), accepted, removed })
 }
 
 fn load_files(spec: &FilesSpec) -> Result<Chain> {
@@ -94,6 +116,24 @@ fn load_files(spec: &FilesSpec) -> Result<Chain> {
     let tool = tool(format);
     let migrations = in_order(&spec.dir, tool.read_dir(&spec.dir)?, tool.file_names())?;
     let usual = || TableName { schema: None, name: tool.default_table().to_owned() };
-    let table = spec.table.clone().unwrap_or_else(usual);
-    Ok(Chain { tool, table, migrations, command: None })
+    let mut chain = Chain {
+        tool,
+        table: spec.table.clone().unwrap_or_else(usual),
+        migrations,
+        command: None,
+        accepted: BTreeMap::new(),
+        removed: spec.removed.clone(),
+    };
+    for (version, checksums) in &spec.accepted_checksums {
+        let file = chain.find(version).ok_or_else(|| {
+            bad(format!("accepted_checksums has {version}, which is no shipped migration"))
+                .hint("Correct the version in upgrade.conf, or remove the line.")
+        })?;
+        chain.accepted.insert(file.version.clone(), checksums.clone());
+    }
+    if let Some(version) = spec.removed.iter().find(|version| chain.find(version).is_some()) {
+        return Err(bad(format!("{version} is among the removed migrations, and shipped"))
+            .hint("Take it out of `removed` in upgrade.conf, or out of the directory."));
+    }
+    Ok(chain)
 }

@@ -72,7 +72,8 @@ fn by_key(applied: &[AppliedRow]) -> BTreeMap<&Key, &AppliedRow> {
 
 /// Returns whether a row was recorded for another text than the file has.
 pub(super) fn is_other(chain: &Chain, file: &Migration, row: &AppliedRow) -> bool {
-    row.checksum.as_ref().is_some_and(|recorded| !chain.tool.same(file, recorded))
+    let same = |recorded: &str| chain.tool.same(file, recorded) || chain.accepts(file, recorded);
+    row.checksum.as_ref().is_some_and(|recorded| !same(recorded))
 }
 
 fn state(problems: &[Problem], pending: &[Pending]) -> State {

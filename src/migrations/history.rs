@@ -153,12 +153,6 @@ impl Chain {
         }
     }
 
-    /// Writes [`Chain::forget_sql`] for a person, who is in the right schema.
-    pub(super) fn forget_spoken(&self, version: &str) -> String {
-        let table = Table { schema: "?".to_owned(), name: self.table.name.clone() };
-        self.forget_sql(&table, version).replace("\"?\".", "").replace('"', "")
-    }
-
     /// Removes a row, or a mark, so that the migration can be recorded anew.
     pub(super) fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         match row.evidence {

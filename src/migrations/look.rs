@@ -1,12 +1,10 @@
-//! Looking at a database without changing it, and correcting its history by hand.
-
-use std::time::Duration;
+//! Looking at a database without changing it.
 
 use super::chain::Chain;
 use super::command;
 use super::doubt::{self, Doubt};
-use super::history::{AppliedRow, Evidence, Origin, RowState, Run, Table};
-use super::{Comparison, Migration, Problem, ProblemKind, State, compare, detect, underway};
+use super::history::{AppliedRow, RowState, Table};
+use super::{Comparison, Problem, ProblemKind, State, compare, detect, underway};
 use crate::database::{Ground, ServerProcess, Session, SqlError, Trouble};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
@@ -16,7 +14,7 @@ pub(super) struct Seen {
     pub(super) ground: Ground,
     pub(super) rows: Vec<AppliedRow>,
     /// Rows that say of the migration under way what our own marks say better.
-    begun: Vec<AppliedRow>,
+    pub(super) begun: Vec<AppliedRow>,
     /// The server's side of an earlier run that is gone, which still works on a statement.
     pub(super) orphan: Option<ServerProcess>,
     pub(super) comparison: Comparison,
@@ -67,82 +65,6 @@ pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
         comparison.problems.insert(0, detect::unknown(chain, &ground));
     }
     Ok(Seen { ground, rows, begun, orphan: doubt.orphan, comparison })
-}
-
-/// Records a migration as applied without running it.
-///
-/// Settles what is indeterminate or divergent: the row is written as the shipped file says. In a
-/// database without history everything up to this migration is recorded, because an application
-/// that was set up by other means has them all.
-pub fn mark_applied(
-    session: &mut Session,
-    chain: &Chain,
-    version: &str,
-    product_version: &str,
-) -> Result<Vec<String>> {
-    if let Some(command) = &chain.command {
-        return Err(command.history_is_its_own());
-    }
-    let Some(target) = chain.find(version) else {
-        return Err(Error::new(Outcome::Usage, format!("there is no migration {version}"))
-            .state("nothing was changed")
-            .hint("List them with `openwatch migrate --status`."));
-    };
-    let Seen { ground, rows, begun, comparison, .. } = see(session, chain)?;
-    let foreign = comparison.problems.iter().find(|problem| problem.kind == ProblemKind::Foreign);
-    if let Some(problem) = foreign.filter(|_| ground.history.is_some()) {
-        return Err(Error::new(Outcome::Refused, &problem.what)
-            .detail(&problem.detail)
-            .state("nothing was changed")
-            .hint(&problem.hint));
-    }
-    let table = home(chain, &ground)?;
-    let assumed = |row: &&AppliedRow| row.key == target.key && row.evidence == Evidence::Assumed;
-    if let Some(newest) = rows.iter().find(assumed).and_then(|_| newest_recorded(&rows)) {
-        return Err(Error::new(
-            Outcome::Refused,
-            format!("migration {} counts as applied already", target.label()),
-        )
-        .detail(format!(
-            "{} records only the newest version, which is {}",
-            chain.format().word(),
-            newest.version
-        ))
-        .state("nothing was changed"));
-    }
-    let marked: Vec<&Migration> = if rows.is_empty() && begun.is_empty() {
-        chain.migrations.iter().filter(|m| m.key <= target.key).collect()
-    } else {
-        vec![target]
-    };
-    let runs: Vec<Run<'_>> =
-        marked.iter().map(|migration| Run { migration, duration: Duration::ZERO }).collect();
-    let origin = Origin { product_version: product_version.to_owned(), restore_point: None };
-    let mut sql = String::from("begin;");
-    if ground.history.is_none() {
-        sql.push_str(&chain.tool.create_sql(&table));
-        sql.push(';');
-    }
-    if begun.iter().any(|row| row.key == target.key) {
-        sql.push_str(&underway::drop_sql(&table));
-        sql.push(';');
-    }
-    for row in rows.iter().chain(&begun).filter(|row| row.key == target.key) {
-        sql.push_str(&chain.remove_sql(&table, row));
-        sql.push(';');
-    }
-    sql.push_str(&chain.tool.record_sql(&table, &runs, &origin));
-    sql.push_str(";commit");
-    session.run(&sql).map_err(|error| {
-        Error::failed(format!("cannot mark migration {} as applied", target.label()))
-            .source(error)
-            .state("nothing was changed")
-    })?;
-    Ok(marked.into_iter().map(|m| m.version.clone()).collect())
-}
-
-fn newest_recorded(rows: &[AppliedRow]) -> Option<&AppliedRow> {
-    rows.iter().filter(|row| row.evidence == Evidence::Recorded).max_by(|a, b| a.key.cmp(&b.key))
 }
 
 /// Returns the history table as it is, or will be made.

@@ -7,10 +7,13 @@
 
 mod alone;
 mod apply;
+mod audit;
 mod broken;
 mod chain;
 mod command;
 mod compare;
+mod correct;
+mod correction;
 mod detect;
 mod doubt;
 mod failure;
@@ -27,6 +30,7 @@ mod script;
 #[cfg(test)]
 mod script_oracle;
 mod statement;
+mod target;
 mod together;
 mod tokens;
 mod trace;
@@ -42,10 +46,13 @@ pub use apply::{Applied, How, Mode, Observer, Place, TRIES, apply, apply_observe
 pub use chain::{Chain, load, load_for};
 pub use command::{ALL, Command};
 pub use compare::compare;
+pub use correct::{Correction, baseline, carry_out, mark_applied, marking, repair, tool_locks};
+pub use correction::{Action, Signature, Write};
 pub use failure::{DataState, Failure, Why};
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
 pub use history::{AppliedRow, Evidence, RowState, Table};
-pub use look::{look, mark_applied};
+pub use look::look;
+pub use target::{applied_beyond, cut_at};
 
 /// By which migrations are ordered, and files and rows matched; within one format all are of one
 /// kind, except that repeatable ones follow all others.

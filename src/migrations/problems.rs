@@ -20,7 +20,8 @@ pub(super) fn check_row(
         return Some(indeterminate(chain, row));
     }
     let Some(file) = file else {
-        return Some(unshipped(chain, row, head));
+        let meant = chain.is_removed(&row.key, &row.version);
+        return (!meant).then(|| unshipped(chain, row, head));
     };
     let repeatable = matches!(file.key, Key::Repeatable(_));
     (!repeatable && is_other(chain, file, row)).then(|| Problem {
@@ -47,9 +48,9 @@ fn indeterminate(chain: &Chain, row: &AppliedRow) -> Problem {
         version: row.version.clone(),
         what: format!("migration {} {}", row.label(), chain.tool.begun()),
         detail: format!(
-            "begun {}; if it took no effect, remove what it left and run `{}` in the database",
+            "begun {}; if it took no effect, remove what it left and run `openwatch migrate repair {}`",
             row.applied_at.as_deref().unwrap_or("at an unknown time"),
-            chain.forget_spoken(&row.version)
+            row.version
         ),
         hint: format!("If it took effect, run `openwatch migrate --mark-applied {}`.", row.version),
     }
@@ -93,8 +94,10 @@ pub(super) fn gaps_in_package(chain: &Chain, rows: &BTreeMap<&Key, &AppliedRow>)
             continue;
         }
         // Numbers of applied migrations are reported as missing, by name.
-        let hole =
-            (low + 1..*high).take(1000).find(|number| !rows.contains_key(&Key::Number(*number)));
+        let known = |key: Key, number: u64| {
+            rows.contains_key(&key) || chain.is_removed(&key, &number.to_string())
+        };
+        let hole = (low + 1..*high).take(1000).find(|number| !known(Key::Number(*number), *number));
         if let Some(number) = hole {
             let version = format!("{number:0width$}", width = before.version.len());
             problems.push(Problem {

@@ -58,3 +58,19 @@ impl Identity {
         Ok(())
     }
 }
+
+/// Returns who runs this, as far as the machine knows: the user, and who logged in to become it.
+pub fn person() -> String {
+    let named = |uid: u32| {
+        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+        user.ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
+    };
+    let uid = rustix::process::getuid().as_raw();
+    // -1 for what nobody's login started, such as a service.
+    let text = super::fs::read_text(std::path::Path::new("/proc/self/loginuid"), 32);
+    let login = text.ok().and_then(|text| text.trim().parse::<u32>().ok());
+    match login.filter(|login| *login != u32::MAX && *login != uid) {
+        Some(login) => format!("{}, logged in as {}", named(uid), named(login)),
+        None => named(uid),
+    }
+}

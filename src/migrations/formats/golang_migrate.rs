@@ -65,6 +65,10 @@ impl Tool for GolangMigrate {
         set_sql(table, newest, false)
     }
 
+    fn newest_only(&self) -> bool {
+        true
+    }
+
     fn remove_sql(&self, table: &Table, _: &AppliedRow) -> String {
         format!("delete from {table}")
     }

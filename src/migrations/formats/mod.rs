@@ -153,6 +153,23 @@ pub(super) trait Tool: Debug + Sync {
     /// none. The rows are new, or what was there was removed before with [`Tool::remove_sql`].
     fn record_sql(&self, table: &Table, runs: &[Run<'_>], origin: &Origin) -> String;
 
+    /// Records that everything up to the last of these was there before the history began.
+    fn baseline_sql(&self, table: &Table, runs: &[Run<'_>], origin: &Origin) -> String {
+        self.record_sql(table, runs, origin)
+    }
+
+    /// Puts into a row what the tool keeps of a file beside its version: checksum and name.
+    ///
+    /// None where it is to be recorded anew.
+    fn repair_sql(&self, _: &Table, _: &AppliedRow, _: &Migration) -> Option<String> {
+        None
+    }
+
+    /// Whether the table holds the newest version only, so that everything below it is assumed.
+    fn newest_only(&self) -> bool {
+        false
+    }
+
     /// Removes the row of a migration, so that it can be recorded anew.
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String;
 

@@ -83,6 +83,15 @@ impl Tool for Plain {
         insert_sql(table, runs, RowState::Applied, origin)
     }
 
+    fn repair_sql(&self, table: &Table, row: &AppliedRow, file: &Migration) -> Option<String> {
+        Some(format!(
+            "update {table} set checksum = {}, name = {} where version = {}",
+            literal(file.checksum.as_deref().unwrap_or_default()),
+            literal(&file.name),
+            literal(&row.version)
+        ))
+    }
+
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         format!("delete from {table} where version = {}", literal(&row.version))
     }

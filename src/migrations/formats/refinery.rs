@@ -99,6 +99,15 @@ impl Tool for Refinery {
         )
     }
 
+    fn repair_sql(&self, table: &Table, row: &AppliedRow, file: &Migration) -> Option<String> {
+        Some(format!(
+            "update {table} set checksum = '{}', name = {} where version = {}",
+            file.checksum.as_deref().unwrap_or_default(),
+            literal(&file.name),
+            row.version.parse().unwrap_or(-1_i64)
+        ))
+    }
+
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         format!("delete from {table} where version = {}", row.version.parse().unwrap_or(-1_i64))
     }

@@ -91,6 +91,15 @@ impl Tool for Sqlx {
         insert_sql(table, runs, RowState::Applied)
     }
 
+    fn repair_sql(&self, table: &Table, row: &AppliedRow, file: &Migration) -> Option<String> {
+        Some(format!(
+            "update {table} set checksum = decode('{}', 'hex'), description = {} where version = {}",
+            file.checksum.as_deref().unwrap_or_default(),
+            literal(&file.name),
+            number(&row.version)
+        ))
+    }
+
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         format!("delete from {table} where version = {}", number(&row.version))
     }
