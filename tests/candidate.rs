@@ -300,4 +300,10 @@ fn a_version_that_dnf_locks_is_said_and_a_repository_that_is_away_is_refused() {
     let told = message(&desk.look(&machine, &["preflight", "--candidate"]).code(5));
     assert!(told.first.starts_with("cannot ask dnf for the candidate of openwatch"), "{told:?}");
     assert!(told.detail.contains("repo lab"), "{told:?}");
+    // dnf may pass over a repository that is away, unless it is told not to.
+    let (machine, desk) = rpm_machine(
+        "case \"$*\" in *skip_if_unavailable=False*) echo 'repo lab is away' >&2; exit 1;; esac",
+    );
+    let told = message(&desk.look(&machine, &["preflight", "--candidate"]).code(5));
+    assert!(told.detail.contains("repo lab is away"), "{told:?}");
 }

@@ -419,3 +419,52 @@ fn an_upgrade_is_not_held_up_by_a_rehearsal_that_migrates() {
     end(&mut child, nix::sys::signal::Signal::SIGINT);
     assert_eq!(scratch_databases(&machine), "");
 }
+
+/// A tool of the application: its migrations are tables, `status` lists those that are not there.
+/// `lead` may take it to another database than it was told.
+fn tool(lead: &str) -> String {
+    format!(
+        "{lead}
+         if [ $1 = status ]; then
+           for table in machines extra; do
+             sql \"select case when to_regclass('$table') is null then 'todo' else 'done' end || ' $table'\"
+           done; exit 0
+         fi
+         sql 'create table extra as select * from readings'"
+    )
+}
+
+#[test]
+fn the_application_s_own_tool_is_rehearsed_where_it_follows_to_the_copy() {
+    let machine =
+        TestMachine::new().tool(&tool(""), ", pending_lines = \"todo\", applied_lines = \"done\"");
+    let (status, report) = data_answer(&machine);
+    assert_eq!(status, 0, "{report}");
+    let database = &report["databases"][0];
+    assert_eq!(database["rows"], json!([{"table": "public.extra", "before": null, "after": 500}]));
+    assert!(database["migrations"][0]["version"].as_str().unwrap().contains("extra"), "{report}");
+}
+
+#[test]
+fn a_tool_that_would_migrate_the_real_database_is_never_run() {
+    let machine = TestMachine::new();
+    let lead = format!("PGDATABASE={}; export PGDATABASE", machine.dbname());
+    let machine =
+        machine.tool(&tool(&lead), ", pending_lines = \"todo\", applied_lines = \"done\"");
+    let before = machine.data();
+    let told = message(&machine.run(["rehearse"]).code(5));
+    assert!(
+        told.first.contains("it says of an empty database what it says of the real"),
+        "{told:?}"
+    );
+    assert_eq!(told.state, UNTOUCHED);
+    assert_eq!((machine.data(), scratch_databases(&machine)), (before, String::new()));
+}
+
+/// Rehearses a machine whose history is not ours.
+fn data_answer(machine: &TestMachine) -> (i32, Value) {
+    let before = machine.data();
+    let answer = machine.json(["rehearse"]);
+    assert_eq!((machine.data(), scratch_databases(machine)), (before, String::new()));
+    answer
+}

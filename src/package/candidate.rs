@@ -72,7 +72,7 @@ impl Candidate {
 /// What is asked of a package tool.
 pub(super) trait Tool {
     /// Returns the newest version that may be installed, and whether the operator holds it back.
-    fn newest(&self, package: &str, scratch: &Path) -> Result<Option<(Version, bool)>>;
+    fn newest(&self, installed: &Installed, scratch: &Path) -> Result<Option<(Version, bool)>>;
 
     /// Fetches this version into the directory.
     fn fetch(&self, package: &str, version: &Version, held: bool, into: &ScratchDir) -> Result<()>;
@@ -101,7 +101,7 @@ pub fn look(layout: &Layout, installed: &Installed) -> Result<Offer> {
         Family::Rpm => Box::new(Dnf::below(layout.root())?),
     };
     let dir = ScratchDir::new("openwatch-candidate-")?;
-    let found = tool.newest(&installed.name, dir.path())?;
+    let found = tool.newest(installed, dir.path())?;
     let Some((version, held)) = found.filter(|(v, _)| v.order(&installed.version).is_gt()) else {
         return Ok(Offer::NothingNewer);
     };

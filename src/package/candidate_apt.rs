@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::candidate::{Tool, call, told};
+use super::candidate::{Installed, Tool, call, told};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::identity::Identity;
@@ -41,7 +41,8 @@ impl Apt {
 }
 
 impl Tool for Apt {
-    fn newest(&self, package: &str, scratch: &Path) -> Result<Option<(Version, bool)>> {
+    fn newest(&self, installed: &Installed, scratch: &Path) -> Result<Option<(Version, bool)>> {
+        let package = installed.name.as_str();
         let attempt = format!("ask apt for the candidate of {package}");
         let asked = self.tool("apt-cache", scratch)?.args(["policy", package]).run();
         let text = asked.map_err(|failure| told(&attempt, &failure))?.text();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::candidate::{Tool, call, told};
+use super::candidate::{Installed, Tool, call, told};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::process::{Call, Failure, find};
@@ -11,6 +11,9 @@ use crate::version::Version;
 
 /// Excludes and version locks off; the fourth dnf knows the first word, the fifth the second.
 const UNLOCKED: &[&str] = &["--setopt=disable_excludes=all,*"];
+
+/// Repositories that are away are an error.
+const STRICT: &[&str] = &["--setopt=*.skip_if_unavailable=False"];
 
 /// The dnf of a machine below this root.
 pub(super) struct Dnf {
@@ -31,19 +34,18 @@ impl Dnf {
 
     /// Metadata that is out of date is fetched into dnf's own cache, as by every call of dnf. No
     /// question is answered: a key that dnf does not know yet is not for us to accept.
-    fn tool(&self, held: bool) -> Call {
-        let call = call(&self.program).arg("--quiet");
-        let call = if held { call.args(UNLOCKED) } else { call };
+    fn tool(&self, options: &[&str]) -> Call {
+        let call = call(&self.program).arg("--quiet").args(options);
         if self.root == Path::new("/") {
             return call;
         }
         call.arg(format!("--installroot={}", self.root.display()))
     }
 
-    fn ask(&self, package: &str, unlocked: bool) -> Result<Option<Version>> {
+    fn ask(&self, package: &str, options: &[&str]) -> Result<Option<Version>> {
         let format = "--queryformat=%{epoch}:%{version}-%{release}\\n";
         let output = self
-            .tool(unlocked)
+            .tool(options)
             .args(["repoquery", "--latest-limit=1", format, package])
             .run()
             .map_err(|failure| {
@@ -54,9 +56,14 @@ impl Dnf {
 }
 
 impl Tool for Dnf {
-    fn newest(&self, package: &str, _: &Path) -> Result<Option<(Version, bool)>> {
-        let allowed = self.ask(package, false)?;
-        let offered = self.ask(package, true)?;
+    fn newest(&self, installed: &Installed, _: &Path) -> Result<Option<(Version, bool)>> {
+        let package = &installed.name;
+        let allowed = self.ask(package, &[])?;
+        let offered = self.ask(package, UNLOCKED)?;
+        if !offered.as_ref().is_some_and(|offered| offered.order(&installed.version).is_gt()) {
+            // A repository that is away may be passed over in silence; then "nothing" is no answer.
+            self.ask(package, STRICT)?;
+        }
         Ok(match (allowed, offered) {
             (allowed, Some(offered)) => {
                 let held = allowed.is_none_or(|allowed| allowed.order(&offered).is_lt());
@@ -68,8 +75,9 @@ impl Tool for Dnf {
 
     fn fetch(&self, package: &str, version: &Version, held: bool, into: &ScratchDir) -> Result<()> {
         let attempt = format!("fetch {package} {version} with dnf");
+        let options = if held { UNLOCKED } else { &[] };
         let (dir, wanted) = (into.path().display(), format!("{package}-{version}"));
-        let download = self.tool(held).args(["download", &format!("--destdir={dir}"), &wanted]);
+        let download = self.tool(options).args(["download", &format!("--destdir={dir}"), &wanted]);
         match download.run() {
             Ok(_) => return Ok(()),
             Err(failure) if lacks_download(&failure) => {}
@@ -77,7 +85,7 @@ impl Tool for Dnf {
         }
         // Without its plugins the fourth dnf fetches only what it would install: with dependencies,
         // and only after a yes.
-        self.tool(held)
+        self.tool(options)
             .args([
                 "--assumeyes",
                 "install",

@@ -21,8 +21,11 @@ pub(super) fn prove(shipped: &Shipped, command: &Command, scratch: &Database) ->
             .hint("Rehearse once it is unpacked on another machine, with a copy of the data."));
     }
     if command.spec().status.is_none() {
-        return Err(refused(command, "it has no `status`, which would show where it connects")
-            .hint("Have the packager name a `status` command in `migrations`."));
+        return Err(refused(
+            command,
+            "it has no `status_command`, which would show where it connects",
+        )
+        .hint("Have the packager name a `status_command` in `migrations`."));
     }
     let chain = &shipped.migrations;
     let real = migrations::look(&mut shipped.database.connect()?, chain)?;
@@ -34,14 +37,17 @@ pub(super) fn prove(shipped: &Shipped, command: &Command, scratch: &Database) ->
     gone.context(|| "cannot drop a table of the scratch database".into())?;
     if answers(&there?) == answers(&real) {
         return Err(refused(command, "it says of an empty database what it says of the real one")
-            .hint("Let it take its database from the PG* variables, see upgrade.conf(5)."));
+            .hint(
+                "Let it take its database from the PG* variables, and name a `version_command` where \
+                 `status_command` only says that something is pending.",
+            ));
     }
     Ok(())
 }
 
-fn answers(found: &Comparison) -> (Vec<&str>, Option<&str>) {
+fn answers(found: &Comparison) -> (Vec<&str>, usize, Option<&str>) {
     let pending = found.pending.iter().map(|pending| pending.version.as_str()).collect();
-    (pending, found.current.as_deref())
+    (pending, found.applied, found.current.as_deref())
 }
 
 fn refused(command: &Command, why: &str) -> Error {
