@@ -58,7 +58,7 @@ fn look(machine: &Machine) -> Result<(String, Vec<Value>)> {
 
 /// Returns what was compared, for `--json`.
 pub(super) fn comparison_json(found: &Comparison) -> Value {
-    json!({
+    let mut json = json!({
         "state": found.state.word(),
         "current": found.current,
         "head": found.head,
@@ -69,7 +69,12 @@ pub(super) fn comparison_json(found: &Comparison) -> Value {
             "transactional": p.transactional,
         })).collect::<Vec<_>>(),
         "problems": found.problems,
-    })
+    });
+    // Only of a tool that keeps no row for each migration.
+    if !found.assumed.is_empty() {
+        json["assumed"] = found.assumed.clone().into();
+    }
+    json
 }
 
 fn spoken(machine: &Machine, name: &str, found: &Comparison) -> String {
@@ -82,6 +87,10 @@ fn spoken(machine: &Machine, name: &str, found: &Comparison) -> String {
         found.applied,
         found.pending.len()
     )];
+    if !found.assumed.is_empty() {
+        let versions = found.assumed.join(" ");
+        lines.push(format!("  assumed  {versions}  (only the newest version is recorded)"));
+    }
     lines.extend(found.pending.iter().map(|pending| {
         let alone = if pending.transactional { "" } else { "  (outside a transaction)" };
         format!("  pending  {}  {}{alone}", pending.version, pending.name)

@@ -70,7 +70,19 @@ fn before_unpack(context: &Context<'_>, from: Option<Version>, to: &Version) -> 
     if to.order(&from).is_eq() {
         return Ok(Reply::silent(Outcome::Ok));
     }
-    let Some(machine) = configured(context)? else { return Ok(Reply::silent(Outcome::Ok)) };
+    let away = |error: Error| {
+        // In a run that also upgrades the server it is always down at this time (measured).
+        let what = error.message();
+        context.progress.warn(&format!("{what}; preflight is left to the upgrade"));
+        Ok(Reply::silent(Outcome::Ok))
+    };
+    let machine = match configured(context) {
+        Ok(Some(machine)) => machine,
+        Ok(None) => return Ok(Reply::silent(Outcome::Ok)),
+        // `format = "auto"` asks the database already here.
+        Err(error) if error.outcome() == Outcome::Unreachable => return away(error),
+        Err(error) => return Err(error),
+    };
     // A run whose last attempt failed has its own findings; a newer package may be the remedy.
     if Pending::read(layout)?.is_some() {
         return Ok(Reply::silent(Outcome::Ok));
@@ -78,13 +90,7 @@ fn before_unpack(context: &Context<'_>, from: Option<Version>, to: &Version) -> 
     let checked = survey::take_for_next(&machine).and_then(|s| preflight::check(&machine, &s));
     match checked {
         Ok(_) => Ok(Reply::silent(Outcome::Ok)),
-        Err(error) if error.outcome() == Outcome::Unreachable => {
-            // In a run that also upgrades the server it is always down at this time (measured).
-            context
-                .progress
-                .warn(&format!("{}; preflight is left to the upgrade", error.message()));
-            Ok(Reply::silent(Outcome::Ok))
-        }
+        Err(error) if error.outcome() == Outcome::Unreachable => away(error),
         // A wrong password is the operator's to mend as well, and here the "no" costs nothing.
         Err(error) if error.outcome() == Outcome::Config => Err(error.outcome_as(Outcome::Refused)),
         Err(error) => Err(error),

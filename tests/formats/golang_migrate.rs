@@ -7,6 +7,7 @@ use openwatch::migrations::{ProblemKind, State};
 use openwatch::outcome::Outcome;
 
 use super::site::Site;
+use super::support::machine::TestMachine;
 
 const FILES: &[(&str, &str)] = &[
     ("1_a.up.sql", "create table a ();"),
@@ -89,4 +90,23 @@ fn crc32(bytes: &[u8]) -> u32 {
         }
     }
     !sum
+}
+
+#[test]
+fn the_program_applies_and_shows_what_is_assumed_and_auto_finds_the_same() {
+    let machine = TestMachine::with_empty_database().with_unit("openwatch.service", "inactive");
+    let dir = machine.migrations("main");
+    for (name, text) in FILES {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    let of = |format: &str| format!("format = \"{format}\", dir = {dir:?}");
+    let machine = machine.migrated_by(&of("golang-migrate"));
+    machine.run(["migrate"]).success();
+    let (_, named) = machine.json(["migrate", "--status"]);
+    let database = &named["databases"][0];
+    assert_eq!(database["state"], "current", "{named}");
+    assert_eq!(database["assumed"], serde_json::json!(["1", "2"]));
+    let machine = machine.migrated_by(&of("auto"));
+    let (_, found) = machine.json(["migrate", "--status"]);
+    assert_eq!(found["databases"], named["databases"]);
 }
