@@ -89,6 +89,22 @@ fn to_all(server: &Server, signal: Signal) {
     }
 }
 
+/// A server that stands still until this is dropped, also by a test that fails.
+struct Still<'a>(&'a Server);
+
+impl<'a> Still<'a> {
+    fn keep(server: &'a Server) -> Self {
+        to_all(server, Signal::SIGSTOP);
+        Self(server)
+    }
+}
+
+impl Drop for Still<'_> {
+    fn drop(&mut self) {
+        to_all(self.0, Signal::SIGCONT);
+    }
+}
+
 /// Catalogue rows 40, 89.
 #[test]
 fn a_server_that_stands_still_is_waited_for_and_that_is_said() {
@@ -98,11 +114,11 @@ fn a_server_that_stands_still_is_waited_for_and_that_is_said() {
         .migration("0003_slow.sql", "create table slow (); select pg_sleep(1);");
     let mut run = machine.spawn(["migrate"]);
     wait_until_it_runs(&machine);
-    to_all(machine.server(), Signal::SIGSTOP);
+    let still = Still::keep(machine.server());
     wait_for("the silence is told", || {
         machine.said().contains("warning: the server has not answered for 1.0 s")
     });
-    to_all(machine.server(), Signal::SIGCONT);
+    drop(still);
     assert_eq!(code(&mut run), 0, "{}", machine.said());
     assert_eq!(machine.schema(), "0003");
 }
