@@ -35,12 +35,13 @@ const SCHEMA: &str = "
     create function twice(i int) returns int language sql as 'select i * 2';
 ";
 
-/// A functional index on an unqualified function dumps and reads back, but does not load.
+/// A check that calls an unqualified function dumps and reads back, but does not load: the client
+/// loads with an empty search path. (Servers from 17 on refuse an index of that kind at once.)
 const UNLOADABLE: &str = "
     create function inner_f(i int) returns int immutable language sql as 'select i';
     create function outer_f(i int) returns int immutable language plpgsql
       as 'begin return inner_f(i); end';
-    create index on hosts (outer_f(id));
+    alter table hosts add check (outer_f(id) > 0);
 ";
 
 /// A private server with one application database and an empty store.
@@ -115,7 +116,8 @@ impl Fixture {
         std::fs::create_dir_all(&dir).unwrap();
         let real = self.server.bin().display();
         let text = format!(
-            "#!/bin/sh\nreal={real}/pg_dump\n[ \"$1\" = --version ] && exec $real --version\n{script}\n"
+            "#!/bin/sh\nreal={real}/pg_dump\n\
+             case \"$*\" in --version | *--host=/nonexistent*) exec $real \"$@\";; esac\n{script}\n"
         );
         write_executable(&dir.join("pg_dump"), &text);
         let restore = dir.join("pg_restore");
@@ -383,7 +385,7 @@ fn a_dump_that_is_killed_leaves_nothing() {
 fn a_dump_that_loses_a_member_after_a_clean_exit_is_refused() {
     let fixture = Fixture::new();
     let script = "for a; do case $a in --file=*) dir=${a#--file=};; esac; done
-        $real \"$@\" || exit; rm $(ls -S $dir/*.dat.gz | head -1)";
+        $real \"$@\" || exit; rm $(ls -S $dir/[0-9]*.dat.* | head -1)";
     let error = fixture.create_with_client(script).unwrap_err();
     assert!(error.message().starts_with("pg_restore of"), "{error:?}");
     assert_backup_failed(&fixture, &error);
@@ -393,7 +395,7 @@ fn a_dump_that_loses_a_member_after_a_clean_exit_is_refused() {
 fn a_dump_that_is_cut_short_after_a_clean_exit_is_refused() {
     let fixture = Fixture::new();
     let script = "for a; do case $a in --file=*) dir=${a#--file=};; esac; done
-        $real \"$@\" || exit; truncate -s -20 $(ls -S $dir/*.dat.gz | head -1)";
+        $real \"$@\" || exit; truncate -s -20 $(ls -S $dir/[0-9]*.dat.* | head -1)";
     let error = fixture.create_with_client(script).unwrap_err();
     assert_backup_failed(&fixture, &error);
 }
