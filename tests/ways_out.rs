@@ -80,7 +80,8 @@ fn tables(machine: &TestMachine) -> String {
     )
 }
 
-const FORMATS: [&str; 6] = ["plain", "sqlx", "goose", "golang-migrate", "refinery", "dbmate"];
+const FORMATS: [&str; 7] =
+    ["plain", "sqlx", "goose", "golang-migrate", "refinery", "dbmate", "flyway"];
 
 #[test]
 fn a_schema_without_history_gets_one_up_to_the_baseline_in_every_format() {
@@ -96,6 +97,10 @@ fn a_schema_without_history_gets_one_up_to_the_baseline_in_every_format() {
         assert_eq!(written["written"], shown["would_write"], "{format}");
         assert_eq!(written["written"].as_array().unwrap().len(), 2, "{format}");
         assert_eq!(status(&machine), ("pending".into(), 1, 0), "{format}");
+        if format == "flyway" {
+            let row = "select version, type, script, checksum is null from flyway_schema_history";
+            assert_eq!(machine.sql(row), "2|BASELINE|<< Flyway Baseline >>|t");
+        }
         machine.run(["migrate"]).success();
         assert_eq!(status(&machine), ("current".into(), 0, 0), "{format}");
         assert_eq!(tables(&machine), "one three two", "{format}");
@@ -205,7 +210,7 @@ fn a_mark_that_hides_others_says_so() {
 
 #[test]
 fn changed_files_are_repaired_with_a_row_that_says_who_and_why() {
-    for format in ["plain", "sqlx", "refinery"] {
+    for format in ["plain", "sqlx", "refinery", "flyway"] {
         let machine = machine(format);
         machine.run(["migrate"]).success();
         let when = "select * from (select * from HISTORY) h order by 1";
@@ -262,6 +267,7 @@ fn table(format: &str) -> &'static str {
         "plain" => "openwatch_schema_history",
         "sqlx" => "_sqlx_migrations",
         "refinery" => "refinery_schema_history",
+        "flyway" => "flyway_schema_history",
         "goose" => "goose_db_version",
         _ => "schema_migrations",
     }

@@ -73,6 +73,30 @@ impl Tool for Flyway {
         insert_sql(table, runs, "true")
     }
 
+    /// One row, as `flyway baseline` writes it: what lies below it is neither run nor compared.
+    fn baseline_sql(&self, table: &Table, runs: &[Run<'_>], _: &Origin) -> String {
+        let newest = runs.last().map_or("0", |run| run.migration.version.as_str());
+        format!(
+            "insert into {table} (installed_rank, version, description, type, script, checksum, \
+             installed_by, execution_time, success) \
+             select coalesce(max(installed_rank), 0) + 1, {}, '<< Flyway Baseline >>', 'BASELINE', \
+             '<< Flyway Baseline >>', null, current_user, 0, true from {table}",
+            literal(newest)
+        )
+    }
+
+    /// As `flyway repair` does: checksum and description of the file.
+    fn repair_sql(&self, table: &Table, row: &AppliedRow, file: &Migration) -> Option<String> {
+        Some(format!(
+            "update {table} set checksum = {}, description = {}, script = {} \
+             where {} and success and type not in ({MARKERS})",
+            file.checksum.as_deref().unwrap_or("null"),
+            literal(&shortened(&file.name)),
+            literal(&file.script),
+            which(&row.key, &row.version)
+        ))
+    }
+
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         let which = which(&row.key, &row.version);
         format!("delete from {table} where {which} and type not in ({MARKERS})")
