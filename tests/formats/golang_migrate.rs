@@ -44,10 +44,8 @@ fn a_dirty_database_is_refused_and_both_ways_out_work() {
     assert_eq!(found.problems[0].kind, ProblemKind::Indeterminate, "{found:?}");
     assert!(found.problems[0].what.contains("dirty"), "{found:?}");
     assert_eq!(site.apply().unwrap_err().error.outcome(), Outcome::Refused);
-    // It took no effect: the statement that is shown sets the mark back, and it runs again.
-    let detail = &found.problems[0].detail;
-    let way = detail.split('`').nth(1).unwrap_or_else(|| panic!("{detail}"));
-    site.psql(way);
+    // It took no effect: the command that is shown sets the mark back, and it runs again.
+    site.repair_as_told(&found.problems[0].detail);
     assert_eq!(site.apply().unwrap().versions, ["4"]);
     // It took effect.
     site.psql("update schema_migrations set dirty = true");

@@ -108,6 +108,16 @@ impl Site {
         migrations::mark_applied(&mut self.session(), &chain, version, "2.0.0").unwrap();
     }
 
+    /// Does what `openwatch migrate repair VERSION` does, for the command that a problem names.
+    pub fn repair_as_told(&self, told: &str) {
+        let command = told.split('`').nth(1).unwrap_or_else(|| panic!("{told}"));
+        let version = command.strip_prefix("openwatch migrate repair ");
+        let version = version.unwrap_or_else(|| panic!("{told}")).to_owned();
+        let (chain, mut session) = (self.load().unwrap(), self.session());
+        let plan = migrations::repair(&mut session, &chain, &[version], "2.0.0").unwrap();
+        migrations::carry_out(&mut session, &plan, None).unwrap();
+    }
+
     /// What a run said beside its result.
     pub fn said(&self) -> String {
         self.notes.0.lock().unwrap().join("\n")
