@@ -131,7 +131,10 @@ fn an_index_that_a_failed_build_left_invalid_is_named_and_removed() {
 fn a_service_that_still_runs_the_program_from_before_is_told_and_not_restarted_blindly() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("app");
-    std::fs::copy("/bin/sleep", &program).unwrap();
+    // By another process: a child of a test beside this one could hold a file that we write open,
+    // and a program that is open for writing cannot be started.
+    let copied = std::process::Command::new("cp").arg("/bin/sleep").arg(&program).status();
+    assert!(copied.unwrap().success());
     let mut running = std::process::Command::new(&program).arg("600").spawn().unwrap();
     let pid = running.id().to_string();
     let machine = TestMachine::new()

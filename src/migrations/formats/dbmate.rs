@@ -132,7 +132,7 @@ fn sections(text: &str) -> std::result::Result<Sections, &'static str> {
     if downs.first().is_some_and(|down| *down < up) {
         return Err("has `-- migrate:down` before `-- migrate:up`");
     }
-    if lines[..up].iter().any(|line| is_sql(line)) {
+    if lines[..up].iter().any(is_sql) {
         return Err("has statements before `-- migrate:up`");
     }
     if ups.len() > 1 || downs.len() > 1 {

@@ -174,7 +174,7 @@ pub(super) trait Tool: Debug + Sync {
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String;
 
     /// How the tool itself marks a migration that runs outside a transaction; without such marks a
-    /// table of ours stands beside the history while one runs ([`super::beside`]).
+    /// table of ours stands beside the history while one runs ([`super::underway`]).
     fn own_marks(&self) -> Option<&dyn OwnMarks> {
         None
     }
