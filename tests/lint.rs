@@ -686,6 +686,10 @@ fn an_index_on_a_function_without_schema_cannot_be_restored_and_one_with_search_
     for (function, restores) in [("bare", false), ("pathed", true)] {
         let sql = format!("CREATE INDEX i ON t ({function}(a))");
         assert_eq!(!rules(&sql).contains("unqualified-in-function"), restores, "{function}");
+        if server.major >= 17 && !restores {
+            // Servers from 17 on say so at once: they build indexes under a safe search path.
+            continue;
+        }
         server.database("from");
         server.database("into");
         server.psql("from", &format!("{BEFORE} INSERT INTO t (id, a) VALUES (1, 'X'); {sql}"));

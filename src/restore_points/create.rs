@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::digest;
 use super::manifest::{
     Archive, Contents, MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote, is_archive_name,
 };
 use super::partial::Partial;
 use super::store::{PARTIAL, RestorePoint, Status, Store};
+use super::{digest, frames};
 use crate::database::clients::Clients;
 use crate::database::{Database, dump, facts};
 use crate::disk;
@@ -309,6 +309,7 @@ fn prove(
         (read.join(), sums)
     });
     read.map_err(|_| Error::failed("the read-back ended unexpectedly"))??;
+    frames::check_ends(dir)?;
     dump::check_contents(&options.client, dir, dumped, database)?;
     sums.context(|| format!("cannot read {}", dir.display()))
 }

@@ -5,6 +5,7 @@
 
 mod create;
 mod digest;
+mod frames;
 mod load;
 mod manifest;
 mod partial;

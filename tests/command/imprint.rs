@@ -3,6 +3,7 @@
 use openwatch::database::{Change, Database, Session, Source};
 
 use super::support::machine::TestMachine;
+use super::support::postgres::wait_for;
 
 /// A database with one of everything, and sessions in it.
 struct Ground {
@@ -33,6 +34,10 @@ impl Ground {
         let mut session: Session = self.database.connect().unwrap();
         let before = session.imprint().unwrap();
         self.machine.sql(sql);
+        // A server process counts its rows as the last thing it does, when the client is gone already.
+        let others = "select count(*) from pg_stat_activity where datname = current_database() \
+                      and backend_type = 'client backend' and pid <> pg_backend_pid()";
+        wait_for("the session that wrote to be gone", || self.machine.sql(others) == "1");
         session.changed_since(&before).unwrap()
     }
 }
