@@ -115,7 +115,7 @@ fn what_refinery_ignores_is_ignored_and_what_it_stops_at_is_refused() {
 #[test]
 fn a_migration_in_rust_is_refused_while_it_is_pending() {
     let Some(road) = road("refinery_rust", TWO) else { return };
-    road.site.ship(&[("V12__code.rs", "pub fn migration() -> String { todo!() }")]);
+    road.site.ship(&[("V12__code.rs", "pub fn migration() -> String { \"select 1\".into() }")]);
     let found = road.site.look();
     assert_eq!(found.problems[0].kind, ProblemKind::Unrunnable);
     assert!(found.problems[0].what.contains("12_code is written in Rust"), "{found:?}");

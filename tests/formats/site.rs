@@ -6,8 +6,8 @@ use std::time::Duration;
 use openwatch::config::{FilesSpec, Format, MigrationsSpec, TableName};
 use openwatch::database::{Database, DatabaseLock, Session, Source};
 use openwatch::migrations::{self, Applied, Chain, Comparison, Failure, How};
-use openwatch::progress::Progress;
 
+use super::support::notes::Notes;
 use super::support::postgres::Server;
 
 /// The server that the tests of this binary share while any of them runs.
@@ -30,22 +30,6 @@ pub struct Site {
     /// The history table, where it is not the usual one.
     pub table: Option<TableName>,
     notes: Notes,
-}
-
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
-
-impl Progress for Notes {
-    fn step(&self, text: &str) {
-        self.note(text);
-    }
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-    fn warn(&self, text: &str) {
-        self.note(text);
-    }
-    fn alive(&self, _: &str, _: u64, _: Option<u64>) {}
 }
 
 impl Site {
@@ -120,7 +104,7 @@ impl Site {
 
     /// What a run said beside its result.
     pub fn said(&self) -> String {
-        self.notes.0.lock().unwrap().join("\n")
+        self.notes.all()
     }
 
     pub fn psql(&self, sql: &str) -> String {

@@ -11,6 +11,7 @@ use openwatch::outcome::Outcome;
 
 use super::Bench;
 use super::support::postgres::wait_for;
+use super::support::proxy::{message, untyped};
 
 /// Catalogue row 41.
 #[test]
@@ -210,7 +211,7 @@ impl Pooler {
     fn before(conninfo: &str) -> Self {
         let pool = Arc::new(Pool::default());
         let proxy = Proxy::start(conninfo, move |mut client, mut server| {
-            let startup = untyped(&mut client);
+            let Some(startup) = untyped(&mut client) else { return };
             let greeting = {
                 let mut slot = pool.0.lock().unwrap();
                 slot.get_or_insert_with(|| {
@@ -245,26 +246,6 @@ impl Pooler {
         });
         Self { conninfo: proxy.conninfo.clone(), _proxy: proxy }
     }
-}
-
-/// The start-up packet, which has no type.
-fn untyped(stream: &mut UnixStream) -> Vec<u8> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).unwrap();
-    let mut all = length.to_vec();
-    all.resize(u32::from_be_bytes(length) as usize, 0);
-    stream.read_exact(&mut all[4..]).unwrap();
-    all
-}
-
-fn message(stream: &mut UnixStream) -> Option<Vec<u8>> {
-    let mut head = [0; 5];
-    stream.read_exact(&mut head).ok()?;
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    let mut all = head.to_vec();
-    all.resize(length + 1, 0);
-    stream.read_exact(&mut all[5..]).ok()?;
-    Some(all)
 }
 
 fn until_ready(stream: &mut UnixStream) -> (Vec<u8>, u8) {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use openwatch::config::{FilesSpec, Format, MigrationsSpec};
 use openwatch::database::{Database, DatabaseLock, Session, Source};
 use openwatch::migrations::{self, Applied, Chain, Comparison, Failure, How};
-use openwatch::progress::Progress;
+use support::notes::Notes;
 use support::postgres::Server;
 
 /// The server that the tests of this binary share while any of them runs.
@@ -47,28 +47,6 @@ struct Bench {
     lock_timeout: Duration,
     notes: Notes,
     format: Format,
-}
-
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
-
-impl Notes {
-    fn all(&self) -> String {
-        self.0.lock().unwrap().join("\n")
-    }
-}
-
-impl Progress for Notes {
-    fn step(&self, text: &str) {
-        self.note(text);
-    }
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-    fn warn(&self, text: &str) {
-        self.note(text);
-    }
-    fn alive(&self, _: &str, _: u64, _: Option<u64>) {}
 }
 
 impl Bench {

@@ -4,6 +4,7 @@
 pub mod archives;
 pub mod machine;
 pub mod network;
+pub mod notes;
 pub mod packages;
 pub mod peers;
 pub mod postgres;

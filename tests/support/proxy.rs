@@ -187,7 +187,7 @@ fn pump_back(streams: (UnixStream, UnixStream), deaf: &AtomicBool, answered: &At
 }
 
 /// The first packet of a connection, which has no type.
-fn untyped(stream: &mut UnixStream) -> Option<Vec<u8>> {
+pub fn untyped(stream: &mut UnixStream) -> Option<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).ok()?;
     let mut all = length.to_vec();
@@ -196,7 +196,8 @@ fn untyped(stream: &mut UnixStream) -> Option<Vec<u8>> {
     Some(all)
 }
 
-fn message(stream: &mut UnixStream) -> Option<Vec<u8>> {
+/// The next message, whole: its type, its length, what it says; none where the connection ended.
+pub fn message(stream: &mut UnixStream) -> Option<Vec<u8>> {
     let mut head = [0; 5];
     stream.read_exact(&mut head).ok()?;
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
