@@ -1,0 +1,78 @@
+//! Loading beside the present database, and exchanging the two by renaming them.
+
+use super::RESTORING;
+use super::job::Job;
+use crate::database::restore::Manner;
+use crate::database::swap::{End, Exchange, Server};
+use crate::error::Result;
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::restore_points::load::Load;
+use crate::restore_points::store::RestorePoint;
+
+pub(super) fn load_fresh(
+    point: &RestorePoint,
+    job: &Job,
+    left: &mut Vec<String>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let Exchange { name, fresh, kept_as } = &job.exchange;
+    let mut server = Server::beside(job.database)?;
+    for leftover in server.drop_leftovers(name, RESTORING)? {
+        progress.note(&format!("removed {leftover}, left by a restore that was killed"));
+    }
+    server.create_like(name, fresh)?;
+    let load = Load {
+        archive: job.archive,
+        contents: &job.contents,
+        client: &job.client,
+        manner: Manner::Whole,
+    };
+    point.fill(&job.database.with_dbname(fresh), &load, progress)?;
+    if kept_as.is_some() {
+        // The session beside may have been cut while the load ran for hours.
+        left.extend(Server::beside(job.database)?.carry_over(name, fresh)?);
+    }
+    Ok(())
+}
+
+/// Databases of one server are exchanged together, in one transaction.
+pub(super) fn exchange(jobs: &[&Job], end: End, progress: &dyn Progress) -> Result<()> {
+    let mut done: Vec<&str> = Vec::new();
+    let mut rest: Vec<&Job> = jobs.to_vec();
+    while let Some(first) = rest.first().copied() {
+        let (same, others): (Vec<&Job>, Vec<&Job>) = rest.iter().copied().partition(|job| {
+            std::ptr::eq::<Job>(*job, first) || job.database.same_server(first.database)
+        });
+        let exchanges: Vec<Exchange> = same.iter().map(|job| job.exchange.clone()).collect();
+        let ended =
+            Server::beside(first.database).and_then(|mut server| server.exchange(&exchanges, end));
+        if let Err(error) = ended {
+            return Err(match done.is_empty() {
+                true => error,
+                false => error.outcome_as(Outcome::Stuck).state(format!(
+                    "{} is restored, {} is not: they lie on different servers",
+                    done.join(", "),
+                    rest.iter().map(|job| job.archive.name.as_str()).collect::<Vec<_>>().join(", ")
+                )),
+            });
+        }
+        for job in same {
+            progress.note(&format!("{} is restored", job.database.described()));
+            done.push(&job.archive.name);
+        }
+        rest = others;
+    }
+    Ok(())
+}
+
+/// Removes what was loaded in vain; a leftover is known by its name and removed next time.
+pub(super) fn discard(jobs: &[&Job], progress: &dyn Progress) {
+    for job in jobs {
+        let dropped = Server::beside(job.database)
+            .and_then(|mut server| server.drop_fresh(&job.exchange.fresh));
+        if let Err(error) = dropped {
+            progress.warn(&error.message());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Replacing the content of the present database, for roles that may not make another one.
+
+use std::path::Path;
+
+use super::job::Job;
+use crate::database::in_place;
+use crate::database::swap::{Rights, Server};
+use crate::error::Result;
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::restore_points::store::{PARTIAL, RestorePoint};
+use crate::system::fs;
+
+/// In place there is one transaction per database, so a later failure cannot undo an earlier one.
+pub(super) fn overwrite_all(
+    point: &RestorePoint,
+    jobs: &[&Job],
+    stamp: &str,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut done: Vec<&str> = Vec::new();
+    for job in jobs {
+        overwrite(point, job, stamp, progress).map_err(|error| match done.is_empty() {
+            true => error,
+            false => {
+                let state = format!("{} is restored; others are not", done.join(", "));
+                error.outcome_as(Outcome::Stuck).state(state)
+            }
+        })?;
+        done.push(&job.archive.name);
+    }
+    Ok(())
+}
+
+fn overwrite(point: &RestorePoint, job: &Job, stamp: &str, progress: &dyn Progress) -> Result<()> {
+    if let Rights::InPlaceOnly(why) = &job.rights {
+        progress.note(&format!("restoring in place, in one transaction: {why}"));
+    }
+    let parent = point.dir().parent().unwrap_or(Path::new("/"));
+    let work = parent.join(format!("{PARTIAL}{stamp}-restore-{}", job.archive.name));
+    fs::make_new_dir(&work, 0o700)?;
+    let archive = point.dir().join(&job.archive.name);
+    Server::beside(job.database)?.end_own(job.database.dbname())?;
+    let ended = in_place::restore_in_place(
+        job.database,
+        &job.client,
+        &archive,
+        &job.contents.rows,
+        &work,
+        progress,
+    );
+    let _ = fs::remove_tree(&work);
+    ended
+}

@@ -1,0 +1,46 @@
+//! What putting a restore point back takes away.
+
+use std::time::Duration;
+
+use crate::database::{Database, facts};
+use crate::error::Result;
+use crate::restore_points::store::RestorePoint;
+use crate::system::clock::{self, Clock};
+
+/// What a restore takes away: how old the point is, and what was written since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Name of the database within the application.
+    pub database: String,
+    /// Time since the dump began.
+    pub age: Duration,
+    /// Bytes of write-ahead log since, of the whole server; `None` on another server.
+    pub wal_bytes: Option<u64>,
+    /// Rows inserted, updated and deleted in this database since, where its statistics tell.
+    pub rows_written: Option<u64>,
+}
+
+impl RestorePoint {
+    /// Returns what putting this point back would take away from a database.
+    pub fn loss(&self, database: &Database, clock: Clock) -> Result<Loss> {
+        let archive = self.archive(database.name())?;
+        let created = clock::parse_rfc3339(&self.manifest().created);
+        let age =
+            created.and_then(|then| clock.now().duration_since(then).ok()).unwrap_or_default();
+        let mut loss =
+            Loss { database: archive.name.clone(), age, wal_bytes: None, rows_written: None };
+        // A database that is gone has nothing to lose.
+        let Ok(now) = facts::of(database) else {
+            return Ok(loss);
+        };
+        if now.identity.system == archive.identity.system {
+            let since = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
+            loss.wal_bytes = since(now.wal_position, archive.wal_position);
+            // Another database of the same name has statistics of its own.
+            if now.identity.oid == archive.identity.oid {
+                loss.rows_written = since(now.rows_written, archive.rows_written);
+            }
+        }
+        Ok(loss)
+    }
+}

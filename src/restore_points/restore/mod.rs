@@ -1,0 +1,99 @@
+//! Putting the data of a restore point back, without destroying the present data first.
+//!
+//! Everything is loaded and compared before anything is exchanged; the exchange is a rename. The
+//! former databases stay under another name.
+
+mod beside;
+mod in_place;
+mod job;
+mod loss;
+mod options;
+mod origin;
+
+use self::beside::{discard, exchange, load_fresh};
+use self::in_place::overwrite_all;
+use self::job::{Job, prepare};
+pub use self::loss::Loss;
+pub use self::options::{Override, Replaced, RestoreOptions, Restored};
+use super::store::RestorePoint;
+use crate::config::ForeignSessions;
+use crate::database::Database;
+use crate::database::swap::{End, Rights};
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::system::clock;
+
+/// Word in the name of a database that was replaced.
+const REPLACED: &str = "replaced";
+
+/// Word in the name of a database that is being loaded.
+const RESTORING: &str = "restoring";
+
+fn refused(text: String) -> Error {
+    Error::new(Outcome::Refused, text).state("nothing was changed")
+}
+
+/// Puts the data of a restore point back into these databases, all of them or none.
+///
+/// The services are down and the caller holds the lock. Each archive is loaded into a new database
+/// and compared; only then all are exchanged by renaming. Where the role may not create databases,
+/// the content is replaced inside the present one, in one transaction.
+pub fn restore(
+    point: &RestorePoint,
+    databases: &[&Database],
+    options: &RestoreOptions,
+    progress: &dyn Progress,
+) -> Result<Restored> {
+    if options.foreign == Override::No {
+        databases.iter().try_for_each(|database| point.check_origin(database))?;
+    }
+    point.check(progress)?;
+    let stamp = clock::stamp(options.clock.now());
+    let jobs = databases
+        .iter()
+        .map(|database| prepare(point, database, options, &stamp))
+        .collect::<Result<Vec<_>>>()?;
+    let loss = databases
+        .iter()
+        .map(|database| point.loss(database, options.clock))
+        .collect::<Result<Vec<_>>>()?;
+    let (in_place, exchanged): (Vec<&Job>, Vec<&Job>) =
+        jobs.iter().partition(|job| matches!(job.rights, Rights::InPlaceOnly(_)));
+    let end = match options.sessions {
+        ForeignSessions::End => End::All,
+        ForeignSessions::Warn | ForeignSessions::Refuse => End::Own,
+    };
+    let mut left = Vec::new();
+    let ended = exchanged
+        .iter()
+        .try_for_each(|job| load_fresh(point, job, &mut left, progress))
+        .and_then(|()| overwrite_all(point, &in_place, &stamp, progress))
+        .and_then(|()| exchange(&exchanged, end, progress));
+    if let Err(error) = ended {
+        discard(&exchanged, progress);
+        return Err(truthful(error, &in_place, &exchanged));
+    }
+    let replaced = jobs
+        .iter()
+        .map(|job| Replaced {
+            database: job.archive.name.clone(),
+            kept_as: match job.rights {
+                Rights::Exchange => job.exchange.kept_as.clone(),
+                Rights::InPlaceOnly(_) => None,
+            },
+        })
+        .collect();
+    Ok(Restored { replaced, loss, left })
+}
+
+/// Everything up to the first exchange leaves the present data alone.
+fn truthful(error: Error, in_place: &[&Job], exchanged: &[&Job]) -> Error {
+    match error.state_line() {
+        Some(_) => error,
+        None if in_place.is_empty() || exchanged.is_empty() => {
+            error.state("the present data is untouched")
+        }
+        None => error.state("databases restored in place may hold the data of the restore point"),
+    }
+}
