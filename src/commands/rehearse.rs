@@ -128,26 +128,22 @@ fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn report_json(machine: &Machine, report: &Report) -> Value {
     json!({
         "package_version": machine.version,
         "restore_point": report.point.as_ref().map(|point| json!({
             "id": point.id,
             "bytes": point.bytes,
-            "duration_ms": millis(point.duration),
+            "duration_ms": clock::millis(point.duration),
             "kept": !point.fresh,
         })),
         "databases": report.databases.iter().map(database_json).collect::<Vec<_>>(),
         "downtime": {
             "complete": report.downtime.is_complete(),
-            "known_ms": millis(report.downtime.known()),
+            "known_ms": clock::millis(report.downtime.known()),
             "parts": report.downtime.parts.iter().map(|part| json!({
                 "what": part.what,
-                "ms": part.time.map(millis),
+                "ms": part.time.map(clock::millis),
                 "source": part.source,
             })).collect::<Vec<_>>(),
         },
@@ -160,8 +156,8 @@ fn database_json(database: &Rehearsed) -> Value {
         "scratch": database.scratch,
         "owners_left_out": database.own,
         "settings_left_out": database.left,
-        "load_ms": millis(database.loaded),
-        "duration_ms": millis(database.duration),
+        "load_ms": clock::millis(database.loaded),
+        "duration_ms": clock::millis(database.duration),
         "migrations": database.migrations.iter().map(migration_json).collect::<Vec<_>>(),
         "rows": database.rows.iter().map(|change| json!({
             "table": change.table,
@@ -180,7 +176,7 @@ fn migration_json(noted: &Noted) -> Value {
     json!({
         "version": noted.version,
         "name": noted.name,
-        "duration_ms": millis(noted.duration),
+        "duration_ms": clock::millis(noted.duration),
         "transactional": noted.place == Place::Transaction,
         "locks": noted.locks.iter().map(|(table, mode)| json!({
             "table": table,

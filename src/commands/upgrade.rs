@@ -33,7 +33,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
         },
         "applied": applied(&success),
         "restore_point": success.restore_point,
-        "downtime_ms": u64::try_from(success.downtime.as_millis()).unwrap_or(u64::MAX),
+        "downtime_ms": clock::millis(success.downtime),
         "ended_sessions": success.ended_sessions,
         "warnings": success.warnings,
         "findings": success.doubts.iter().map(Found::json).collect::<Vec<_>>(),

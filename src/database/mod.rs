@@ -20,6 +20,7 @@ mod lent;
 mod lock;
 mod observe;
 mod passfile;
+pub mod proof;
 mod reader;
 mod refusal;
 pub mod restore;
@@ -30,6 +31,7 @@ mod scripts;
 mod service;
 mod session;
 mod settings;
+mod source;
 mod statement_head;
 pub mod swap;
 mod tls;
@@ -47,12 +49,13 @@ pub use observe::{LockMode, TableFile};
 pub use schema::{Ground, Shape};
 pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};
 pub use session::{Param, Row, Session, SqlError, Trouble};
+pub use source::Source;
 pub use swap::{literal, quoted};
 pub use traces::Index;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -64,37 +67,6 @@ use keywords::{Origin, Parameters};
 use passfile::Found;
 use refusal::Advice;
 use settings::{Endpoint, Host, Settings};
-
-/// Where the connection parameters of one database come from.
-///
-/// What is given here counts and nothing else: the caller decides which variables of its own
-/// environment belong to it. Of one keyword the connection string counts before the service, the
-/// service before the variable, the variable before the default, as in libpq.
-#[derive(Clone, Default)]
-pub struct Source {
-    /// Name of the database within the application.
-    pub name: String,
-    /// Connection string, URI or keywords.
-    pub conninfo: Option<String>,
-    /// Service of `pg_service.conf`.
-    pub service: Option<String>,
-    /// System user to connect as.
-    pub user: Option<String>,
-    /// Variables that take the place of the process environment: `secrets.env` over `PG*`; `HOME`
-    /// too, when it is not the system user's.
-    pub environment: BTreeMap<String, String>,
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source")
-            .field("name", &self.name)
-            .field("service", &self.service)
-            .field("user", &self.user)
-            .field("variables", &self.environment.keys())
-            .finish_non_exhaustive()
-    }
-}
 
 /// One database with its resolved connection parameters; `Debug` and messages never show a secret.
 ///
@@ -139,11 +111,11 @@ impl Database {
         let own = rustix::process::geteuid().as_raw();
         let (login, home) = match &user {
             Some(user) => (user.name.clone(), Some(user.home.clone())),
-            None => own_login(own, &source.environment),
+            None => source::own_login(own, &source.environment),
         };
         let identity = user.filter(|user| user.uid != own);
         let (parameters, settings) = impersonate::with_rights_of(identity.as_ref(), || {
-            let parameters = gather(source, home.as_deref())?;
+            let parameters = source::gather(source, home.as_deref())?;
             let settings = settings::of(&parameters, home.as_deref(), &login)?;
             Ok((parameters, settings))
         })?;
@@ -354,47 +326,4 @@ impl Database {
         };
         refusal::report(&self.described(), attempts, &advice)
     }
-}
-
-/// Returns name and home of the user we run as; libpq 15 and newer take `HOME` before the system's
-/// entry, older ones only the entry.
-fn own_login(uid: u32, environment: &BTreeMap<String, String>) -> (String, Option<PathBuf>) {
-    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
-    let named = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let home = named.or_else(|| user.as_ref().map(|user| user.dir.clone()));
-    (user.map(|user| user.name).unwrap_or_default(), home)
-}
-
-/// Puts the sources together, the stronger first.
-fn gather(source: &Source, home: Option<&Path>) -> Result<Parameters> {
-    let environment =
-        |name: &str| source.environment.get(name).map(String::as_str).filter(|v| !v.is_empty());
-    let mut parameters = Parameters::default();
-    for (keyword, value) in conninfo::parse(source.conninfo.as_deref().unwrap_or_default())? {
-        parameters.fill(keyword, value, Origin::String);
-    }
-    let service = parameters
-        .get("service")
-        .or(source.service.as_deref())
-        .or_else(|| environment("PGSERVICE"))
-        .map(str::to_owned);
-    if let Some(name) = service {
-        let file = parameters.get("servicefile").map(str::to_owned);
-        let places = service::Places {
-            named: file.as_deref().or_else(|| environment("PGSERVICEFILE")),
-            home,
-            system: environment("PGSYSCONFDIR"),
-        };
-        service::fill(&mut parameters, &name, &places)?;
-    }
-    for (keyword, variable) in keywords::variables() {
-        // An empty variable is a value, as in libpq: it stands before the default.
-        if let Some(value) = source.environment.get(variable) {
-            parameters.fill(keyword, value.clone(), Origin::Variable(variable));
-        }
-    }
-    if environment("PGREQUIRESSL").is_some_and(|value| value.starts_with('1')) {
-        parameters.fill("sslmode", "require".into(), Origin::Variable("PGREQUIRESSL"));
-    }
-    Ok(parameters)
 }

@@ -77,7 +77,7 @@ pub(super) fn until_right(probe: &ProbeSpec, context: &Context<'_>) -> Answer {
             clock::pause(wait.min(deadline.remaining()));
         }
     }
-    answer.took_ms = millis(begin.elapsed());
+    answer.took_ms = clock::millis(begin.elapsed());
     answer
 }
 
@@ -95,7 +95,7 @@ pub(super) fn once(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) ->
             answer.last = answer::short(&said);
         }
     }
-    answer.took_ms = millis(begin.elapsed());
+    answer.took_ms = clock::millis(begin.elapsed());
     answer
 }
 
@@ -192,8 +192,4 @@ fn empty(probe: &ProbeSpec) -> Answer {
         last: String::new(),
         identity: None,
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

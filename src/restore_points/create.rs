@@ -1,17 +1,13 @@
 //! Making a restore point: dumped under a partial name, proven, synced, published by one rename.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::manifest::{
-    Archive, Contents, MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote, is_archive_name,
-};
+use super::digest;
+use super::manifest::{MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote};
 use super::partial::Partial;
-use super::store::{PARTIAL, RestorePoint, Status, Store};
-use super::{digest, frames};
+use super::store::{PARTIAL, RestorePoint, Store};
+use crate::database::Database;
 use crate::database::clients::Clients;
-use crate::database::{Database, dump, facts};
-use crate::disk;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
@@ -19,15 +15,6 @@ use crate::system::clock::{self, Clock};
 use crate::system::fs;
 use crate::system::signals;
 use crate::version::Version;
-
-/// Size of an archive beside that of its database where no earlier restore point tells.
-///
-/// Indexes and dead rows are not dumped, and text compresses four to ten times, but a database of
-/// compressed images hardly shrinks. A guess that is too low fails closed when the disk is full.
-const FIRST_RATIO: f64 = 0.6;
-
-/// How much larger than last time an archive may become.
-const GROWTH: f64 = 1.2;
 
 /// One database of a restore point.
 #[derive(Clone)]
@@ -59,75 +46,7 @@ pub struct Request<'a> {
     pub clients: Clients,
 }
 
-/// Space that a restore point is expected to take, and that there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
-    /// Bytes of the archives.
-    pub needed: u64,
-    /// Bytes of the databases on the server's disk.
-    pub databases: u64,
-    /// Files of the archives.
-    pub files: u64,
-    /// What is left on the file system.
-    pub free: disk::Free,
-}
-
-impl Estimate {
-    /// Refuses when the restore point would not fit beside the reserve.
-    pub fn check(&self, store: &Store, reserve: u64) -> Result<()> {
-        let wanted = self.needed.saturating_add(reserve);
-        let (text, detail) = if wanted > self.free.bytes {
-            (
-                "space",
-                format!(
-                    "about {} needed (databases {}) and {} kept free, {} free",
-                    disk::spoken(self.needed),
-                    disk::spoken(self.databases),
-                    disk::spoken(reserve),
-                    disk::spoken(self.free.bytes)
-                ),
-            )
-        } else if self.free.inodes.is_some_and(|left| left < self.files) {
-            ("inodes", format!("about {} files needed", self.files))
-        } else {
-            return Ok(());
-        };
-        let dir = store.dir().display();
-        Err(Error::new(
-            Outcome::Refused,
-            format!("not enough free {text} for a restore point in {dir}"),
-        )
-        .detail(detail)
-        .state("nothing was changed")
-        .hint(format!(
-            "Free {} there, set backup_dir to a larger file system, or remove old restore points \
-             with `openwatch backup prune`.",
-            disk::spoken(wanted.saturating_sub(self.free.bytes))
-        )))
-    }
-}
-
 impl Store {
-    /// Estimates the space that a restore point of these databases takes, from their real sizes
-    /// and the ratio of the last good one.
-    pub fn estimate(&self, databases: &[&Database]) -> Result<Estimate> {
-        let last = self.list()?.into_iter().find(|entry| entry.status == Status::Good);
-        let last = last.and_then(|entry| entry.manifest);
-        let free = disk::free(self.dir())
-            .context(|| format!("cannot ask for the free space of {}", self.dir().display()))?;
-        let mut sum = Estimate { needed: 0, databases: 0, files: 16, free };
-        for database in databases {
-            let facts = facts::of(database)?;
-            let before = last.as_ref().and_then(|manifest| {
-                manifest.databases.iter().find(|archive| archive.name == database.name())
-            });
-            sum.needed = sum.needed.saturating_add(expected(facts.size, before));
-            sum.databases = sum.databases.saturating_add(facts.size);
-            sum.files += facts.tables + 8;
-        }
-        Ok(sum)
-    }
-
     /// Makes, proves and publishes a restore point; on failure only older ones are there.
     pub fn create(&self, request: &Request, progress: &dyn Progress) -> Result<RestorePoint> {
         self.attempt(request, progress).map_err(|error| {
@@ -141,20 +60,6 @@ impl Store {
             }
         })
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "an estimate of positive sizes below 2^52"
-)]
-fn expected(size: u64, before: Option<&Archive>) -> u64 {
-    let ratio =
-        before.filter(|archive| archive.database_bytes > 0).map_or(FIRST_RATIO, |archive| {
-            archive.archive_bytes as f64 / archive.database_bytes as f64 * GROWTH
-        });
-    (size as f64 * ratio) as u64
 }
 
 impl Store {
@@ -182,7 +87,7 @@ impl Store {
             app: self.app().to_owned(),
             reason: request.reason,
             created: clock::rfc3339(created),
-            duration_ms: millis(begun),
+            duration_ms: clock::millis(begun.elapsed()),
             from_version: request.from_version.clone(),
             to_version: request.to_version.clone(),
             host: host(),
@@ -193,65 +98,6 @@ impl Store {
             databases: archives,
         };
         self.publish(partial, manifest)
-    }
-
-    /// Dumps and proves one database; returns its archive and the sums of its files.
-    fn archive(
-        &self,
-        partial: &Path,
-        target: &Target,
-        request: &Request,
-        progress: &dyn Progress,
-    ) -> Result<(Archive, digest::Sums)> {
-        let begun = Instant::now();
-        let database = target.database;
-        let name = database.name();
-        if !is_archive_name(name) {
-            return Err(Error::config(format!("{name:?} cannot be the name of a directory")));
-        }
-        let facts = facts::of(database)?;
-        let (client, warning) = request.clients.choose(facts.major)?;
-        if let Some(warning) = warning {
-            progress.warn(&warning);
-        }
-        let compression = client.compression();
-        let before = self
-            .list()?
-            .into_iter()
-            .filter_map(|entry| entry.manifest)
-            .find_map(|m| m.databases.into_iter().find(|archive| archive.name == name));
-        let options = dump::DumpOptions {
-            expected: Some(expected(facts.size, before.as_ref())),
-            client,
-            compression,
-            lock_wait: request.lock_wait,
-        };
-        let dir = partial.join(name);
-        let dumped = dump::dump(database, &dir, &options, progress)?;
-        let contents =
-            Contents { rows: dumped.rows.clone(), extensions: dumped.extensions.clone() };
-        let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
-        let beside = partial.join(contents_name(name));
-        fs::replace(&beside, &text, 0o600)?;
-        let mut sums = prove(partial, &dir, &dumped, &options, database, progress)?;
-        let files = sums.0.len() as u64;
-        sums.0.push((contents_name(name), digest::of_bytes(&text)));
-        let archive = Archive {
-            name: name.to_owned(),
-            schema: target.schema.clone(),
-            identity: dumped.facts.identity,
-            server_version: dumped.facts.server_version,
-            client_version: options.client.version.clone(),
-            compression: compression.name().to_owned(),
-            database_bytes: dumped.facts.size,
-            archive_bytes: fs::size_below(&dir),
-            files,
-            tables: dumped.facts.tables,
-            wal_position: dumped.facts.wal_position,
-            rows_written: dumped.facts.rows_written,
-            duration_ms: millis(begun),
-        };
-        Ok((archive, sums))
     }
 
     fn publish(&self, mut partial: Partial, manifest: Manifest) -> Result<RestorePoint> {
@@ -287,42 +133,6 @@ impl Store {
     }
 }
 
-/// Reads the archive back through the client and hashes it, both at once, then compares its table
-/// of contents with the catalogue.
-fn prove(
-    partial: &Path,
-    dir: &Path,
-    dumped: &dump::Dumped,
-    options: &dump::DumpOptions,
-    database: &Database,
-    progress: &dyn Progress,
-) -> Result<digest::Sums> {
-    let what = format!("proving {}", database.name());
-    let total = fs::size_below(dir);
-    let (read, sums) = std::thread::scope(|scope| {
-        let read = scope.spawn(|| dump::read_back(&options.client, dir, database));
-        let mut done = 0;
-        let sums = digest::of_tree(partial, dir, |bytes| {
-            done += bytes;
-            progress.alive(&what, done, Some(total));
-        });
-        (read.join(), sums)
-    });
-    read.map_err(|_| Error::failed("the read-back ended unexpectedly"))??;
-    frames::check_ends(dir)?;
-    dump::check_contents(&options.client, dir, dumped, database)?;
-    sums.context(|| format!("cannot read {}", dir.display()))
-}
-
-/// Returns the name of the file with what an archive contains.
-pub(super) fn contents_name(name: &str) -> String {
-    format!("{name}.contents.json")
-}
-
 pub(super) fn host() -> String {
     crate::system::host::name()
-}
-
-fn millis(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

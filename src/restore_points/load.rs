@@ -1,6 +1,6 @@
 //! One archive of a restore point into an empty database, compared with what was dumped.
 
-use super::create::contents_name;
+use super::archive::contents_name;
 use super::manifest::{Archive, Contents, read_whole};
 use super::store::RestorePoint;
 use super::verify;

@@ -3,19 +3,23 @@
 //! A directory counts as a restore point only if it holds a manifest. The manifest is therefore
 //! written last and removed first: at no instant can a partial dump be mistaken for a good one.
 
+mod archive;
 mod create;
 mod digest;
+mod estimate;
 mod frames;
 mod load;
 mod manifest;
 mod partial;
+mod prove;
 mod prune;
 mod restore;
 mod retention;
 mod store;
 mod verify;
 
-pub use create::{Estimate, Request, Target};
+pub use create::{Request, Target};
+pub use estimate::Estimate;
 pub use manifest::{Archive, Contents, Manifest, Proof, Reason, SchemaNote};
 pub use partial::ScratchStore;
 pub use prune::Mode;

@@ -61,6 +61,11 @@ pub fn unix_seconds(instant: SystemTime) -> u64 {
     instant.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
+/// Returns whole milliseconds, for what is recorded.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Says a duration as people do: `3 s`, `2 min 5 s`, `4 h 10 min`, `12 days`.
 pub fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -198,7 +198,7 @@ impl Journal {
 
     fn mark(&mut self, step: Step, when: When, note: String) -> Result<()> {
         let at = clock::rfc3339(self.clock.now());
-        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed_ms = clock::millis(self.began.elapsed());
         self.record.marks.push(Mark { step, when, at, elapsed_ms, note });
         write(&self.path, &self.record)
     }

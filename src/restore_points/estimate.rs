@@ -1,0 +1,102 @@
+//! The space that a restore point takes, before it is made.
+
+use super::manifest::Archive;
+use super::store::{Status, Store};
+use crate::database::{Database, facts};
+use crate::disk;
+use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
+
+/// Size of an archive beside that of its database where no earlier restore point tells.
+///
+/// Indexes and dead rows are not dumped, and text compresses four to ten times, but a database of
+/// compressed images hardly shrinks. A guess that is too low fails closed when the disk is full.
+const FIRST_RATIO: f64 = 0.6;
+
+/// How much larger than last time an archive may become.
+const GROWTH: f64 = 1.2;
+
+/// Space that a restore point is expected to take, and that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Bytes of the archives.
+    pub needed: u64,
+    /// Bytes of the databases on the server's disk.
+    pub databases: u64,
+    /// Files of the archives.
+    pub files: u64,
+    /// What is left on the file system.
+    pub free: disk::Free,
+}
+
+impl Estimate {
+    /// Refuses when the restore point would not fit beside the reserve.
+    pub fn check(&self, store: &Store, reserve: u64) -> Result<()> {
+        let wanted = self.needed.saturating_add(reserve);
+        let (text, detail) = if wanted > self.free.bytes {
+            (
+                "space",
+                format!(
+                    "about {} needed (databases {}) and {} kept free, {} free",
+                    disk::spoken(self.needed),
+                    disk::spoken(self.databases),
+                    disk::spoken(reserve),
+                    disk::spoken(self.free.bytes)
+                ),
+            )
+        } else if self.free.inodes.is_some_and(|left| left < self.files) {
+            ("inodes", format!("about {} files needed", self.files))
+        } else {
+            return Ok(());
+        };
+        let dir = store.dir().display();
+        Err(Error::new(
+            Outcome::Refused,
+            format!("not enough free {text} for a restore point in {dir}"),
+        )
+        .detail(detail)
+        .state("nothing was changed")
+        .hint(format!(
+            "Free {} there, set backup_dir to a larger file system, or remove old restore points \
+             with `openwatch backup prune`.",
+            disk::spoken(wanted.saturating_sub(self.free.bytes))
+        )))
+    }
+}
+
+impl Store {
+    /// Estimates the space that a restore point of these databases takes, from their real sizes
+    /// and the ratio of the last good one.
+    pub fn estimate(&self, databases: &[&Database]) -> Result<Estimate> {
+        let last = self.list()?.into_iter().find(|entry| entry.status == Status::Good);
+        let last = last.and_then(|entry| entry.manifest);
+        let free = disk::free(self.dir())
+            .context(|| format!("cannot ask for the free space of {}", self.dir().display()))?;
+        let mut sum = Estimate { needed: 0, databases: 0, files: 16, free };
+        for database in databases {
+            let facts = facts::of(database)?;
+            let before = last.as_ref().and_then(|manifest| {
+                manifest.databases.iter().find(|archive| archive.name == database.name())
+            });
+            sum.needed = sum.needed.saturating_add(expected(facts.size, before));
+            sum.databases = sum.databases.saturating_add(facts.size);
+            sum.files += facts.tables + 8;
+        }
+        Ok(sum)
+    }
+}
+
+/// Returns how many bytes the archive of a database of this size is expected to have.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an estimate of positive sizes below 2^52"
+)]
+pub(super) fn expected(size: u64, before: Option<&Archive>) -> u64 {
+    let ratio =
+        before.filter(|archive| archive.database_bytes > 0).map_or(FIRST_RATIO, |archive| {
+            archive.archive_bytes as f64 / archive.database_bytes as f64 * GROWTH
+        });
+    (size as f64 * ratio) as u64
+}
