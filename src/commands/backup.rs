@@ -70,13 +70,17 @@ pub fn list(machine: &Machine) -> Result<Reply> {
 fn line(entry: &Entry) -> String {
     let size = entry.manifest.as_ref().map_or(String::new(), |m| disk::spoken(m.bytes));
     let reason = entry.manifest.as_ref().map_or("", |m| m.reason.word());
-    let why = match &entry.status {
-        Status::Damaged(why) => format!("  {why}"),
-        Status::Good | Status::Partial | Status::Busy | Status::Removing | Status::Foreign => {
+    let proof = entry.manifest.as_ref().map_or("", |m| m.proof.word());
+    let trial = entry.manifest.as_ref().and_then(|m| m.trial.as_ref()?.failed.as_ref());
+    let why = match (&entry.status, trial) {
+        (Status::Damaged(why), _) => format!("  {why}"),
+        (Status::Good, Some(why)) => format!("  could not be restored: {why}"),
+        (Status::Good | Status::Partial | Status::Busy | Status::Removing | Status::Foreign, _) => {
             String::new()
         }
     };
-    format!("{:<9} {:<32} {size:>10}  {reason}{why}", entry.status.word(), entry.id)
+    let (state, id) = (entry.status.word(), &entry.id);
+    format!("{state:<9} {id:<32} {size:>10}  {proof:<9}  {reason}{why}").trim_end().to_owned()
 }
 
 /// Returns one entry for `--json`; `status` says the same.
@@ -92,6 +96,8 @@ pub(super) fn entry_json(entry: &Entry) -> Value {
         "created": entry.created.map(clock::rfc3339),
         "bytes": manifest.map(|m| m.bytes),
         "reason": manifest.map(|m| m.reason.word()),
+        "proof": manifest.map(|m| m.proof),
+        "trial": manifest.and_then(|m| m.trial.as_ref()),
         "from_version": manifest.and_then(|m| m.from_version.clone()),
         "to_version": manifest.and_then(|m| m.to_version.clone()),
     })
@@ -126,6 +132,7 @@ fn spoken(manifest: &Manifest) -> String {
             version(&manifest.to_version)
         ),
         format!("  size:     {}", disk::spoken(manifest.bytes)),
+        format!("  proof:    {}", manifest.proof_told()),
     ];
     lines.extend(manifest.databases.iter().map(|archive| {
         format!(

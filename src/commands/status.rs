@@ -156,7 +156,10 @@ fn spoken(machine: &Machine, report: &Value) -> String {
     }
     if let Some(points) = report["restore_points"].as_array() {
         let newest = points.iter().find(|point| point["state"] == "good");
-        let newest = newest.map_or("none".to_owned(), |point| text(&point["id"]));
+        let newest = newest.map_or("none".to_owned(), |point| {
+            let proof = point["proof"].as_str().unwrap_or_default().replace('_', " ");
+            format!("{}, {proof}", text(&point["id"]))
+        });
         lines.push(format!("  restore point: {newest} ({} in all)", points.len()));
     }
     for warning in report["warnings"].as_array().into_iter().flatten() {

@@ -93,6 +93,7 @@ impl Store {
             host: host(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             proof: Proof::ReadBack,
+            trial: None,
             bytes: fs::size_below(&partial.dir),
             sums_sha256: digest::of_bytes(sums.as_bytes()),
             databases: archives,

@@ -48,10 +48,35 @@ impl Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
+    /// It was written and synced, and nobody has read it since.
+    Written,
     /// Every byte was read back, the table of contents compared, every file hashed.
     ReadBack,
     /// It was loaded into a scratch database and compared as well.
     Restored,
+}
+
+impl Proof {
+    /// Returns the words that people read.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::ReadBack => "read back",
+            Self::Restored => "restored",
+        }
+    }
+}
+
+/// How the last attempt to load a restore point into scratch databases ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// When it began, RFC 3339.
+    pub at: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Why the point could not be loaded, or what came out otherwise than it went in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// The schema of a database when it was dumped.
@@ -90,6 +115,9 @@ pub struct Manifest {
     pub program: String,
     /// How far it was proven.
     pub proof: Proof,
+    /// The last attempt to load it; none where nobody has tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
     /// Sum of all files but this one, in bytes.
     pub bytes: u64,
     /// SHA-256 of the file with the SHA-256 of all others.
@@ -139,6 +167,16 @@ pub struct Contents {
 }
 
 impl Manifest {
+    /// Says how far the point was proven, and what the last attempt to load it showed where it failed.
+    pub fn proof_told(&self) -> String {
+        match self.trial.as_ref().and_then(|trial| Some((trial, trial.failed.as_ref()?))) {
+            Some((trial, why)) => {
+                format!("{}, and at {} not restored: {why}", self.proof.word(), trial.at)
+            }
+            None => self.proof.word().to_owned(),
+        }
+    }
+
     pub(super) const fn current_format() -> u32 {
         FORMAT
     }

@@ -16,11 +16,12 @@ mod prune;
 mod restore;
 mod retention;
 mod store;
+mod trial;
 mod verify;
 
 pub use create::{Request, Target};
 pub use estimate::Estimate;
-pub use manifest::{Archive, Contents, Manifest, Proof, Reason, SchemaNote};
+pub use manifest::{Archive, Contents, Manifest, Proof, Reason, SchemaNote, Trial};
 pub use partial::ScratchStore;
 pub use prune::Mode;
 pub use restore::{Loss, Override, Replaced, RestoreOptions, Restored, restore};
