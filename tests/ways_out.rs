@@ -475,11 +475,7 @@ fn a_correction_waits_for_no_run_that_holds_the_database() {
     writeln!(stdin, "select pg_advisory_lock({});", 0x6f70_656e_7761_7463_i64).unwrap();
     let held = "select count(*) from pg_locks where locktype = 'advisory' and granted \
                 and database = (select oid from pg_database where datname = current_database())";
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while machine.sql(held) != "1" {
-        assert!(std::time::Instant::now() < deadline, "the lock was never taken");
-        std::thread::yield_now();
-    }
+    support::postgres::wait_for("the lock is taken", || machine.sql(held) == "1");
     machine.run(["migrate", "--baseline", "1", "--yes"]).code(75);
     machine.run(["migrate", "--baseline", "1", "--dry-run"]).success();
     drop(stdin);
