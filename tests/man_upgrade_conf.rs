@@ -70,7 +70,8 @@ fn the_page_and_the_shipped_file_show_the_same_defaults() {
         assert!(text.contains(&wanted), "{key}: the page does not say {default}");
         compared += 1;
     }
-    assert_eq!(compared, 10);
+    let top = |key: &&openwatch::config::Key| key.half == Half::Operator && key.section.is_empty();
+    assert_eq!(compared, KEYS.iter().filter(top).count());
 }
 
 #[test]

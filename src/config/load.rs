@@ -34,6 +34,7 @@ impl Config {
                 wishes.read(top, &layout.backup_dir(), &mut notes);
             }
         }
+        wishes.check(&mut notes);
         let warnings = notes.finish()?;
         // Notes without errors mean that the packager's half was parsed.
         let Some(packaged) = packaged else { return Err(not_installed(layout, &packager_conf)) };

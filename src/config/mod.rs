@@ -11,6 +11,7 @@ mod operator;
 mod packager;
 mod probes;
 mod render;
+mod restore_point;
 pub mod secrets;
 mod section;
 mod source;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use self::command::{CommandSpec, StatusRule};
 pub use self::keys::{Half, KEYS, Key};
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
+pub use self::restore_point::{Method, RestorePointSpec};
 
 use crate::version::Version;
 
@@ -60,6 +62,8 @@ pub struct Policy {
     pub auto_backup: bool,
     /// Where restore points live.
     pub backup_dir: PathBuf,
+    /// How a restore point is made.
+    pub restore_point: RestorePointSpec,
     /// How long and how many restore points are kept.
     pub retention: Retention,
     /// What happens after a failure.

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::notes::Notes;
+use super::notes::{Notes, Place};
 use super::probes::address;
+use super::restore_point::RestorePointSpec;
 use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, path, program, size};
 use super::{ForeignSessions, NotifySpec, OnFailure, Policy, Retention};
@@ -28,6 +29,8 @@ const FOREIGN_SESSIONS: &[(&str, ForeignSessions)] = &[
 pub(super) struct Wishes {
     pub(super) policy: Policy,
     pub(super) notify: NotifySpec,
+    /// Where the method of restore points was chosen last.
+    chosen: Option<Place>,
 }
 
 impl Wishes {
@@ -36,6 +39,7 @@ impl Wishes {
         let policy = Policy {
             auto_backup: true,
             backup_dir,
+            restore_point: RestorePointSpec::defaults(),
             retention: Retention { days: Some(30), keep: 3 },
             on_failure: OnFailure::Stop,
             database_wait: Duration::from_secs(60),
@@ -44,7 +48,7 @@ impl Wishes {
             reserve: RESERVE,
             checks: Vec::new(),
         };
-        Self { policy, notify: NotifySpec::default() }
+        Self { policy, notify: NotifySpec::default(), chosen: None }
     }
 
     /// Lets one file override single keys.
@@ -56,6 +60,9 @@ impl Wishes {
         }
         if let Some(value) = top.take("backup_dir") {
             set(&mut policy.backup_dir, path(value, default_dir, notes));
+        }
+        if let Some(place) = policy.restore_point.read(&mut top, notes) {
+            self.chosen = Some(place);
         }
         if let Some(value) = top.take("backup_retention_days") {
             policy.retention.days = retention(&value, notes);
@@ -87,6 +94,11 @@ impl Wishes {
             self.notify(table, notes);
         }
         top.finish(notes);
+    }
+
+    /// Notes what does not fit together, once every file was read.
+    pub(super) fn check(&self, notes: &mut Notes) {
+        self.policy.restore_point.check(self.chosen.as_ref(), notes);
     }
 
     fn notify(&mut self, mut table: Section<'_>, notes: &mut Notes) {

@@ -3,7 +3,10 @@
 use std::fmt::{Display, Write as _};
 
 use super::migrations::AUTO;
-use super::{Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question};
+use super::{
+    Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question,
+    RestorePointSpec,
+};
 
 impl OnFailure {
     /// Returns the word of the configuration.
@@ -58,6 +61,7 @@ impl Config {
         let policy = &self.policy;
         lines.plain("auto_backup", policy.auto_backup);
         lines.text("backup_dir", &policy.backup_dir.to_string_lossy());
+        render_restore_point(&policy.restore_point, lines);
         match policy.retention.days {
             Some(days) => lines.plain("backup_retention_days", days),
             None => lines.text("backup_retention_days", "keep everything"),
@@ -74,6 +78,20 @@ impl Config {
         for (at, check) in policy.checks.iter().enumerate() {
             lines.list(&format!("checks[{at}]"), check);
         }
+    }
+}
+
+/// What only concerns the operator's own commands is told where there are any.
+fn render_restore_point(spec: &RestorePointSpec, lines: &mut Lines) {
+    let time = |limit| humantime::format_duration(limit).to_string();
+    lines.text("restore_point", spec.method.word());
+    if let Some(command) = &spec.command {
+        lines.list("restore_point_command", command);
+        lines.text("restore_point_timeout", &time(spec.timeout));
+    }
+    if let Some(command) = &spec.restore_command {
+        lines.list("restore_command", command);
+        lines.text("restore_timeout", &time(spec.restore_timeout));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::create::{Request, Target};
 use super::digest;
 use super::estimate::expected;
-use super::manifest::{Archive, Contents, is_archive_name};
+use super::manifest::{Archive, Contents, Kind, is_archive_name};
 use super::prove::prove;
 use super::store::Store;
 use crate::database::{dump, facts};
@@ -40,6 +40,7 @@ impl Store {
             .list()?
             .into_iter()
             .filter_map(|entry| entry.manifest)
+            .filter(|manifest| manifest.kind == Kind::Dump)
             .find_map(|m| m.databases.into_iter().find(|archive| archive.name == name));
         let options = dump::DumpOptions {
             expected: Some(expected(facts.size, before.as_ref())),
@@ -71,6 +72,7 @@ impl Store {
             wal_position: dumped.facts.wal_position,
             rows_written: dumped.facts.rows_written,
             duration_ms: clock::millis(begun.elapsed()),
+            clone: None,
         };
         Ok((archive, sums))
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::digest;
-use super::manifest::{MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote};
+use super::manifest::{Kind, MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote};
 use super::partial::Partial;
 use super::store::{PARTIAL, RestorePoint, Store};
 use crate::database::Database;
@@ -81,7 +81,7 @@ impl Store {
         fs::replace(&partial.dir.join(SUMS), sums.as_bytes(), 0o600)?;
         fs::sync_tree(&partial.dir).context(failed)?;
         let manifest = Manifest {
-            format: Manifest::current_format(),
+            format: Manifest::format_of(Kind::Dump),
             id: id.clone(),
             sequence,
             app: self.app().to_owned(),
@@ -92,6 +92,8 @@ impl Store {
             to_version: request.to_version.clone(),
             host: host(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
+            kind: Kind::Dump,
+            identifier: None,
             proof: Proof::ReadBack,
             trial: None,
             bytes: fs::size_below(&partial.dir),

@@ -1,7 +1,7 @@
 //! The space that a restore point takes, before it is made.
 
-use super::manifest::Archive;
-use super::store::{Status, Store};
+use super::manifest::{Archive, Kind};
+use super::store::{Entry, Status, Store};
 use crate::database::{Database, facts};
 use crate::disk;
 use crate::error::{Context, Error, Result};
@@ -68,8 +68,9 @@ impl Store {
     /// Estimates the space that a restore point of these databases takes, from their real sizes
     /// and the ratio of the last good one.
     pub fn estimate(&self, databases: &[&Database]) -> Result<Estimate> {
-        let last = self.list()?.into_iter().find(|entry| entry.status == Status::Good);
-        let last = last.and_then(|entry| entry.manifest);
+        let good = |entry: &Entry| entry.status == Status::Good;
+        let manifests = self.list()?.into_iter().filter(good).filter_map(|entry| entry.manifest);
+        let last = manifests.into_iter().find(|manifest| manifest.kind == Kind::Dump);
         let free = disk::free(self.dir())
             .context(|| format!("cannot ask for the free space of {}", self.dir().display()))?;
         let mut sum = Estimate { needed: 0, databases: 0, files: 16, free };

@@ -15,8 +15,11 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// Name of the file with a SHA-256 per file, as `sha256sum --check` reads it.
 pub(super) const SUMS: &str = "SHA256SUMS";
 
-/// The manifest format that this program writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+/// The newest manifest format that this program reads; dumps are written in the first one.
+const FORMAT: u32 = 2;
+
+/// The manifest format of dumps.
+const OF_DUMPS: u32 = 1;
 
 /// The most bytes of a manifest; what grows with the database lies in files beside it.
 const LIMIT: u64 = 4 << 20;
@@ -44,12 +47,40 @@ impl Reason {
     }
 }
 
+/// What a restore point is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An archive per database; the only kind that is a copy on its own and counts as a good one.
+    #[default]
+    Dump,
+    /// A clone of each database on its own server, until an archive has been made from it.
+    Clone,
+    /// What a command of the operator made, known to us by the identifier that it printed.
+    External,
+}
+
+impl Kind {
+    /// Returns the word of the configuration, the listing and the JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Dump => "dump",
+            Self::Clone => "clone",
+            Self::External => "external",
+        }
+    }
+}
+
 /// How far a restore point was proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
+    /// The command that made it said so; nobody here can read it.
+    Stated,
     /// It was written and synced, and nobody has read it since.
     Written,
+    /// Definitions and row counts of a clone were compared with those of its original.
+    Compared,
     /// Every byte was read back, the table of contents compared, every file hashed.
     ReadBack,
     /// It was loaded into a scratch database and compared as well.
@@ -60,7 +91,9 @@ impl Proof {
     /// Returns the words that people read.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Stated => "stated by its command",
             Self::Written => "written",
+            Self::Compared => "compared",
             Self::ReadBack => "read back",
             Self::Restored => "restored",
         }
@@ -113,6 +146,12 @@ pub struct Manifest {
     pub host: String,
     /// Version of the program that made it.
     pub program: String,
+    /// What it is made of.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What the command printed that made an external one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<String>,
     /// How far it was proven.
     pub proof: Proof,
     /// The last attempt to load it; none where nobody has tried.
@@ -155,6 +194,10 @@ pub struct Archive {
     pub rows_written: Option<u64>,
     /// How long dump and proof took, in milliseconds.
     pub duration_ms: u64,
+    /// Name on the server of the clone that this is, or that the archive was made from; it may be
+    /// gone since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<String>,
 }
 
 /// What lies beside an archive because it grows with the database.
@@ -177,8 +220,27 @@ impl Manifest {
         }
     }
 
-    pub(super) const fn current_format() -> u32 {
-        FORMAT
+    /// Returns the format that a manifest of this kind is written in; a program that knows no
+    /// other kind than dumps must not take it for one.
+    pub(super) const fn format_of(kind: Kind) -> u32 {
+        match kind {
+            Kind::Dump => OF_DUMPS,
+            Kind::Clone | Kind::External => FORMAT,
+        }
+    }
+
+    /// Returns the bytes that the restore point holds: of the databases where it is a clone, which
+    /// lies on the server, of its files otherwise.
+    pub fn held_bytes(&self) -> u64 {
+        match self.kind {
+            Kind::Dump | Kind::External => self.bytes,
+            Kind::Clone => self.databases.iter().map(|archive| archive.database_bytes).sum(),
+        }
+    }
+
+    /// Returns the names on the server of the clones that belong to it.
+    pub fn clones(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().filter_map(|archive| archive.clone.as_deref())
     }
 
     /// Reads the manifest of a restore point and says in words what is wrong with it.

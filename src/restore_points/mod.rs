@@ -21,7 +21,7 @@ mod verify;
 
 pub use create::{Request, Target};
 pub use estimate::Estimate;
-pub use manifest::{Archive, Contents, Manifest, Proof, Reason, SchemaNote, Trial};
+pub use manifest::{Archive, Contents, Kind, Manifest, Proof, Reason, SchemaNote, Trial};
 pub use partial::ScratchStore;
 pub use prune::Mode;
 pub use restore::{Loss, Override, Replaced, RestoreOptions, Restored, restore};

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::manifest::Kind;
 use super::retention::{Decision, Pin, Verdict, decide};
 use super::store::{Entry, REMOVING, Status, Store};
 use super::verify;
@@ -81,6 +82,9 @@ fn distrust(entries: &mut [Entry], decisions: &[Decision]) -> bool {
         else {
             continue;
         };
+        if manifest.kind != Kind::Dump {
+            continue;
+        }
         if decision.verdict == Verdict::Remove {
             continue;
         }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::Retention;
 
+use super::manifest::Kind;
 use super::store::{Entry, Status};
 
 /// A restore point that something else still needs.
@@ -50,7 +51,9 @@ pub fn decide(
     pins: &[Pin],
     now: SystemTime,
 ) -> Vec<Decision> {
-    let mut good: Vec<&Entry> = entries.iter().filter(|e| e.status == Status::Good).collect();
+    // A clone shares its disk with the original and nobody here can read a snapshot: only dumps
+    // count, so that the newest dump stays whatever was made after it.
+    let mut good: Vec<&Entry> = entries.iter().filter(|e| counts(e)).collect();
     good.sort_by(|a, b| newest_first(a, b));
     let floor = usize::try_from(policy.keep.max(1)).unwrap_or(usize::MAX);
     let newest: Vec<&str> = good.iter().take(floor).map(|entry| entry.id.as_str()).collect();
@@ -61,6 +64,14 @@ pub fn decide(
             Decision { id: entry.id.clone(), verdict, reason }
         })
         .collect()
+}
+
+fn counts(entry: &Entry) -> bool {
+    entry.status == Status::Good && kind(entry) == Kind::Dump
+}
+
+fn kind(entry: &Entry) -> Kind {
+    entry.manifest.as_ref().map_or(Kind::Dump, |manifest| manifest.kind)
 }
 
 /// By sequence, not by name or file time: clocks jump. Equal numbers fall back to the stamp.
@@ -84,6 +95,10 @@ fn judge(
         Status::Foreign => return keep("not a restore point".into()),
         Status::Removing => return (Verdict::Remove, "removal was begun".into()),
         Status::Partial | Status::Damaged(_) | Status::Good => {}
+    }
+    if kind(entry) == Kind::Clone {
+        // Its directory is all that names the clone on the server; whoever drops that removes it.
+        return keep("a clone, kept until the dump that is made from it is proven".into());
     }
     let Some(created) = entry.created else {
         return keep("its age is not known".into());
@@ -116,6 +131,10 @@ fn judge(
     }
     match &entry.status {
         Status::Damaged(why) => (Verdict::Remove, format!("{old}, limit {days}; {why}")),
+        _ if kind(entry) == Kind::External => {
+            let left = "what its command made is not removed by us";
+            (Verdict::Remove, format!("{old}, limit {days}; {left}"))
+        }
         _ => (Verdict::Remove, format!("{old}, limit {days}")),
     }
 }

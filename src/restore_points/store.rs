@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::manifest::Manifest;
+use super::manifest::{Kind, Manifest};
 use super::retention::newest_first;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -286,6 +286,10 @@ fn judge(entry: &mut Entry) {
 fn first_fault(dir: &Path, manifest: &Manifest) -> Option<String> {
     if let Ok(note) = fs::read_text(&dir.join(DAMAGED), 4096) {
         return Some(note.trim().to_owned());
+    }
+    if manifest.kind != Kind::Dump {
+        // A clone lies on the server, a snapshot where only its maker finds it.
+        return None;
     }
     manifest
         .databases
