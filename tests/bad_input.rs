@@ -260,3 +260,13 @@ fn a_damaged_mark_keeps_the_gate_closed_and_names_file_and_command() {
     assert_eq!(machine.data(), data);
     assert!(machine.mark().exists());
 }
+
+#[test]
+fn a_wrong_database_name_is_corrected_where_it_is_written() {
+    let machine = TestMachine::new().ship("good");
+    let text = fs::read_to_string(machine.secrets()).unwrap();
+    fs::write(machine.secrets(), text.replace("dbname=", "dbname=not_")).unwrap();
+    let message = message(&machine.run(["migrate", "--status"]).code(3));
+    let place = format!("Correct the name in MAIN_DSN in {}", machine.secrets().display());
+    has(&message, &["does not exist", &place]);
+}

@@ -74,6 +74,7 @@ use settings::{Endpoint, Host, Settings};
 #[derive(Clone)]
 pub struct Database {
     name: String,
+    written_in: String,
     parameters: Parameters,
     settings: Settings,
     /// The database that the parameters name, whatever [`Database::with_dbname`] says.
@@ -128,6 +129,7 @@ impl Database {
         }
         Ok(Self {
             name: source.name.clone(),
+            written_in: source.written_in(),
             parameters,
             first_dbname: settings.dbname.clone(),
             settings,
@@ -304,9 +306,7 @@ impl Database {
             attempt.why.scrub(&self.parameters);
         }
         let place = |keyword: &str| match self.parameters.origin(keyword) {
-            Some(Origin::String) => {
-                Some(format!("the connection string of database {}", self.name))
-            }
+            Some(Origin::String) => Some(self.written_in.clone()),
             Some(other) => Some(other.to_string()),
             None => None,
         };

@@ -19,6 +19,8 @@ pub struct Source {
     pub name: String,
     /// Connection string, URI or keywords.
     pub conninfo: Option<String>,
+    /// Where that string is written, as people are told, such as `DSN in /etc/app/secrets.env`.
+    pub written_in: Option<String>,
     /// Service of `pg_service.conf`.
     pub service: Option<String>,
     /// System user to connect as.
@@ -26,6 +28,14 @@ pub struct Source {
     /// Variables that take the place of the process environment: `secrets.env` over `PG*`; `HOME`
     /// too, when it is not the system user's.
     pub environment: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Says where the connection string is to be corrected.
+    pub(super) fn written_in(&self) -> String {
+        let unknown = || format!("the connection string of database {}", self.name);
+        self.written_in.clone().unwrap_or_else(unknown)
+    }
 }
 
 impl fmt::Debug for Source {

@@ -213,6 +213,13 @@ fn shipped(
     let source = Source {
         name: spec.name.clone(),
         conninfo: conninfo.clone(),
+        written_in: spec.url_env.as_ref().map(|variable| {
+            let file = layout.secrets();
+            match file.exists() {
+                true => format!("{variable} in {}", file.display()),
+                false => format!("the variable {variable}"),
+            }
+        }),
         service: spec.service.clone(),
         user: spec.user.clone(),
         environment: environment.clone(),
