@@ -82,6 +82,7 @@ pub const KEYS: &[Key] = &[
     operator("", "restore_timeout"),
     operator("", "backup_retention_days"),
     operator("", "backup_keep"),
+    operator("", "backup_max_bytes"),
     operator("", "on_failure"),
     operator("", "database_wait"),
     operator("", "lock_timeout"),
@@ -90,6 +91,12 @@ pub const KEYS: &[Key] = &[
     operator("", "checks"),
     operator("notify", "success_url"),
     operator("notify", "failure_url"),
+    operator("retention.upgrade", "days"),
+    operator("retention.upgrade", "keep"),
+    operator("retention.manual", "days"),
+    operator("retention.manual", "keep"),
+    operator("retention.before_restore", "days"),
+    operator("retention.before_restore", "keep"),
 ];
 
 /// Tables of the two halves, with the way in which their headings are written.
@@ -98,6 +105,7 @@ const SECTIONS: &[(Half, &str, &str)] = &[
     (Half::Packager, "database", "[[database]]"),
     (Half::Packager, "health", "[[health]]"),
     (Half::Operator, "notify", "[notify]"),
+    (Half::Operator, "retention", "[retention.REASON]"),
 ];
 
 /// Joins a table and a key as messages write them.

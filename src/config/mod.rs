@@ -12,6 +12,7 @@ mod packager;
 mod probes;
 mod render;
 mod restore_point;
+mod retention;
 pub mod secrets;
 mod section;
 mod source;
@@ -24,6 +25,7 @@ pub use self::command::{CommandSpec, StatusRule};
 pub use self::keys::{Half, KEYS, Key};
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 pub use self::restore_point::{Method, RestorePointSpec};
+pub use self::retention::{Retention, Rule, Stated};
 
 use crate::version::Version;
 
@@ -78,15 +80,6 @@ pub struct Policy {
     pub reserve: u64,
     /// The operator's own checks before an upgrade: argument lists, run without a shell.
     pub checks: Vec<Vec<String>>,
-}
-
-/// How long and how many restore points are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Age in days from which a point may go; `None` keeps everything.
-    pub days: Option<u32>,
-    /// Newest good points that stay whatever their age; at least 1.
-    pub keep: u32,
 }
 
 /// What happens after a failure.

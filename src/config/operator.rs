@@ -13,9 +13,6 @@ use super::{ForeignSessions, NotifySpec, OnFailure, Policy, Retention};
 /// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
 const RESERVE: u64 = 256 << 20;
 
-/// Keep every restore point: what a retention that makes no sense means.
-const KEEP_ALL: u32 = u32::MAX;
-
 const ON_FAILURE: &[(&str, OnFailure)] =
     &[("stop", OnFailure::Stop), ("restore", OnFailure::Restore)];
 
@@ -40,7 +37,7 @@ impl Wishes {
             auto_backup: true,
             backup_dir,
             restore_point: RestorePointSpec::defaults(),
-            retention: Retention { days: Some(30), keep: 3 },
+            retention: Retention::new(Some(30), 3),
             on_failure: OnFailure::Stop,
             database_wait: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(30),
@@ -64,12 +61,7 @@ impl Wishes {
         if let Some(place) = policy.restore_point.read(&mut top, notes) {
             self.chosen = Some(place);
         }
-        if let Some(value) = top.take("backup_retention_days") {
-            policy.retention.days = retention(&value, notes);
-        }
-        if let Some(value) = top.take("backup_keep") {
-            policy.retention.keep = retention(&value, notes).unwrap_or(KEEP_ALL);
-        }
+        policy.retention.read(&mut top, notes);
         if let Some(value) = top.take("on_failure") {
             set(&mut policy.on_failure, choice(value, ON_FAILURE, notes));
         }
@@ -123,24 +115,6 @@ fn set<T>(slot: &mut T, found: Option<T>) {
     if let Some(found) = found {
         *slot = found;
     }
-}
-
-/// Reads a number of days or of restore points. What makes no sense never removes anything and never
-/// fails an upgrade: everything is kept, and a warning says so.
-fn retention(value: &Value<'_>, notes: &mut Notes) -> Option<u32> {
-    let reason = match value.as_integer() {
-        Some(0) => "is 0".to_owned(),
-        Some(number) if number < 0 => "is negative".to_owned(),
-        Some(number) => match u32::try_from(number) {
-            Ok(found) => return Some(found),
-            Err(_) => "is too large".to_owned(),
-        },
-        None if value.is_integer() => "is too large".to_owned(),
-        None => format!("is {}, not a whole number", value.kind()),
-    };
-    let message = format!("{} {reason}; every restore point is kept", value.name);
-    notes.warn(&value.place, &message);
-    None
 }
 
 fn checks(value: Value<'_>, notes: &mut Notes) -> Option<Vec<Vec<String>>> {

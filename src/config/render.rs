@@ -3,9 +3,10 @@
 use std::fmt::{Display, Write as _};
 
 use super::migrations::AUTO;
+use super::retention::NO_LIMIT;
 use super::{
     Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question,
-    RestorePointSpec,
+    RestorePointSpec, Retention, Stated,
 };
 
 impl OnFailure {
@@ -62,14 +63,7 @@ impl Config {
         lines.plain("auto_backup", policy.auto_backup);
         lines.text("backup_dir", &policy.backup_dir.to_string_lossy());
         render_restore_point(&policy.restore_point, lines);
-        match policy.retention.days {
-            Some(days) => lines.plain("backup_retention_days", days),
-            None => lines.text("backup_retention_days", "keep everything"),
-        }
-        match policy.retention.keep {
-            u32::MAX => lines.text("backup_keep", "keep everything"),
-            keep => lines.plain("backup_keep", keep),
-        }
+        render_retention(&policy.retention, lines);
         lines.text("on_failure", policy.on_failure.word());
         lines.text("database_wait", &humantime::format_duration(policy.database_wait).to_string());
         lines.text("lock_timeout", &humantime::format_duration(policy.lock_timeout).to_string());
@@ -92,6 +86,32 @@ fn render_restore_point(spec: &RestorePointSpec, lines: &mut Lines) {
     if let Some(command) = &spec.restore_command {
         lines.list("restore_command", command);
         lines.text("restore_timeout", &time(spec.restore_timeout));
+    }
+}
+
+fn render_retention(retention: &Retention, lines: &mut Lines) {
+    match retention.days {
+        Some(days) => lines.plain("backup_retention_days", days),
+        None => lines.text("backup_retention_days", "keep everything"),
+    }
+    match retention.keep {
+        u32::MAX => lines.text("backup_keep", "keep everything"),
+        keep => lines.plain("backup_keep", keep),
+    }
+    match retention.max_bytes {
+        Stated::Unset => lines.text("backup_max_bytes", NO_LIMIT),
+        Stated::Value(bytes) => lines.plain("backup_max_bytes", bytes),
+        Stated::Nonsense => lines.text("backup_max_bytes", "keep everything"),
+    }
+    for (reason, rule) in retention.rules() {
+        for (name, value) in [("days", rule.days), ("keep", rule.keep)] {
+            let key = format!("retention.{reason}.{name}");
+            match value {
+                Stated::Unset => {}
+                Stated::Value(number) => lines.plain(&key, number),
+                Stated::Nonsense => lines.text(&key, "keep everything"),
+            }
+        }
     }
 }
 

@@ -132,6 +132,11 @@ impl<'a> Value<'a> {
         self.value.is_integer()
     }
 
+    /// Returns whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     /// Returns whether it is a list without entries.
     pub(super) fn is_empty_list(&self) -> bool {
         self.value.as_array().is_some_and(|entries| entries.is_empty())

@@ -64,7 +64,8 @@ pub(super) fn size(value: Value<'_>, default: &str, notes: &mut Notes) -> Option
     found.map_err(|reason| notes.write_instead(&place, format!("{name} {reason}"), &fix)).ok()
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// Reads a size such as `512 MiB`, in bytes.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     const UNITS: &[(&str, u64)] = &[
         ("", 1),
         ("b", 1),
