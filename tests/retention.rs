@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use openwatch::config::Retention;
-use openwatch::restore_points::{Decision, Entry, Mode, Pin, Status, Store, Verdict, decide};
+use openwatch::restore_points::{
+    Decision, Entry, Mode, Needs, Origin, Pin, Status, Store, Verdict, decide,
+};
 use openwatch::system::clock::{parse_rfc3339, rfc3339, stamp};
 use proptest::prelude::*;
 
@@ -20,11 +22,29 @@ fn days_ago(days: u64) -> SystemTime {
 }
 
 fn policy(days: Option<u32>, keep: u32) -> Retention {
-    Retention { days, keep }
+    Retention::new(days, keep)
+}
+
+fn nobody() -> Needs {
+    Needs::default()
+}
+
+fn needs(pins: &[Pin]) -> Needs {
+    Needs { pins: pins.to_vec(), ..Needs::default() }
 }
 
 fn entry(id: &str, status: Status, created: Option<SystemTime>, sequence: u64) -> Entry {
-    Entry { id: id.into(), status, created, sequence, manifest: None, path: PathBuf::from(id) }
+    Entry {
+        id: id.into(),
+        status,
+        created,
+        sequence,
+        origin: Origin::Own,
+        pin: None,
+        bytes: None,
+        manifest: None,
+        path: PathBuf::from(id),
+    }
 }
 
 fn good(sequence: u64, days: u64) -> Entry {
@@ -42,15 +62,16 @@ fn reason<'a>(decisions: &'a [Decision], id: &str) -> &'a str {
 #[test]
 fn the_newest_good_points_are_kept_even_when_too_old() {
     let entries: Vec<Entry> = (1..=6).map(|n| good(n, 400 - n)).collect();
-    let decisions = decide(&entries, &policy(Some(30), 3), &[], now());
+    let decisions = decide(&entries, &policy(Some(30), 3), &nobody(), now());
     assert_eq!(kept(&decisions), ["point-4", "point-5", "point-6"]);
-    assert_eq!(reason(&decisions, "point-6"), "one of the newest 3 good ones");
+    assert_eq!(reason(&decisions, "point-6"), "the newest good one");
+    assert_eq!(reason(&decisions, "point-4"), "one of the newest 3 good ones");
     assert_eq!(reason(&decisions, "point-1"), "399 days old, limit 30");
 }
 
 #[test]
 fn the_last_good_point_stays_even_when_the_policy_keeps_none() {
-    let decisions = decide(&[good(1, 4000)], &policy(Some(0), 0), &[], now());
+    let decisions = decide(&[good(1, 4000)], &policy(Some(0), 0), &nobody(), now());
     assert_eq!(kept(&decisions), ["point-1"]);
     assert_eq!(reason(&decisions, "point-1"), "the newest good one");
 }
@@ -63,7 +84,7 @@ fn broken_points_never_count_as_the_newest() {
         entry("partial", Status::Partial, Some(days_ago(2)), 0),
         good(1, 400),
     ];
-    let decisions = decide(&entries, &policy(Some(30), 1), &[], now());
+    let decisions = decide(&entries, &policy(Some(30), 1), &nobody(), now());
     assert_eq!(kept(&decisions), ["broken", "point-1"]);
     assert_eq!(reason(&decisions, "partial"), "left by a run that was killed");
 }
@@ -71,49 +92,50 @@ fn broken_points_never_count_as_the_newest() {
 #[test]
 fn a_damaged_point_goes_by_age_but_only_while_a_good_one_is_there() {
     let broken = || entry("broken", Status::Damaged("cut".into()), Some(days_ago(90)), 1);
-    let alone = decide(&[broken()], &policy(Some(30), 1), &[], now());
+    let alone = decide(&[broken()], &policy(Some(30), 1), &nobody(), now());
     assert_eq!(reason(&alone, "broken"), "there is no good one");
-    let beside = decide(&[broken(), good(2, 1)], &policy(Some(30), 1), &[], now());
+    let beside = decide(&[broken(), good(2, 1)], &policy(Some(30), 1), &nobody(), now());
     assert_eq!(kept(&beside), ["point-2"]);
 }
 
 #[test]
 fn a_leftover_younger_than_a_day_may_still_be_looked_at() {
     let young = entry("partial", Status::Partial, Some(days_ago(0)), 0);
-    assert_eq!(kept(&decide(&[young], &policy(Some(0), 1), &[], now())), ["partial"]);
+    assert_eq!(kept(&decide(&[young], &policy(Some(0), 1), &nobody(), now())), ["partial"]);
 }
 
 #[test]
 fn a_point_from_the_future_is_kept() {
     let future = entry("future", Status::Good, Some(now() + Duration::from_secs(DAY)), 1);
-    let decisions = decide(&[future, good(2, 1)], &policy(Some(0), 1), &[], now());
+    let decisions = decide(&[future, good(2, 1)], &policy(Some(0), 1), &nobody(), now());
     assert_eq!(reason(&decisions, "future"), "its date lies in the future");
 }
 
 #[test]
 fn the_order_is_that_of_the_sequence_not_of_the_clock() {
     let entries = [good(1, 100), good(2, 300)];
-    let decisions = decide(&entries, &policy(Some(30), 1), &[], now());
+    let decisions = decide(&entries, &policy(Some(30), 1), &nobody(), now());
     assert_eq!(kept(&decisions), ["point-2"]);
 }
 
 #[test]
 fn what_somebody_needs_is_kept_and_says_who() {
     let pin = Pin { id: "point-1".into(), reason: "the running version".into() };
-    let decisions = decide(&[good(1, 400), good(2, 300)], &policy(Some(30), 1), &[pin], now());
+    let decisions =
+        decide(&[good(1, 400), good(2, 300)], &policy(Some(30), 1), &needs(&[pin]), now());
     assert_eq!(reason(&decisions, "point-1"), "needed by the running version");
 }
 
 #[test]
 fn without_an_age_limit_everything_is_kept() {
     let entries: Vec<Entry> = (1..=6).map(|n| good(n, 4000)).collect();
-    assert_eq!(kept(&decide(&entries, &policy(None, 1), &[], now())).len(), 6);
+    assert_eq!(kept(&decide(&entries, &policy(None, 1), &nobody(), now())).len(), 6);
 }
 
 #[test]
 fn foreign_files_are_never_touched() {
     let foreign = entry("lost+found", Status::Foreign, None, 0);
-    assert_eq!(kept(&decide(&[foreign], &policy(Some(0), 1), &[], now())), ["lost+found"]);
+    assert_eq!(kept(&decide(&[foreign], &policy(Some(0), 1), &nobody(), now())), ["lost+found"]);
 }
 
 fn any_status() -> impl Strategy<Value = Status> {
@@ -146,7 +168,7 @@ proptest! {
     fn a_good_point_always_remains(
         entries in any_entries(), days in prop::option::of(0u32..2000), keep in 0u32..6,
     ) {
-        let decisions = decide(&entries, &policy(days, keep), &[], now());
+        let decisions = decide(&entries, &policy(days, keep), &nobody(), now());
         let had = entries.iter().filter(|e| e.status == Status::Good).count();
         let has = entries.iter().zip(&decisions)
             .filter(|(e, d)| e.status == Status::Good && d.verdict == Verdict::Keep).count();
@@ -160,7 +182,7 @@ proptest! {
     ) {
         let pins: Vec<Pin> = pinned.iter()
             .map(|index| Pin { id: index.to_string(), reason: "a test".into() }).collect();
-        let decisions = decide(&entries, &policy(days, keep), &pins, now());
+        let decisions = decide(&entries, &policy(days, keep), &needs(&pins), now());
         for (entry, decision) in entries.iter().zip(&decisions) {
             let safe = matches!(entry.status, Status::Busy | Status::Foreign)
                 || pins.iter().any(|pin| pin.id == entry.id);
@@ -173,8 +195,8 @@ proptest! {
     fn a_longer_limit_never_removes_more(
         entries in any_entries(), days in 0u32..1000, more in 0u32..1000, keep in 0u32..6,
     ) {
-        let short = decide(&entries, &policy(Some(days), keep), &[], now());
-        let long = decide(&entries, &policy(Some(days + more), keep), &[], now());
+        let short = decide(&entries, &policy(Some(days), keep), &nobody(), now());
+        let long = decide(&entries, &policy(Some(days + more), keep), &nobody(), now());
         for (short, long) in short.iter().zip(&long) {
             prop_assert!(!(short.verdict == Verdict::Keep && long.verdict == Verdict::Remove));
         }
@@ -211,7 +233,7 @@ impl Shelf {
         let manifest = serde_json::json!({
             "format": 1, "id": id, "sequence": sequence, "app": "app", "reason": "manual",
             "created": rfc3339(created), "duration_ms": 1, "from_version": null, "to_version": null,
-            "host": "h", "program": "1", "proof": "read_back", "bytes": 3 + sums.len(),
+            "host": openwatch::system::host::name(), "program": "1", "proof": "read_back", "bytes": 3 + sums.len(),
             "sums_sha256": sha256(sums.as_bytes()),
             "databases": [{
                 "name": "main", "schema": {"head": null, "applied": []},
@@ -251,9 +273,9 @@ fn pruning_removes_what_it_said_and_nothing_else() {
     std::fs::create_dir(shelf.path().join("lost+found")).unwrap();
     std::fs::write(shelf.path().join("notes.txt"), "mine").unwrap();
     let store = shelf.store();
-    let told = store.prune(&policy(Some(30), 2), &[], now(), Mode::DryRun).unwrap();
+    let told = store.prune(&policy(Some(30), 2), &nobody(), now(), Mode::DryRun).unwrap();
     assert_eq!(shelf.names().len(), 6);
-    let done = store.prune(&policy(Some(30), 2), &[], now(), Mode::Act).unwrap();
+    let done = store.prune(&policy(Some(30), 2), &nobody(), now(), Mode::Act).unwrap();
     assert_eq!(told, done);
     let mut left = vec![ids[2].clone(), ids[3].clone(), "lost+found".into(), "notes.txt".into()];
     left.sort();
@@ -266,7 +288,7 @@ fn a_point_that_rotted_is_no_reason_to_remove_a_good_one() {
     let old = shelf.put(1, 100);
     let new = shelf.put(2, 1);
     std::fs::write(shelf.path().join(&new).join("main/toc.dat"), b"t0c").unwrap();
-    shelf.store().prune(&policy(Some(30), 1), &[], now(), Mode::Act).unwrap();
+    shelf.store().prune(&policy(Some(30), 1), &nobody(), now(), Mode::Act).unwrap();
     assert!(shelf.names().contains(&old), "{:?}", shelf.names());
 }
 
@@ -306,7 +328,7 @@ fn a_manifest_of_a_later_format_is_named_as_such() {
     let path = shelf.path().join(&id).join("manifest.json");
     let text = std::fs::read_to_string(&path).unwrap().replace("\"format\":1", "\"format\":2");
     std::fs::write(&path, text).unwrap();
-    let expected = Status::Damaged("the manifest has format 2, newer than 1".into());
+    let expected = Status::NotUnderstood("the manifest has format 2, newer than 1".into());
     assert_eq!(status_of(&shelf.store(), &id), expected);
 }
 
@@ -317,7 +339,7 @@ fn a_removal_that_was_cut_short_is_completed() {
     let half = shelf.path().join(".removing-20200101T000000Z-1.0");
     std::fs::create_dir(&half).unwrap();
     std::fs::write(half.join("toc.dat"), "x").unwrap();
-    shelf.store().prune(&policy(Some(30), 1), &[], now(), Mode::Act).unwrap();
+    shelf.store().prune(&policy(Some(30), 1), &nobody(), now(), Mode::Act).unwrap();
     assert_eq!(shelf.names(), [id]);
 }
 
@@ -328,10 +350,10 @@ fn a_leftover_that_is_still_written_is_kept() {
     std::fs::create_dir(&dir).unwrap();
     let held = std::fs::File::open(&dir).unwrap();
     held.lock().unwrap();
-    shelf.store().prune(&policy(Some(0), 1), &[], now(), Mode::Act).unwrap();
+    shelf.store().prune(&policy(Some(0), 1), &nobody(), now(), Mode::Act).unwrap();
     assert!(dir.exists());
     drop(held);
-    shelf.store().prune(&policy(Some(0), 1), &[], now(), Mode::Act).unwrap();
+    shelf.store().prune(&policy(Some(0), 1), &nobody(), now(), Mode::Act).unwrap();
     assert!(!dir.exists());
 }
 

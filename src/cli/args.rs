@@ -53,7 +53,7 @@ pub enum Verb {
     Preflight(Package),
     /// Try the upgrade on a copy of your own data, measure it, and leave nothing behind
     Rehearse(Rehearse),
-    /// Take, list, check and prune restore points
+    /// Take, list, check, keep and remove restore points
     #[command(subcommand)]
     Backup(Backup),
     /// Put the data of a restore point back; the present database is kept beside it
@@ -253,6 +253,34 @@ pub enum Backup {
         /// Show what would be removed and why the rest stays
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Keep a restore point whatever its age, until a day or until it is unpinned
+    Pin {
+        /// Its id, or `latest`
+        id: String,
+        /// Last day on which it is kept, such as 2027-01-31 (UTC)
+        #[arg(long, value_name = "DATE")]
+        until: Option<String>,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let retention decide about a restore point again
+    Unpin {
+        /// Its id, or `latest`
+        id: String,
+    },
+    /// Remove one restore point for good
+    Remove {
+        /// Its id
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Remove it even if it is the last good one, or an upgrade or the running version needs it to
+        /// go back
+        #[arg(long)]
+        lose_way_back: bool,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::commands::{self, Reply, candidate, scriptlet};
+use crate::commands::{self, Reply, candidate, keeping, scriptlet};
 use crate::database::OnBlockers;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -171,7 +171,15 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
         Backup::List => commands::backup::list(machine),
         Backup::Show { id } => commands::backup::show(machine, id),
         Backup::Verify { id } => commands::backup::verify(machine, id),
-        Backup::Prune { dry_run } => commands::backup::prune(machine, *dry_run),
+        Backup::Prune { dry_run } => keeping::prune(machine, *dry_run),
+        Backup::Pin { id, until, reason } => {
+            keeping::pin(machine, id, until.as_deref(), reason.as_deref())
+        }
+        Backup::Unpin { id } => keeping::unpin(machine, id),
+        Backup::Remove { id, yes, lose_way_back } => {
+            let (confirmed, lose_way_back) = (*yes, *lose_way_back);
+            keeping::remove(machine, &keeping::Removal { id, confirmed, lose_way_back })
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `openwatch backup`: takes, lists, shows, verifies and prunes restore points.
+//! `openwatch backup`: takes, lists, shows and verifies restore points.
 
 use serde_json::{Value, json};
 
@@ -6,14 +6,10 @@ use crate::database::clients::Clients;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
-use crate::restore_points::{
-    Entry, Manifest, Mode, Pin, Reason, Request, SchemaNote, Status, Target, Verdict,
-};
+use crate::restore_points::{Entry, Manifest, PinNote, Reason, Request, SchemaNote, Target};
 use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
-use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
-use crate::upgrade::rehearsal;
 use crate::upgrade::survey::applied_versions;
 
 use super::Reply;
@@ -72,15 +68,17 @@ fn line(entry: &Entry) -> String {
     let reason = entry.manifest.as_ref().map_or("", |m| m.reason.word());
     let proof = entry.manifest.as_ref().map_or("", |m| m.proof.word());
     let trial = entry.manifest.as_ref().and_then(|m| m.trial.as_ref()?.failed.as_ref());
-    let why = match (&entry.status, trial) {
-        (Status::Damaged(why), _) => format!("  {why}"),
-        (Status::Good, Some(why)) => format!("  could not be restored: {why}"),
-        (Status::Good | Status::Partial | Status::Busy | Status::Removing | Status::Foreign, _) => {
-            String::new()
-        }
+    let why = match (entry.status.why(), trial) {
+        (Some(why), _) => format!("  {why}"),
+        (None, Some(why)) => format!("  could not be restored: {why}"),
+        (None, None) => String::new(),
     };
+    let origin = entry.origin.told().map_or(String::new(), |origin| format!("  {origin}"));
+    let pin = entry.pin.as_ref().map_or(String::new(), |pin| format!("  {}", pin.told()));
     let (state, id) = (entry.status.word(), &entry.id);
-    format!("{state:<9} {id:<32} {size:>10}  {proof:<9}  {reason}{why}").trim_end().to_owned()
+    format!("{state:<9} {id:<32} {size:>10}  {proof:<9}  {reason}{why}{origin}{pin}")
+        .trim_end()
+        .to_owned()
 }
 
 /// Returns one entry for `--json`; `status` says the same.
@@ -89,10 +87,7 @@ pub(super) fn entry_json(entry: &Entry) -> Value {
     json!({
         "id": entry.id,
         "state": entry.status.word(),
-        "why": match &entry.status {
-            Status::Damaged(why) => Some(why),
-            Status::Good | Status::Partial | Status::Busy | Status::Removing | Status::Foreign => None,
-        },
+        "why": entry.status.why(),
         "created": entry.created.map(clock::rfc3339),
         "bytes": manifest.map(|m| m.bytes),
         "reason": manifest.map(|m| m.reason.word()),
@@ -100,6 +95,8 @@ pub(super) fn entry_json(entry: &Entry) -> Value {
         "trial": manifest.and_then(|m| m.trial.as_ref()),
         "from_version": manifest.and_then(|m| m.from_version.clone()),
         "to_version": manifest.and_then(|m| m.to_version.clone()),
+        "origin": entry.origin.told(),
+        "pin": entry.pin.as_ref(),
     })
 }
 
@@ -110,8 +107,13 @@ pub fn show(machine: &Machine, id: &str) -> Result<Reply> {
     };
     let point = store.find(id)?;
     let manifest = point.manifest();
-    let json = json!({"restore_point": manifest});
-    Ok(Reply::ok(spoken(manifest), json))
+    let entry = store.entry(point.id())?;
+    let mut text = spoken(manifest);
+    for line in entry.pin.iter().map(PinNote::told).chain(entry.origin.told()) {
+        text.push_str(&format!("\n  {line}"));
+    }
+    let json = json!({"restore_point": manifest, "pin": entry.pin});
+    Ok(Reply::ok(text, json))
 }
 
 fn spoken(manifest: &Manifest) -> String {
@@ -155,59 +157,4 @@ pub fn verify(machine: &Machine, id: &str) -> Result<Reply> {
     let id = store.find(id)?.id().to_owned();
     store.verify(&id, &*machine.progress)?;
     Ok(Reply::ok(format!("restore point {id} is whole"), json!({"id": id})))
-}
-
-/// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
-pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
-    let Some(looked) = machine.stored()? else {
-        return Ok(Reply::ok("there is no restore point", json!({"decisions": []})));
-    };
-    // A dry run looks: it makes no lock file, and waits for nobody.
-    let (mode, store, _lock) = if dry_run {
-        (Mode::DryRun, looked, None)
-    } else {
-        (Mode::Act, machine.store()?, Some(machine.lock("backup prune")?))
-    };
-    if !dry_run {
-        rehearsal::remove_leftovers(machine);
-    }
-    let pins = pins(machine)?;
-    let retention = &machine.config.policy.retention;
-    let decisions = store.prune(retention, &pins, machine.clock.now(), mode)?;
-    let word = |verdict: Verdict| match (verdict, mode) {
-        (Verdict::Keep, _) => "keep",
-        (Verdict::Remove, Mode::DryRun) => "would remove",
-        (Verdict::Remove, Mode::Act) => "removed",
-    };
-    let lines: Vec<String> = decisions
-        .iter()
-        .map(|d| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason))
-        .collect();
-    let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
-    let json: Vec<Value> = decisions
-        .iter()
-        .map(|d| json!({"id": d.id, "verdict": word(d.verdict), "reason": d.reason}))
-        .collect();
-    Ok(Reply::ok(text, json!({"decisions": json})))
-}
-
-/// Restore points that something still needs: that of the last run unless it ended well, and the
-/// one that leads back from the running version.
-fn pins(machine: &Machine) -> Result<Vec<Pin>> {
-    let mut pins = Vec::new();
-    let last = journal::read(&machine.layout)?;
-    let open = last.filter(|record| record.outcome.as_deref() != Some("ok"));
-    for id in open.into_iter().flat_map(|record| [record.restore_point, record.way_back]).flatten()
-    {
-        pins.push(Pin { id, reason: "the last upgrade, which did not end well".into() });
-    }
-    let back = journal::history(&machine.layout)?.into_iter().find(|record| {
-        record.outcome.as_deref() == Some("ok")
-            && record.to == machine.version
-            && record.restore_point.is_some()
-    });
-    if let Some(id) = back.and_then(|record| record.restore_point) {
-        pins.push(Pin { id, reason: "the running version, as its way back".into() });
-    }
-    Ok(pins)
 }

@@ -5,6 +5,7 @@ pub mod candidate;
 pub mod correct;
 pub mod gate;
 pub mod history;
+pub mod keeping;
 pub mod lint;
 pub mod migrate;
 pub mod preflight;

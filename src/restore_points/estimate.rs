@@ -1,7 +1,8 @@
 //! The space that a restore point takes, before it is made.
 
+use super::entry::{Entry, Status};
 use super::manifest::{Archive, Kind};
-use super::store::{Entry, Status, Store};
+use super::store::Store;
 use crate::database::{Database, facts};
 use crate::disk;
 use crate::error::{Context, Error, Result};

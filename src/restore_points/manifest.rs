@@ -243,29 +243,81 @@ impl Manifest {
         self.databases.iter().filter_map(|archive| archive.clone.as_deref())
     }
 
-    /// Reads the manifest of a restore point and says in words what is wrong with it.
-    pub(super) fn read(dir: &Path) -> Result<Self, String> {
-        let bytes = read_whole(&dir.join(MANIFEST), LIMIT).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "no manifest".to_owned(),
-            _ => format!("the manifest cannot be read: {error}"),
+    /// Reads the manifest of a restore point.
+    pub(super) fn read(dir: &Path) -> Result<Self, Fault> {
+        let bytes = read_whole(&dir.join(MANIFEST), LIMIT).map_err(|error| {
+            Fault::Damaged(match error.kind() {
+                io::ErrorKind::NotFound => "no manifest".to_owned(),
+                _ => format!("the manifest cannot be read: {error}"),
+            })
         })?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            format!("the manifest is not UTF-8 at byte {}", error.valid_up_to())
-        })?;
-        let manifest: Self = serde_json::from_str(text)
-            .map_err(|error| format!("the manifest is damaged: {error}"))?;
+        Self::parse(&bytes, dir.file_name().and_then(|name| name.to_str()))
+    }
+
+    /// Reads the text of a manifest that shall belong to the restore point of this name.
+    pub(super) fn parse(bytes: &[u8], id: Option<&str>) -> Result<Self, Fault> {
+        let damaged = |why: String| Err(Fault::Damaged(why));
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let at = error.valid_up_to();
+                return damaged(format!("the manifest is not UTF-8 at byte {at}"));
+            }
+        };
+        let manifest: Self = match serde_json::from_str(text) {
+            Ok(manifest) => manifest,
+            Err(error) => return Err(Fault::of(text, id, &error)),
+        };
         if manifest.format > FORMAT {
-            return Err(format!(
-                "the manifest has format {}, newer than {FORMAT}",
-                manifest.format
-            ));
+            return Err(Fault::newer(manifest.format));
         }
-        if Some(manifest.id.as_str()) != dir.file_name().and_then(|name| name.to_str()) {
-            return Err(format!("the manifest belongs to {:?}", manifest.id));
+        if Some(manifest.id.as_str()) != id {
+            return damaged(format!("the manifest belongs to {:?}", manifest.id));
         }
         match manifest.databases.iter().find(|archive| !is_archive_name(&archive.name)) {
-            Some(archive) => Err(format!("the manifest names an archive {:?}", archive.name)),
+            Some(archive) => damaged(format!("the manifest names an archive {:?}", archive.name)),
             None => Ok(manifest),
+        }
+    }
+}
+
+/// Why a manifest is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is missing, cut short or changed.
+    Damaged(String),
+    /// It is whole, and says what this program does not know.
+    NotUnderstood(String),
+}
+
+impl Fault {
+    #[allow(dead_code, reason = "the import tells it")]
+    pub(super) fn told(self) -> String {
+        match self {
+            Self::Damaged(why) | Self::NotUnderstood(why) => why,
+        }
+    }
+
+    fn newer(format: u32) -> Self {
+        Self::NotUnderstood(format!("the manifest has format {format}, newer than {FORMAT}"))
+    }
+
+    /// A text that is whole JSON and carries the right name was written like that: by a program that
+    /// knows more words than this one.
+    fn of(text: &str, id: Option<&str>, error: &serde_json::Error) -> Self {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+            id: String,
+        }
+        match serde_json::from_str::<Head>(text) {
+            Ok(head) if Some(head.id.as_str()) == id && head.format > FORMAT => {
+                Self::newer(head.format)
+            }
+            Ok(head) if Some(head.id.as_str()) == id => {
+                Self::NotUnderstood(format!("the manifest is not understood: {error}"))
+            }
+            Ok(_) | Err(_) => Self::Damaged(format!("the manifest is damaged: {error}")),
         }
     }
 }

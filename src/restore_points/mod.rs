@@ -6,11 +6,13 @@
 mod archive;
 mod create;
 mod digest;
+mod entry;
 mod estimate;
 mod frames;
 mod load;
 mod manifest;
 mod partial;
+mod pin;
 mod prove;
 mod prune;
 mod restore;
@@ -20,10 +22,12 @@ mod trial;
 mod verify;
 
 pub use create::{Request, Target};
+pub use entry::{Entry, Origin, Status};
 pub use estimate::Estimate;
 pub use manifest::{Archive, Contents, Kind, Manifest, Proof, Reason, SchemaNote, Trial};
 pub use partial::ScratchStore;
+pub use pin::{PinNote, pin_end};
 pub use prune::Mode;
 pub use restore::{Loss, Override, Replaced, RestoreOptions, Restored, restore};
-pub use retention::{Decision, Pin, Verdict, decide};
-pub use store::{Entry, RestorePoint, Status, Store};
+pub use retention::{Decision, Needs, Pin, Verdict, decide};
+pub use store::{RestorePoint, Store};

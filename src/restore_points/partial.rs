@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::store::{PARTIAL, Status, Store};
+use super::entry::Status;
+use super::store::{PARTIAL, Store};
 use crate::error::{Context, Error, Result};
 use crate::system::fs;
 

@@ -1,13 +1,17 @@
-//! Removing what the retention decided: the manifest first, then the directory.
+//! Removing what the retention decided: out of sight at once, then file by file.
 
+use std::fs::File;
 use std::time::SystemTime;
 
-use super::manifest::Kind;
-use super::retention::{Decision, Pin, Verdict, decide};
-use super::store::{Entry, REMOVING, Status, Store};
+use super::entry::{Entry, Status, is_locked};
+use super::manifest::MANIFEST;
+use super::retention::{Decision, Floor, Needs, Verdict, decide};
+use super::store::{REMOVING, RestorePoint, Store};
 use super::verify;
 use crate::config::Retention;
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
 use crate::system::fs;
 
 /// Whether a prune removes or only tells.
@@ -23,77 +27,160 @@ impl Store {
     /// Applies the retention and returns what was decided for each entry, newest first.
     ///
     /// The caller holds the lock that upgrades and restores share. Before a good point goes, those
-    /// that stay in its place are looked at file by file, and the newest is read whole: a point
-    /// that rotted on the disk must not be the reason to remove one that did not.
+    /// that it is removed in favour of are looked at file by file, and the newest is read whole: a
+    /// point that rotted on the disk must not be the reason to remove one that did not.
     pub fn prune(
         &self,
         policy: &Retention,
-        pins: &[Pin],
+        needs: &Needs,
         now: SystemTime,
         mode: Mode,
     ) -> Result<Vec<Decision>> {
         let mut entries = self.list()?;
-        let decisions = loop {
-            let decisions = decide(&entries, policy, pins, now);
-            if !distrust(&mut entries, &decisions) {
+        if policy.max_bytes.value().is_some() {
+            measure(&mut entries);
+        }
+        let mut decisions = loop {
+            let decisions = decide(&entries, policy, needs, now);
+            if !distrust(&mut entries, &decisions, policy) {
                 break decisions;
             }
         };
-        if mode == Mode::Act {
-            for (entry, decision) in entries.iter().zip(&decisions) {
-                match decision.verdict {
-                    Verdict::Keep => {}
-                    Verdict::Remove => self.discard(entry)?,
-                }
+        let mut going = Vec::new();
+        for (entry, decision) in entries.iter().zip(&mut decisions) {
+            if decision.verdict == Verdict::Keep {
+                continue;
             }
+            // Who exports or rehearses from a point holds a lock on it and none on the machine.
+            if entry.status != Status::Removing && is_locked(&entry.path) {
+                decision.verdict = Verdict::Keep;
+                decision.reason = "being read".into();
+            } else {
+                going.push(entry);
+            }
+        }
+        if mode == Mode::Act {
+            self.discard(&going)?;
         }
         Ok(decisions)
     }
 
-    /// Removes one entry; cut short, it leaves no manifest, and the next run completes it.
-    fn discard(&self, entry: &Entry) -> Result<()> {
-        let mut dir = entry.path.clone();
-        if entry.status != Status::Removing {
-            fs::remove_file(&dir.join(super::manifest::MANIFEST))?;
-            let renamed =
-                self.dir().join(format!("{REMOVING}{}", entry.id.trim_start_matches('.')));
-            if fs::rename(&dir, &renamed).is_ok() {
-                dir = renamed;
+    /// Removes one entry because somebody said so; what is lost with it was told before.
+    pub fn remove(&self, entry: &Entry) -> Result<()> {
+        if entry.status != Status::Removing && is_locked(&entry.path) {
+            let text = format!("restore point {} is being read", entry.id);
+            return Err(Error::new(Outcome::Busy, text).state("nothing was changed"));
+        }
+        self.discard(&[entry])
+    }
+
+    /// Returns whether, without this one, a good restore point is left that was read whole just now.
+    pub fn is_safe_without(&self, id: &str, progress: &dyn Progress) -> Result<bool> {
+        let entries = self.list()?;
+        let mut others = entries.iter().filter(|entry| entry.is_relied_on() && entry.id != id);
+        Ok(others.any(|entry| {
+            entry.manifest.as_ref().is_some_and(|manifest| {
+                let (mut done, what) = (0, format!("checking {}", entry.id));
+                let read = |bytes| {
+                    done += bytes;
+                    progress.alive(&what, done, Some(manifest.bytes));
+                };
+                verify::check_files(&entry.path, manifest, read).is_ok()
+            })
+        }))
+    }
+
+    /// Removes entries. Each leaves its name by one rename, all these are synced at once, and only then
+    /// the first file goes: cut short at any instant, each is whole under its name, or none any more.
+    ///
+    /// What cannot be removed does not keep the others: the first failure is told at the end.
+    pub(super) fn discard(&self, entries: &[&Entry]) -> Result<()> {
+        let mut failed: Option<Error> = None;
+        let mut hidden = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if entry.status == Status::Removing {
+                hidden.push(entry.path.clone());
+                continue;
+            }
+            let name = format!("{REMOVING}{}", entry.id.trim_start_matches('.'));
+            match self.hide(entry, &name) {
+                Ok(path) => hidden.push(path),
+                Err(error) => failed = Some(failed.unwrap_or(error)),
             }
         }
-        fs::remove_tree(&dir)
+        if entries.is_empty() {
+            return Ok(());
+        }
+        fs::sync_dir(self.dir()).context(|| format!("cannot sync {}", self.dir().display()))?;
+        for dir in hidden {
+            if let Err(error) = fs::remove_tree(&dir) {
+                failed = Some(failed.unwrap_or(error));
+            }
+        }
+        for entry in entries.iter().filter(|entry| entry.pin.is_some()) {
+            fs::remove_file(&self.pin_path(&entry.id))?;
+        }
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(error.state("the others that were to go are removed")),
+        }
+    }
+
+    /// Takes the name from a restore point; where that cannot be, at least its manifest.
+    fn hide(&self, entry: &Entry, name: &str) -> Result<std::path::PathBuf> {
+        let hidden = self.dir().join(name);
+        match fs::rename_later(&entry.path, &hidden) {
+            Ok(()) => Ok(hidden),
+            Err(_) => {
+                fs::remove_file(&entry.path.join(MANIFEST))?;
+                Ok(entry.path.clone())
+            }
+        }
     }
 }
 
-/// Marks as damaged what a good point would be removed for and is not whole; returns whether
+impl RestorePoint {
+    /// Keeps the point from being pruned while the returned value lives: for those who read it without
+    /// the lock that upgrades and prunes share.
+    pub fn hold(&self) -> Result<File> {
+        let attempt = || format!("cannot open the restore point {}", self.id());
+        let dir = fs::open_dir(self.dir()).context(attempt)?;
+        dir.lock_shared().context(attempt)?;
+        Ok(dir)
+    }
+}
+
+/// Measures what has no manifest to tell its size.
+fn measure(entries: &mut [Entry]) {
+    for entry in entries {
+        if entry.bytes.is_none() && entry.status != Status::Foreign {
+            entry.bytes = Some(fs::size_below(&entry.path));
+        }
+    }
+}
+
+/// Marks as damaged what a good point would be removed in favour of and is not whole; returns whether
 /// anything was.
-fn distrust(entries: &mut [Entry], decisions: &[Decision]) -> bool {
-    let removes_good = entries
-        .iter()
-        .zip(decisions)
-        .any(|(entry, d)| entry.status == Status::Good && d.verdict == Verdict::Remove);
-    if !removes_good {
+fn distrust(entries: &mut [Entry], decisions: &[Decision], policy: &Retention) -> bool {
+    let matters = |entry: &Entry| matches!(entry.status, Status::Good | Status::Damaged(_));
+    let mut pairs = entries.iter().zip(decisions);
+    if !pairs.any(|(entry, d)| matters(entry) && d.verdict == Verdict::Remove) {
         return false;
     }
+    let Floor { last, newest } = Floor::of(entries, policy);
+    let mut relied: Vec<usize> = last.into_keys().chain(newest.into_keys()).collect();
+    // The list is in order, newest first.
+    relied.sort_unstable();
+    relied.dedup();
     let mut found = false;
-    let mut newest = true;
-    for (entry, decision) in entries.iter_mut().zip(decisions) {
-        let Some(manifest) = entry.manifest.as_ref().filter(|_| entry.status == Status::Good)
-        else {
-            continue;
-        };
-        if manifest.kind != Kind::Dump {
-            continue;
-        }
-        if decision.verdict == Verdict::Remove {
-            continue;
-        }
-        let fault = if newest {
+    for (place, at) in relied.into_iter().enumerate() {
+        let entry = &mut entries[at];
+        let Some(manifest) = entry.manifest.as_ref() else { continue };
+        let fault = if place == 0 {
             verify::check_files(&entry.path, manifest, |_| {}).err()
         } else {
             verify::check_sizes(&entry.path, manifest).err()
         };
-        newest = false;
         if let Some(why) = fault {
             entry.status = Status::Damaged(why);
             found = true;

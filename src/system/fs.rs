@@ -127,10 +127,15 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     attempt().context(|| format!("cannot write {}", path.display()))
 }
 
-/// Renames within one file system and syncs the directory that holds the new name.
+/// Renames within one file system; the caller syncs the directory, once for many.
 #[expect(clippy::disallowed_methods, reason = "the one door to renaming")]
+pub fn rename_later(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Renames within one file system and syncs the directory that holds the new name.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
+    rename_later(from, to)?;
     sync_dir(to.parent().unwrap_or(Path::new("/")))
 }
 

@@ -20,6 +20,7 @@ pub mod locks;
 pub mod looked_into;
 pub mod machine;
 pub mod migrate_only;
+pub mod needed;
 pub mod plan;
 pub mod post_checks;
 pub mod preflight;

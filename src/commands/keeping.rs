@@ -1,0 +1,197 @@
+//! `openwatch backup prune`, `pin`, `unpin`, `remove`: which restore points stay.
+
+use serde_json::{Value, json};
+
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::restore_points::{Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, pin_end};
+use crate::upgrade::machine::Machine;
+use crate::upgrade::{needed, rehearsal};
+
+use super::Reply;
+
+/// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
+pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
+    let Some(looked) = machine.stored()? else {
+        return Ok(Reply::ok("there is no restore point", json!({"decisions": []})));
+    };
+    // A dry run looks: it makes no lock file, and waits for nobody.
+    let (mode, store, _lock) = if dry_run {
+        (Mode::DryRun, looked, None)
+    } else {
+        (Mode::Act, machine.store()?, Some(machine.lock("backup prune")?))
+    };
+    if !dry_run {
+        rehearsal::remove_leftovers(machine);
+    }
+    let needs = needed::restore_points(machine)?;
+    let retention = &machine.config.policy.retention;
+    let decisions = store.prune(retention, &needs, machine.clock.now(), mode)?;
+    let word = |verdict: Verdict| match (verdict, mode) {
+        (Verdict::Keep, _) => "keep",
+        (Verdict::Remove, Mode::DryRun) => "would remove",
+        (Verdict::Remove, Mode::Act) => "removed",
+    };
+    let lines: Vec<String> = decisions
+        .iter()
+        .map(|d| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason))
+        .collect();
+    let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
+    let json: Vec<Value> = decisions
+        .iter()
+        .map(|d| json!({"id": d.id, "verdict": word(d.verdict), "reason": d.reason}))
+        .collect();
+    Ok(Reply::ok(text, json!({"decisions": json})))
+}
+
+/// Keeps a restore point from being removed, until a date or until it is unpinned.
+pub fn pin(
+    machine: &Machine,
+    id: &str,
+    until: Option<&str>,
+    reason: Option<&str>,
+) -> Result<Reply> {
+    let now = machine.clock.now();
+    let usage = |message: String| {
+        Error::new(Outcome::Usage, message)
+            .state("nothing was changed")
+            .hint("Write a day to come such as 2027-01-31, or leave --until out.")
+    };
+    let until = match until {
+        None => None,
+        Some(text) => {
+            let end = pin_end(text).ok_or_else(|| usage(format!("{text:?} is not a date")))?;
+            if end <= now {
+                return Err(usage(format!("{text} is over already")));
+            }
+            Some(end)
+        }
+    };
+    let _lock = machine.lock("backup pin")?;
+    let store = machine.store()?;
+    let id = named(&store, id)?;
+    let note = PinNote::new(now, until, reason);
+    store.pin(&id, &note)?;
+    Ok(Reply::ok(format!("restore point {id} is {}", note.told()), json!({"id": id, "pin": note})))
+}
+
+/// Takes a pin off; the retention decides about the restore point again.
+pub fn unpin(machine: &Machine, id: &str) -> Result<Reply> {
+    let _lock = machine.lock("backup unpin")?;
+    let store = machine.store()?;
+    let id = named(&store, id)?;
+    let text = match store.unpin(&id)? {
+        Some(_) => format!("restore point {id} is no longer pinned"),
+        None => format!("restore point {id} was not pinned"),
+    };
+    Ok(Reply::ok(text, json!({"id": id, "pin": null})))
+}
+
+/// Returns the name of the newest good one for `latest`, any other name as it is.
+fn named(store: &Store, id: &str) -> Result<String> {
+    match id {
+        "latest" => Ok(store.find(id)?.id().to_owned()),
+        id => Ok(id.to_owned()),
+    }
+}
+
+/// What was asked to be removed.
+pub struct Removal<'r> {
+    /// Name of the restore point, or of a leftover.
+    pub id: &'r str,
+    /// Whether the operator said yes already.
+    pub confirmed: bool,
+    /// Whether the operator accepts that a way back is lost with it.
+    pub lose_way_back: bool,
+}
+
+/// Removes one restore point, once the operator has said yes.
+pub fn remove(machine: &Machine, wanted: &Removal<'_>) -> Result<Reply> {
+    let _lock = machine.lock("backup remove")?;
+    let store = machine.store()?;
+    let entry = store.entry(wanted.id)?;
+    let id = &entry.id;
+    refuse_others(machine, &entry)?;
+    if let Some(pin) = entry.pin.as_ref().filter(|pin| pin.holds(machine.clock.now())) {
+        return Err(refused(format!("restore point {id} is {}", pin.told()))
+            .hint(format!("Run `{}` first.", machine.command(&format!("backup unpin {id}")))));
+    }
+    let losses = losses(machine, &store, &entry)?;
+    if !losses.is_empty() && !wanted.lose_way_back {
+        let words = format!("backup remove {id} --yes --lose-way-back");
+        return Err(told(refused(format!("with restore point {id} a way back is lost")), &losses)
+            .hint(format!("To remove it all the same, run `{}`.", machine.command(&words))));
+    }
+    if !wanted.confirmed {
+        let option = if losses.is_empty() { "" } else { " --lose-way-back" };
+        let words = format!("backup remove {id} --yes{option}");
+        let size = entry.bytes.map_or(String::new(), |bytes| format!(" ({})", disk::spoken(bytes)));
+        return Err(told(
+            refused(format!("restore point {id}{size} would be removed for good")),
+            &losses,
+        )
+        .hint(format!("To do it, run `{}`.", machine.command(&words))));
+    }
+    store.remove(&entry)?;
+    Ok(Reply::ok(format!("restore point {id} is removed"), json!({"id": id, "lost": losses})))
+}
+
+fn refused(message: String) -> Error {
+    Error::new(Outcome::Refused, message).state("nothing was changed")
+}
+
+fn told(error: Error, details: &[String]) -> Error {
+    details.iter().fold(error, |error, line| error.detail(line))
+}
+
+/// What is not ours to remove.
+fn refuse_others(machine: &Machine, entry: &Entry) -> Result<()> {
+    let id = &entry.id;
+    match &entry.status {
+        Status::Foreign => {
+            return Err(refused(format!("{id} is not a restore point, and none of ours")));
+        }
+        Status::Busy => {
+            let text = format!("restore point {id} is being written");
+            return Err(Error::new(Outcome::Busy, text).state("nothing was changed"));
+        }
+        Status::Good
+        | Status::Damaged(_)
+        | Status::NotUnderstood(_)
+        | Status::Partial
+        | Status::Removing => {}
+    }
+    match &entry.origin {
+        Origin::OtherApp(app) if app != machine.layout.app() => {
+            let command = format!("openwatch --app {app} backup remove {id}");
+            Err(refused(format!("restore point {id} belongs to the application {app}"))
+                .hint(format!("Run `{command}`.")))
+        }
+        Origin::OtherApp(_) | Origin::OtherHost(_) | Origin::Own => Ok(()),
+    }
+}
+
+/// Says what could no longer be gone back to without this point.
+fn losses(machine: &Machine, store: &Store, entry: &Entry) -> Result<Vec<String>> {
+    let Needs { pins, running, doubt } = needed::restore_points(machine)?;
+    let needed = pins.into_iter().filter(|pin| pin.id == entry.id);
+    let mut losses: Vec<String> =
+        needed.map(|pin| format!("it is needed by {}", pin.reason)).collect();
+    let leads_to = entry.manifest.as_ref().and_then(|manifest| manifest.to_version.as_ref());
+    if losses.is_empty() && leads_to.is_some() && leads_to == running.as_ref() {
+        losses.push("it leads back from the running version".into());
+    }
+    if let Some(doubt) = doubt {
+        losses.push(format!("it is not known what is needed: {doubt}"));
+    }
+    if matches!(entry.status, Status::NotUnderstood(_)) {
+        losses
+            .push("a later version of this program made it, and may be able to restore it".into());
+    }
+    let good = entry.status == Status::Good;
+    if good && !store.is_safe_without(&entry.id, &*machine.progress)? {
+        losses.push("it is the last good one".into());
+    }
+    Ok(losses)
+}
