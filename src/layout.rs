@@ -107,6 +107,11 @@ impl Layout {
         self.upgrade_dir().join("pending")
     }
 
+    /// Returns the note of when an identity last opened a restore point.
+    pub fn identity_proven(&self) -> PathBuf {
+        self.upgrade_dir().join("identity.json")
+    }
+
     /// Returns the note of the version that was installed before the package was unpacked.
     pub fn installed_before(&self) -> PathBuf {
         self.upgrade_dir().join("from")

@@ -25,6 +25,9 @@ pub struct Global {
     /// Operator's configuration file instead of /etc/APP/upgrade.conf
     #[arg(long, global = true, value_name = "FILE", env = "OPENWATCH_UPGRADE_CONF")]
     pub config: Option<PathBuf>,
+    /// File with the secret key that opens encrypted restore points, instead of backup_identity_file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// Directory that all fixed paths lie below
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,

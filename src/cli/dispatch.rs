@@ -83,10 +83,11 @@ fn layout(global: &Global) -> Result<Layout> {
 
 pub(super) fn open(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Machine> {
     let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
-    Ok(warned(Machine::open(layout, global.config.as_deref(), progress)?, printer))
+    Ok(opened(global, Machine::open(layout, global.config.as_deref(), progress)?, printer))
 }
 
-fn warned(machine: Machine, printer: &Printer) -> Machine {
+fn opened(global: &Global, mut machine: Machine, printer: &Printer) -> Machine {
+    machine.use_identity(global.identity.clone());
     for warning in &machine.config.warnings {
         printer.warn(warning);
     }
@@ -112,7 +113,7 @@ pub(super) fn looking(
         },
         None => Machine::open_connecting(layout, operator_file, progress)?,
     };
-    verb(&mut warned(machine, printer))
+    verb(&mut opened(global, machine, printer))
 }
 
 /// Refuses to apply what is not installed; `instead` is the command that looks.

@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::restore_points::{self, Loss, Override, RestoreOptions, RestorePoint, Restored};
 use crate::system::clock;
 use crate::upgrade::gate::{Failed, Pending};
+use crate::upgrade::identity::must_open;
 use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 
@@ -29,10 +30,19 @@ pub struct Wanted<'w> {
     pub foreign: bool,
 }
 
+/// The options that were given, as they would be typed again.
+fn typed(wanted: &Wanted<'_>) -> String {
+    let database = wanted.database.map(|name| format!(" --database {name}"));
+    let foreign = wanted.foreign.then(|| " --force-foreign".to_owned());
+    let yes = wanted.confirmed.then(|| " --yes".to_owned());
+    [database, foreign, yes].into_iter().flatten().collect()
+}
+
 /// Restores, once the operator has said yes and the units are down.
 pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let _lock = machine.lock("restore")?;
     let point = machine.store()?.find(wanted.id)?;
+    must_open(machine, &point, &format!("restore {}{}", point.id(), typed(wanted)))?;
     let units = machine.services.look(&machine.config.app.services)?;
     let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
     let in_point =

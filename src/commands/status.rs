@@ -6,6 +6,7 @@ use crate::database::facts;
 use crate::error::Result;
 use crate::migrations;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::identity;
 use crate::upgrade::journal::{self, Record};
 use crate::upgrade::machine::Machine;
 
@@ -33,6 +34,7 @@ pub fn report(machine: &Machine) -> Value {
         "units": units(machine),
         "last_run": last.map(|record| last_run(&record)),
         "restore_points": restore_points(machine),
+        "encryption": encryption(machine),
         "warnings": machine.config.warnings,
         "next": next,
     })
@@ -126,6 +128,40 @@ fn restore_points(machine: &Machine) -> Value {
     }
 }
 
+/// Who can open what is stored from now on, and when somebody last did; null where it is in clear.
+fn encryption(machine: &Machine) -> Value {
+    if !machine.keyring.encrypts() {
+        return Value::Null;
+    }
+    match machine.keyring.recipients() {
+        Ok(recipients) => json!({
+            "recipients": recipients.iter().map(|own| own.as_str()).collect::<Vec<_>>(),
+            "identity_proven": identity::last_proven(machine),
+        }),
+        Err(error) => json!({"error": error.message()}),
+    }
+}
+
+fn spoken_encryption(encryption: &Value) -> Option<String> {
+    if encryption.is_null() {
+        return None;
+    }
+    if let Some(why) = encryption["error"].as_str() {
+        return Some(format!("  encryption:    {why}"));
+    }
+    let proven = &encryption["identity_proven"];
+    let recipients = encryption["recipients"].as_array().map_or(0, Vec::len);
+    Some(match proven["at"].as_str() {
+        Some(at) => format!(
+            "  encryption:    to {recipients} recipients; an identity opened {} at {at}",
+            proven["point"].as_str().unwrap_or("a restore point")
+        ),
+        None => format!(
+            "  encryption:    to {recipients} recipients; nobody has shown here that an identity exists"
+        ),
+    })
+}
+
 fn spoken(machine: &Machine, report: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let mut lines = vec![format!("{} {}", machine.layout.app(), machine.version)];
@@ -162,6 +198,7 @@ fn spoken(machine: &Machine, report: &Value) -> String {
         });
         lines.push(format!("  restore point: {newest} ({} in all)", points.len()));
     }
+    lines.extend(spoken_encryption(&report["encryption"]));
     for warning in report["warnings"].as_array().into_iter().flatten() {
         lines.push(format!("  warning:       {}", text(warning)));
     }

@@ -1,6 +1,7 @@
 //! The settings of one application: the packager's half, the operator's half, drop-ins.
 
 mod command;
+mod encryption;
 mod env_file;
 mod file;
 mod keys;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::command::{CommandSpec, StatusRule};
+pub use self::encryption::EncryptionSpec;
 pub use self::keys::{Half, KEYS, Key};
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 pub use self::restore_point::{Method, RestorePointSpec};
@@ -66,6 +68,8 @@ pub struct Policy {
     pub backup_dir: PathBuf,
     /// How a restore point is made.
     pub restore_point: RestorePointSpec,
+    /// To whom restore points are encrypted.
+    pub encryption: EncryptionSpec,
     /// How long and how many restore points are kept.
     pub retention: Retention,
     /// What happens after a failure.

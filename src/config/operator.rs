@@ -8,7 +8,7 @@ use super::probes::address;
 use super::restore_point::RestorePointSpec;
 use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, path, program, size};
-use super::{ForeignSessions, NotifySpec, OnFailure, Policy, Retention};
+use super::{EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Retention};
 
 /// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
 const RESERVE: u64 = 256 << 20;
@@ -37,6 +37,7 @@ impl Wishes {
             auto_backup: true,
             backup_dir,
             restore_point: RestorePointSpec::defaults(),
+            encryption: EncryptionSpec::default(),
             retention: Retention::new(Some(30), 3),
             on_failure: OnFailure::Stop,
             database_wait: Duration::from_secs(60),
@@ -61,6 +62,7 @@ impl Wishes {
         if let Some(place) = policy.restore_point.read(&mut top, notes) {
             self.chosen = Some(place);
         }
+        policy.encryption.read(&mut top, notes);
         policy.retention.read(&mut top, notes);
         if let Some(value) = top.take("on_failure") {
             set(&mut policy.on_failure, choice(value, ON_FAILURE, notes));

@@ -63,6 +63,17 @@ impl Config {
         lines.plain("auto_backup", policy.auto_backup);
         lines.text("backup_dir", &policy.backup_dir.to_string_lossy());
         render_restore_point(&policy.restore_point, lines);
+        let encryption = &policy.encryption;
+        if !encryption.recipients.is_empty() {
+            let texts = encryption.recipients.iter().map(|found| found.as_str().to_owned());
+            lines.list("backup_recipients", &texts.collect::<Vec<_>>());
+        }
+        for (key, file) in [
+            ("backup_recipients_file", &encryption.recipients_file),
+            ("backup_identity_file", &encryption.identity_file),
+        ] {
+            lines.maybe(key, file.as_ref().map(|path| path.to_string_lossy()).as_deref());
+        }
         render_retention(&policy.retention, lines);
         lines.text("on_failure", policy.on_failure.word());
         lines.text("database_wait", &humantime::format_duration(policy.database_wait).to_string());

@@ -196,7 +196,8 @@ fn choose_for_restore(
     })
 }
 
-fn major_of(version: &str) -> Option<u32> {
+/// Returns the major version, such as 15 of `15.8`.
+pub fn major_of(version: &str) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 

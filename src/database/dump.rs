@@ -59,14 +59,25 @@ pub fn dump(
     options: &DumpOptions,
     progress: &dyn Progress,
 ) -> Result<Dumped> {
+    in_snapshot(database, options.lock_wait, |snapshot, facts| {
+        run(database, archive, snapshot, facts, options, progress)
+    })
+}
+
+/// Runs a dump in a snapshot that is described before it and counted after it.
+pub(super) fn in_snapshot(
+    database: &Database,
+    lock_wait: Duration,
+    run: impl FnOnce(&str, &Facts) -> Result<()>,
+) -> Result<Dumped> {
     let mut session = database.connect()?;
     // `pg_dump` lifts the limits of its own sessions; ours holds the snapshot meanwhile.
-    facts::unlimited(&mut session, options.lock_wait)?;
+    facts::unlimited(&mut session, lock_wait)?;
     let snapshot = begin(&mut session).context(|| "cannot take a snapshot".into())?;
     check_rights(&mut session, database)
         .and_then(|()| look(&mut session))
         .and_then(|mut dumped| {
-            run(database, archive, &snapshot, &dumped.facts, options, progress)?;
+            run(&snapshot, &dumped.facts)?;
             // In the snapshot of the dump, and after it: pg_dump ends at once when we are asked to
             // stop, and a table that somebody has locked cannot even be measured.
             dumped.rows = facts::row_counts(&mut session)?;
@@ -181,6 +192,11 @@ pub(super) fn jobs(tables: u64, connections_left: u64) -> u64 {
 
 /// Makes the message for a client program that failed: its own last words, without the noise.
 pub(super) fn told(program: &str, database: &Database, failure: &Failure) -> Error {
+    told_of(program, &database.described(), failure)
+}
+
+/// The same for what is called `described`.
+pub(super) fn told_of(program: &str, described: &str, failure: &Failure) -> Error {
     let words: Vec<&str> = failure
         .stderr()
         .lines()
@@ -188,7 +204,7 @@ pub(super) fn told(program: &str, database: &Database, failure: &Failure) -> Err
         .filter(|line| !line.trim().is_empty())
         .collect();
     let told = words[words.len().saturating_sub(6)..].join("; ");
-    let error = Error::failed(format!("{program} of {} {failure}", database.described()));
+    let error = Error::failed(format!("{program} of {described} {failure}"));
     if told.is_empty() { error } else { error.detail(told) }
 }
 

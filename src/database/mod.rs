@@ -33,6 +33,7 @@ mod session;
 mod settings;
 mod source;
 mod statement_head;
+pub mod stream;
 pub mod swap;
 mod tls;
 mod traces;

@@ -31,7 +31,12 @@ pub fn check_contents(
         .arg(archive)
         .run()
         .map_err(|failure| told("pg_restore", database, &failure))?;
-    let (defined, filled) = contents(&String::from_utf8_lossy(&listed.stdout));
+    compare_contents(&String::from_utf8_lossy(&listed.stdout), dumped, database)
+}
+
+/// Compares a table of contents, as the client lists it, with the catalogue of the dumped snapshot.
+pub(super) fn compare_contents(list: &str, dumped: &Dumped, database: &Database) -> Result<()> {
+    let (defined, filled) = contents(list);
     let missing: Vec<&str> = dumped
         .tables
         .iter()

@@ -25,7 +25,7 @@ pub enum Manner {
 }
 
 impl Manner {
-    const fn options(self) -> &'static [&'static str] {
+    pub(super) const fn options(self) -> &'static [&'static str] {
         match self {
             Self::Whole => &[],
             Self::Scratch => &["--no-subscriptions"],
@@ -118,7 +118,7 @@ pub fn compare(database: &Database, wanted: &[(String, RowCount)]) -> Result<()>
 }
 
 /// Quotes a value of a keyword connection string.
-fn conninfo_value(value: &str) -> String {
+pub(super) fn conninfo_value(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

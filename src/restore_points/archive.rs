@@ -9,7 +9,7 @@ use super::estimate::expected;
 use super::manifest::{Archive, Contents, Kind, is_archive_name};
 use super::prove::prove;
 use super::store::Store;
-use crate::database::{dump, facts};
+use crate::database::{Database, dump, facts};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::clock;
@@ -48,16 +48,10 @@ impl Store {
             compression,
             lock_wait: request.lock_wait,
         };
-        let dir = partial.join(name);
-        let dumped = dump::dump(database, &dir, &options, progress)?;
-        let contents =
-            Contents { rows: dumped.rows.clone(), extensions: dumped.extensions.clone() };
-        let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
-        let beside = partial.join(contents_name(name));
-        fs::replace(&beside, &text, 0o600)?;
-        let mut sums = prove(partial, &dir, &dumped, &options, database, progress)?;
-        let files = sums.0.len() as u64;
-        sums.0.push((contents_name(name), digest::of_bytes(&text)));
+        let Written { dumped, sums, bytes, files } = match self.keyring().encrypts() {
+            true => self.encrypted_archive(partial, database, &options, progress)?,
+            false => clear_archive(partial, database, &options, progress)?,
+        };
         let archive = Archive {
             name: name.to_owned(),
             schema: target.schema.clone(),
@@ -66,7 +60,7 @@ impl Store {
             client_version: options.client.version.clone(),
             compression: compression.name().to_owned(),
             database_bytes: dumped.facts.size,
-            archive_bytes: fs::size_below(&dir),
+            archive_bytes: bytes,
             files,
             tables: dumped.facts.tables,
             wal_position: dumped.facts.wal_position,
@@ -76,6 +70,40 @@ impl Store {
         };
         Ok((archive, sums))
     }
+}
+
+/// What was dumped, and proven to be whole.
+pub(super) struct Written {
+    pub(super) dumped: dump::Dumped,
+    /// Of all files, the contents file among them.
+    pub(super) sums: digest::Sums,
+    /// Size of the archive.
+    pub(super) bytes: u64,
+    /// Files of the archive.
+    pub(super) files: u64,
+}
+
+fn clear_archive(
+    partial: &Path,
+    database: &Database,
+    options: &dump::DumpOptions,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let name = database.name();
+    let dir = partial.join(name);
+    let dumped = dump::dump(database, &dir, options, progress)?;
+    let text = contents_text(&dumped)?;
+    fs::replace(&partial.join(contents_name(name)), &text, 0o600)?;
+    let mut sums = prove(partial, &dir, &dumped, options, database, progress)?;
+    let files = sums.0.len() as u64;
+    sums.0.push((contents_name(name), digest::of_bytes(&text)));
+    Ok(Written { dumped, sums, bytes: fs::size_below(&dir), files })
+}
+
+/// Returns the text of the file with what an archive contains.
+pub(super) fn contents_text(dumped: &dump::Dumped) -> Result<Vec<u8>> {
+    let contents = Contents { rows: dumped.rows.clone(), extensions: dumped.extensions.clone() };
+    serde_json::to_vec(&contents).context(|| "cannot write the contents".into())
 }
 
 /// Returns the name of the file with what an archive contains.

@@ -69,6 +69,7 @@ impl Store {
         let sequence = self.next_sequence()?;
         let id = self.free_id(&clock::stamp(created), request.from_version.as_ref());
         let partial = Partial::new(self.dir().join(format!("{PARTIAL}{id}")))?;
+        let encryption = self.encryption()?;
         let mut archives = Vec::new();
         let mut sums = digest::Sums::default();
         for target in &request.databases {
@@ -81,7 +82,7 @@ impl Store {
         fs::replace(&partial.dir.join(SUMS), sums.as_bytes(), 0o600)?;
         fs::sync_tree(&partial.dir).context(failed)?;
         let manifest = Manifest {
-            format: Manifest::format_of(Kind::Dump),
+            format: Manifest::format_of(Kind::Dump, encryption.as_ref()),
             id: id.clone(),
             sequence,
             app: self.app().to_owned(),
@@ -96,6 +97,7 @@ impl Store {
             identifier: None,
             proof: Proof::ReadBack,
             trial: None,
+            encryption,
             bytes: fs::size_below(&partial.dir),
             sums_sha256: digest::of_bytes(sums.as_bytes()),
             databases: archives,
@@ -115,7 +117,8 @@ impl Store {
         fs::rename(&partial.dir, &dir)
             .context(|| format!("cannot publish the restore point {}", manifest.id))?;
         partial.published = true;
-        Ok(RestorePoint { dir, app: self.app().to_owned(), manifest })
+        let (app, keyring) = (self.app().to_owned(), self.keyring().clone());
+        Ok(RestorePoint { dir, app, manifest, keyring })
     }
 
     /// Returns a name that nothing in the directory has.

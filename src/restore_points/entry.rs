@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::encryption::first_missing;
 use super::manifest::{Fault, Kind, Manifest};
 use super::pin::PinNote;
 use super::store::{DAMAGED, PARTIAL, REMOVING};
@@ -209,11 +210,7 @@ fn first_fault(dir: &Path, manifest: &Manifest) -> Option<String> {
         // A clone lies on the server, a snapshot where only its maker finds it.
         return None;
     }
-    manifest
-        .databases
-        .iter()
-        .find(|archive| !dir.join(&archive.name).is_dir())
-        .map(|archive| format!("the archive of {} is missing", archive.name))
+    first_missing(dir, manifest).map(|name| format!("the archive of {name} is missing"))
 }
 
 /// A name of ours is a stamp and a version; anything else in the directory is not touched.

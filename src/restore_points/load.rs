@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 
 /// The most bytes of the file with what an archive contains.
-const CONTENTS_LIMIT: u64 = 128 << 20;
+pub(super) const CONTENTS_LIMIT: u64 = 128 << 20;
 
 /// What is loaded, and how.
 pub(super) struct Load<'a> {
@@ -32,6 +32,9 @@ impl RestorePoint {
     }
 
     pub(super) fn contents(&self, name: &str) -> Result<Contents> {
+        if self.is_encrypted() {
+            return self.sealed_contents(name);
+        }
         let path = self.dir().join(contents_name(name));
         let bytes = read_whole(&path, CONTENTS_LIMIT)
             .context(|| format!("cannot read {}", path.display()))?;
@@ -41,6 +44,8 @@ impl RestorePoint {
     /// Reads every file and compares it with its sum: a point that rotted on the disk is found
     /// before anything is done with it.
     pub fn check(&self, progress: &dyn Progress) -> Result<()> {
+        // A wrong identity is found before minutes are spent.
+        let keys = self.is_encrypted().then(|| self.opening_keys()).transpose()?;
         let mut done = 0;
         let total = Some(self.manifest().bytes);
         verify::check_files(self.dir(), self.manifest(), |bytes| {
@@ -52,7 +57,8 @@ impl RestorePoint {
                 .detail(why)
                 .state("the present data is untouched")
                 .hint("List the others with `openwatch backup list`.")
-        })
+        })?;
+        keys.map_or(Ok(()), |keys| self.check_encrypted(&keys, progress))
     }
 
     /// Fills a scratch database with what this point has of `name`; nothing else is touched.
@@ -77,9 +83,13 @@ impl RestorePoint {
         load: &Load<'_>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let dir = self.dir().join(&load.archive.name);
-        let expected = load.archive.database_bytes;
-        loading::load(target, load.client, &dir, load.manner, expected, progress)?;
+        if self.is_encrypted() {
+            self.load_encrypted(target, load, progress)?;
+        } else {
+            let dir = self.dir().join(&load.archive.name);
+            let expected = load.archive.database_bytes;
+            loading::load(target, load.client, &dir, load.manner, expected, progress)?;
+        }
         loading::compare(target, &load.contents.rows)?;
         if let Err(error) = loading::analyze(target) {
             progress.warn(&error.message());

@@ -15,10 +15,10 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// Name of the file with a SHA-256 per file, as `sha256sum --check` reads it.
 pub(super) const SUMS: &str = "SHA256SUMS";
 
-/// The newest manifest format that this program reads; dumps are written in the first one.
+/// The newest manifest format that this program reads; dumps in clear are written in the first one.
 const FORMAT: u32 = 2;
 
-/// The manifest format of dumps.
+/// The manifest format of dumps in clear.
 const OF_DUMPS: u32 = 1;
 
 /// The most bytes of a manifest; what grows with the database lies in files beside it.
@@ -157,12 +157,32 @@ pub struct Manifest {
     /// The last attempt to load it; none where nobody has tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
+    /// How the archives are encrypted; none where they are in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// Sum of all files but this one, in bytes.
     pub bytes: u64,
     /// SHA-256 of the file with the SHA-256 of all others.
     pub sums_sha256: String,
     /// One archive per database.
     pub databases: Vec<Archive>,
+}
+
+/// How the archives of a restore point are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// Format of the encrypted files.
+    pub format: EncryptionFormat,
+    /// Public keys; the secret half of any of them opens the restore point.
+    pub recipients: Vec<String>,
+}
+
+/// A format of encrypted files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncryptionFormat {
+    /// age-encryption.org/v1.
+    Age,
 }
 
 /// The archive of one database.
@@ -221,11 +241,11 @@ impl Manifest {
     }
 
     /// Returns the format that a manifest of this kind is written in; a program that knows no
-    /// other kind than dumps must not take it for one.
-    pub(super) const fn format_of(kind: Kind) -> u32 {
-        match kind {
-            Kind::Dump => OF_DUMPS,
-            Kind::Clone | Kind::External => FORMAT,
+    /// other kind than dumps in clear must not take it for one.
+    pub(super) const fn format_of(kind: Kind, encryption: Option<&Encryption>) -> u32 {
+        match (kind, encryption) {
+            (Kind::Dump, None) => OF_DUMPS,
+            (Kind::Dump, Some(_)) | (Kind::Clone | Kind::External, _) => FORMAT,
         }
     }
 

@@ -6,6 +6,7 @@
 mod archive;
 mod create;
 mod digest;
+mod encryption;
 mod entry;
 mod estimate;
 mod frames;
@@ -22,9 +23,13 @@ mod trial;
 mod verify;
 
 pub use create::{Request, Target};
+pub use encryption::Keyring;
 pub use entry::{Entry, Origin, Status};
 pub use estimate::Estimate;
-pub use manifest::{Archive, Contents, Kind, Manifest, Proof, Reason, SchemaNote, Trial};
+pub use manifest::{
+    Archive, Contents, Encryption, EncryptionFormat, Kind, Manifest, Proof, Reason, SchemaNote,
+    Trial,
+};
 pub use partial::ScratchStore;
 pub use pin::{PinNote, pin_end};
 pub use prune::Mode;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::encryption::Keyring;
 use super::entry::{Entry, Looker, Name, Origin, Status, newest_first};
 use super::manifest::Manifest;
 use super::pin::{PINS, Pins};
@@ -26,6 +27,7 @@ const MANY: usize = 256;
 pub struct Store {
     dir: PathBuf,
     app: String,
+    keyring: Keyring,
 }
 
 /// A restore point that is complete: only [`Store::create`] and [`Store::find`] make one.
@@ -35,9 +37,15 @@ pub struct RestorePoint {
     /// The application whose store it was found in.
     pub(super) app: String,
     pub(super) manifest: Manifest,
+    pub(super) keyring: Keyring,
 }
 
 impl RestorePoint {
+    /// Returns the keys that may open it.
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
     /// Returns its name.
     pub fn id(&self) -> &str {
         &self.manifest.id
@@ -74,7 +82,7 @@ impl Store {
         }
         fs::check_trusted_dir(dir)?;
         fs::tighten(dir, 0o700)?;
-        Ok(Self { dir: dir.to_owned(), app: app.to_owned() })
+        Ok(Self { dir: dir.to_owned(), app: app.to_owned(), keyring: Keyring::default() })
     }
 
     /// Opens the backup directory to look only: it is neither made nor changed; none where there is
@@ -84,7 +92,19 @@ impl Store {
             return Ok(None);
         }
         fs::check_trusted_dir(dir)?;
-        Ok(Some(Self { dir: dir.to_owned(), app: app.to_owned() }))
+        Ok(Some(Self { dir: dir.to_owned(), app: app.to_owned(), keyring: Keyring::default() }))
+    }
+
+    /// Returns the store with keys: what it makes is encrypted to them, what it finds opens with them.
+    #[must_use]
+    pub fn with_keyring(mut self, keyring: Keyring) -> Self {
+        self.keyring = keyring;
+        self
+    }
+
+    /// Returns the keys.
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// Returns the directory.
@@ -99,7 +119,7 @@ impl Store {
 
     /// Returns a store of the same application in another directory that is ours.
     pub(super) fn beside(&self, dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), app: self.app.clone() }
+        Self { dir: dir.to_owned(), ..self.clone() }
     }
 
     /// Lists everything in the directory, newest first; reads manifests only, no archive.
@@ -191,7 +211,8 @@ impl Store {
         let Some(found) = found else { return Err(self.unknown(id)) };
         match (found.status, found.manifest) {
             (Status::Good, Some(manifest)) => {
-                Ok(RestorePoint { dir: found.path, app: self.app.clone(), manifest })
+                let (app, keyring) = (self.app.clone(), self.keyring.clone());
+                Ok(RestorePoint { dir: found.path, app, manifest, keyring })
             }
             (status, _) => {
                 let why = status.why().unwrap_or(status.word()).to_owned();

@@ -1,6 +1,7 @@
 //! The one door each to processes, files, locks, time and signals.
 
 pub mod clock;
+pub mod encryption;
 pub mod fs;
 pub mod host;
 pub mod http;

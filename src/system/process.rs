@@ -59,6 +59,7 @@ pub struct Call {
     args: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     input: Input,
+    output: Option<File>,
     identity: Option<Identity>,
     deadline: Option<Duration>,
     grace: Duration,
@@ -166,6 +167,7 @@ impl Call {
             args: Vec::new(),
             env,
             input: Input::Closed,
+            output: None,
             identity: None,
             deadline: None,
             grace: GRACE,
@@ -198,6 +200,13 @@ impl Call {
     #[must_use]
     pub fn input(mut self, input: Input) -> Self {
         self.input = input;
+        self
+    }
+
+    /// Sends standard output to this file or pipe, instead of keeping it.
+    #[must_use]
+    pub fn output(mut self, output: File) -> Self {
+        self.output = Some(output);
         self
     }
 
@@ -301,7 +310,7 @@ impl Call {
                 Input::Closed => Stdio::null(),
                 Input::File(file) => Stdio::from(file),
             })
-            .stdout(Stdio::piped())
+            .stdout(self.output.take().map_or_else(Stdio::piped, Stdio::from))
             .stderr(Stdio::piped())
             // An own group: Ctrl-C on the terminal reaches us, and we decide when to end the child.
             .process_group(0);

@@ -15,6 +15,7 @@ use crate::system::signals;
 use super::apply_migrations;
 use super::create_restore_point::Secured;
 use super::gate::{self, Pending};
+use super::identity;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::step::Step;
@@ -153,7 +154,7 @@ pub fn told(
     journal.left(after.data);
     let back = match (held.point(), after.data) {
         (Some(id), DataState::Partly | DataState::Unknown) => {
-            format!("; to go back, `{}`", machine.command(&format!("restore {id} --yes")))
+            format!("; to go back, `{}`", identity::restore_command(machine, id))
         }
         (None, _) | (_, DataState::Unchanged) => String::new(),
     };
@@ -243,7 +244,7 @@ fn ways_out(
     };
     let restore = match (held.point(), data) {
         (Some(id), DataState::Partly | DataState::Unknown) => {
-            Some(format!("`{}`", machine.command(&format!("restore {id} --yes"))))
+            Some(format!("`{}`", identity::restore_command(machine, id)))
         }
         (None, _) | (_, DataState::Unchanged) => None,
     };

@@ -13,7 +13,7 @@ use crate::migrations::{self, Chain};
 use crate::outcome::Outcome;
 use crate::package;
 use crate::progress::Progress;
-use crate::restore_points::Store;
+use crate::restore_points::{Keyring, Store};
 use crate::services::{self, ServiceManager};
 use crate::system::clock::{self, Clock, Deadline};
 use crate::system::lock::FileLock;
@@ -44,6 +44,8 @@ pub struct Machine {
     /// The package file that the packager's half and the migrations come from, where it is not the
     /// installed package. Such a machine is only looked at.
     pub looked_into: Option<LookedInto>,
+    /// The keys of restore points.
+    pub keyring: Keyring,
 }
 
 /// One database and the migrations that the installed package ships for it.
@@ -100,6 +102,12 @@ impl Machine {
         let services = services::manager(&layout);
         let listen = environment.get("OPENWATCH_LISTEN").cloned();
         let clock = Clock::System;
+        let encryption = config.policy.encryption.clone();
+        let keyring = Keyring::new(
+            encryption.recipients,
+            encryption.recipients_file,
+            encryption.identity_file,
+        );
         Ok(Self {
             layout,
             config,
@@ -111,6 +119,7 @@ impl Machine {
             listen,
             on_blockers: OnBlockers::Tell,
             looked_into: None,
+            keyring,
         })
     }
 
@@ -127,6 +136,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Opens restore points with the identity in this file instead of the configured one.
+    pub fn use_identity(&mut self, file: Option<PathBuf>) {
+        if let Some(file) = file {
+            self.keyring.use_identity(file);
+        }
+    }
+
     /// Takes the lock that upgrades, restores and prunes share, or says who holds it.
     pub fn lock(&self, doing: &str) -> Result<FileLock> {
         FileLock::try_lock(&self.layout.lock(), doing)
@@ -134,12 +150,14 @@ impl Machine {
 
     /// Opens the store of restore points to look only; none where nothing was ever stored.
     pub fn stored(&self) -> Result<Option<Store>> {
-        Store::look(&self.config.policy.backup_dir, self.layout.app())
+        let found = Store::look(&self.config.policy.backup_dir, self.layout.app())?;
+        Ok(found.map(|store| store.with_keyring(self.keyring.clone())))
     }
 
     /// Opens the store of restore points.
     pub fn store(&self) -> Result<Store> {
-        Store::open(&self.config.policy.backup_dir, self.layout.app())
+        let store = Store::open(&self.config.policy.backup_dir, self.layout.app())?;
+        Ok(store.with_keyring(self.keyring.clone()))
     }
 
     /// Connects, waiting a bounded time for a server that is away or coming up.

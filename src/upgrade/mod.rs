@@ -15,6 +15,7 @@ pub mod check_health;
 pub mod create_restore_point;
 pub mod fail;
 pub mod gate;
+pub mod identity;
 pub mod journal;
 pub mod locks;
 pub mod looked_into;

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::process::Call;
 
+use super::identity;
 use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{Plan, Protection};
@@ -68,6 +69,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
     }
     if plan.databases.iter().any(|d| d.protection == Protection::Dump) {
         space(machine, survey, plan, &mut found);
+        identity::findings(machine, &mut found);
     }
     for command in &machine.config.policy.checks {
         own_check(command, &mut found);

@@ -21,6 +21,7 @@ use crate::system::lock::FileLock;
 use crate::system::signals;
 
 use super::create_restore_point::LOCK_WAIT;
+use super::identity::must_open;
 use super::journal;
 use super::machine::{Machine, Shipped};
 use super::plan::{self, Decision};
@@ -180,6 +181,7 @@ fn given(machine: &Machine, places: &[Database], id: &str) -> Result<Report> {
             .hint(format!("Run `{}`.", machine.command("rehearse --fresh")))
     })?;
     let point = store.find(id)?;
+    must_open(machine, &point, &format!("rehearse --from-backup {}", point.id()))?;
     point.check(&*machine.progress)?;
     let stamp = clock::stamp(machine.clock.now());
     let mut databases = Vec::new();

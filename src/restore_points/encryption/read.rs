@@ -1,0 +1,195 @@
+//! Opening an encrypted restore point: every byte is decrypted and authenticated before anything else
+//! is touched, and what is loaded comes through a pipe.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::members::{archive_name, sealed_contents_name};
+use crate::database::clients::{Clients, major_of};
+use crate::database::{Database, stream};
+use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::restore_points::load::{CONTENTS_LIMIT, Load};
+use crate::restore_points::manifest::{Archive, Contents};
+use crate::restore_points::store::RestorePoint;
+use crate::system::encryption::{Identities, Opened, open};
+use crate::system::fs;
+
+/// Bytes that are decrypted at once.
+const CHUNK: usize = 1 << 20;
+
+/// Reads through and hashes what it passes on.
+pub(super) struct HashedReader<R> {
+    inner: R,
+    state: Sha256,
+}
+
+impl<R: Read> Read for HashedReader<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(bytes)?;
+        self.state.update(&bytes[..length]);
+        Ok(length)
+    }
+}
+
+/// Opens one file of a restore point.
+pub(super) fn opened_file(path: &Path, keys: &Identities) -> Result<Opened<File>> {
+    let file = fs::open_file(path).context(|| format!("cannot read {}", path.display()))?;
+    open(file, keys).context(|| format!("cannot decrypt {}", path.display()))
+}
+
+/// Decrypts a file to nowhere; `judge` is told the sums of the clear text and of the file.
+pub(super) fn reread(
+    path: &Path,
+    keys: &Identities,
+    what: &str,
+    progress: &dyn Progress,
+    judge: impl FnOnce(&String, &String) -> Result<()>,
+) -> Result<()> {
+    let failed = || format!("cannot decrypt {}", path.display());
+    let file = fs::open_file(path).context(|| format!("cannot read {}", path.display()))?;
+    let total = file.metadata().context(failed)?.len();
+    let mut of_file = HashedReader { inner: file, state: Sha256::new() };
+    let mut clear = Sha256::new();
+    {
+        let mut reader = open(&mut of_file, keys).context(failed)?;
+        let mut chunk = vec![0; CHUNK];
+        let mut done = 0;
+        loop {
+            match reader.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(length) => {
+                    clear.update(&chunk[..length]);
+                    done += length as u64;
+                    progress.alive(what, done, Some(total));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::failed(failed()).source(error)),
+            }
+        }
+    }
+    judge(&hex::encode(clear.finalize()), &hex::encode(of_file.state.finalize()))
+}
+
+impl RestorePoint {
+    /// Returns whether an identity is needed to read this point.
+    pub fn is_encrypted(&self) -> bool {
+        self.manifest().encryption.is_some()
+    }
+
+    /// Returns the keys that open this point, or says which ones would.
+    ///
+    /// The header of the first archive is opened with them, so a wrong identity is found at once.
+    pub fn opening_keys(&self) -> Result<Identities> {
+        let own = self.keyring().own_key_if_made();
+        if let Some(own) = own.filter(|own| self.try_keys(own).is_ok()) {
+            return Ok(own);
+        }
+        let shown = || {
+            let recipients: Vec<&str> = self.recipients().collect();
+            format!("it opens with an identity of {}", recipients.join(" or "))
+        };
+        let refused =
+            |text: String| Error::new(Outcome::Refused, text).state("nothing was changed");
+        let Some(keys) = self.keyring().identities()? else {
+            return Err(refused(format!("restore point {} is encrypted", self.id()))
+                .detail(shown())
+                .hint("Name the file with that identity by `--identity FILE`."));
+        };
+        let Err(error) = self.try_keys(&keys) else { return Ok(keys) };
+        // What one of the recipients cannot open was not written like that.
+        let fits = keys.first_of(self.recipients()).is_some();
+        if error.outcome() != Outcome::Refused || fits {
+            return Err(Error::failed(format!("restore point {} is damaged", self.id()))
+                .detail(format!("{}: {}", error.details().join(" "), error.message()))
+                .state("nothing was changed")
+                .hint("List the others with `openwatch backup list`."));
+        }
+        let file = self.keyring().identity_file().unwrap_or(Path::new("")).display().to_string();
+        Err(refused(format!("the identity in {file} does not open restore point {}", self.id()))
+            .detail(shown())
+            .hint("Name the file with that identity by `--identity FILE`."))
+    }
+
+    fn recipients(&self) -> impl Iterator<Item = &str> {
+        let encryption = self.manifest().encryption.iter();
+        encryption.flat_map(|encryption| &encryption.recipients).map(String::as_str)
+    }
+
+    /// Tries keys on the header of the first archive.
+    fn try_keys(&self, keys: &Identities) -> Result<()> {
+        let Some(first) = self.manifest().databases.first() else { return Ok(()) };
+        let path = self.dir().join(archive_name(&first.name));
+        let file = fs::open_file(&path).context(|| format!("cannot read {}", path.display()))?;
+        // What it amounts to is in the outcome, which a further message would hide.
+        open(file, keys).map(drop).map_err(|error| error.detail(path.display().to_string()))
+    }
+
+    /// Decrypts every file to its end, and keeps nothing of it: what is damaged, cut short or was
+    /// added to is found before anything is done with it.
+    pub(in crate::restore_points) fn check_encrypted(
+        &self,
+        keys: &Identities,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let what = format!("decrypting {}", self.id());
+        for archive in &self.manifest().databases {
+            for name in [archive_name(&archive.name), sealed_contents_name(&archive.name)] {
+                let path = self.dir().join(&name);
+                reread(&path, keys, &what, progress, |_, _| Ok(())).map_err(|error| {
+                    Error::failed(format!("restore point {} is damaged", self.id()))
+                        .detail(error.message())
+                        .state("the present data is untouched")
+                        .hint("List the others with `openwatch backup list`.")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Proves that the identity at hand opens this point: every file is decrypted, and every archive
+    /// read back through the client. Returns the recipient that the identity belongs to.
+    pub fn prove_identity(&self, clients: &Clients, progress: &dyn Progress) -> Result<String> {
+        let keys = self.opening_keys()?;
+        self.check_encrypted(&keys, progress)?;
+        for archive in &self.manifest().databases {
+            let path = self.dir().join(archive_name(&archive.name));
+            let major = major_of(&archive.server_version).unwrap_or_default();
+            let client = clients.choose_for_restore(major, &archive.client_version)?;
+            stream::read_back(&client, &mut opened_file(&path, &keys)?, &archive.identity.dbname)?;
+        }
+        let own = keys.first_of(self.recipients());
+        Ok(own.unwrap_or("a recipient that the manifest does not name").to_owned())
+    }
+
+    /// Reads what an archive contains.
+    pub(in crate::restore_points) fn sealed_contents(&self, name: &str) -> Result<Contents> {
+        let path = self.dir().join(sealed_contents_name(name));
+        let mut bytes = Vec::new();
+        opened_file(&path, &self.opening_keys()?)?
+            .take(CONTENTS_LIMIT)
+            .read_to_end(&mut bytes)
+            .context(|| format!("cannot decrypt {}", path.display()))?;
+        serde_json::from_slice(&bytes).context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Loads an archive into an empty database, through a pipe.
+    pub(in crate::restore_points) fn load_encrypted(
+        &self,
+        target: &Database,
+        load: &Load<'_>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut clear = self.opened_archive(load.archive)?;
+        let expected = load.archive.database_bytes;
+        stream::load(target, load.client, &mut clear, load.manner, expected, progress)
+    }
+
+    fn opened_archive(&self, archive: &Archive) -> Result<Opened<File>> {
+        opened_file(&self.dir().join(archive_name(&archive.name)), &self.opening_keys()?)
+    }
+}
