@@ -316,6 +316,26 @@ fn a_failure_in_place_changes_nothing() {
     assert_eq!(fixture.server.dump("app"), before);
 }
 
+/// The text of large objects commits by itself unless it is told otherwise. Constraints come after
+/// them, and this one fails.
+#[test]
+fn a_failure_in_place_after_large_objects_changes_nothing() {
+    let fixture = Fixture::with("");
+    fixture.server.psql("postgres", "create role owner login; alter database app owner to owner");
+    let lob = "select lo_from_bytea(4711, 'old')";
+    fixture.server.psql("app", &format!("set role owner; {SCHEMA}; {lob}"));
+    let orphans = "set session_replication_role = replica; delete from hosts where id = 7";
+    fixture.server.psql("app", orphans);
+    let database = fixture.database_as("owner");
+    let point = fixture.create(&database).unwrap();
+    fixture.server.psql("app", "set role owner; delete from samples; select lo_unlink(4711)");
+    let before = fixture.server.dump("app");
+    let error = fixture.restore(&point, &database).unwrap_err();
+    assert!(details(&error).contains("foreign key"), "{error:?}");
+    assert_eq!(error.state_line(), Some("the present data is untouched"));
+    assert_eq!(fixture.server.dump("app"), before);
+}
+
 #[test]
 fn a_truncated_member_is_found_before_a_restore_changes_anything() {
     let fixture = Fixture::new();

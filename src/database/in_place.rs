@@ -6,22 +6,38 @@
 //! one transaction. It also obeys commands that begin with a backslash; the text comes from an
 //! archive that only root can write and whose SHA-256 has just been compared, and clients since
 //! August 2025 frame it with `\restrict` themselves (CVE-2025-8714).
+//!
+//! The text passes from `pg_restore` through us to `psql`, and no file is written. The transaction
+//! cannot be that of `psql --single-transaction`: the text of large objects has a `COMMIT` of its own
+//! unless `pg_restore` makes the transaction (measured with 15), and `psql` would commit what it was
+//! given when its input ends, however it ends. So `pg_restore --single-transaction` begins and ends
+//! it, and its last `COMMIT` is passed on only when everything before it is in order. Whatever dies
+//! meanwhile, the transaction dies with it.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::path::{Path, PathBuf};
 
 use super::Database;
 use super::clients::Client;
 use super::dump::told;
 use super::facts::RowCount;
-use super::lent::{Access, Lent};
-use super::restore::comparison;
+use super::restore::{Manner, comparison};
+use super::stream::{file, listed, passed_to};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::fs;
-use crate::system::process::{Call, Failure};
+use crate::system::process::{Call, Failure, Input};
 
-/// Last line of a complete text; a text without it was cut short, and `psql` would not notice.
+/// How much of the end is held back: the `COMMIT` and the comments after it have some 200 bytes.
+const HELD_BACK: usize = 4096;
+
+/// Bytes that pass at once.
+const CHUNK: usize = 256 << 10;
+
+/// The last statement of the text.
+const COMMIT: &[u8] = b"\nCOMMIT;\n";
+
+/// Last line of a complete text; a text without it was cut short.
 const TRAILER: &str = "-- PostgreSQL database dump complete";
 
 /// Drops everything that the role owns, except what belongs to an extension.
@@ -71,39 +87,133 @@ end
 $openwatch$;
 ";
 
+/// Where an archive comes from.
+pub enum Source<'a> {
+    /// A directory of the client.
+    Directory(&'a Path),
+    /// A stream in the client's custom format, opened at its beginning; it is read twice.
+    Stream(&'a dyn Fn() -> Result<Box<dyn Read + Send>>),
+}
+
+/// An archive, and how it is loaded.
+pub struct InPlace<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// The archive.
+    pub source: Source<'a>,
+    /// What of it is loaded.
+    pub manner: Manner,
+    /// The rows that the tables must then have.
+    pub wanted: &'a [(String, RowCount)],
+    /// A directory of ours for a list of numbers.
+    pub work: &'a Path,
+}
+
+/// How the text came to `psql`.
+enum Passed {
+    Whole,
+    /// `psql` ended before.
+    NotTaken,
+}
+
+impl InPlace<'_> {
+    fn call(&self) -> Call {
+        Call::new(self.client.program("pg_restore")).arg(match self.source {
+            Source::Directory(_) => "--format=directory",
+            Source::Stream(_) => "--format=custom",
+        })
+    }
+
+    fn listed(&self, database: &Database) -> Result<String> {
+        match self.source {
+            Source::Directory(dir) => {
+                let listed = self.call().arg("--list").arg(dir).run();
+                let listed = listed.map_err(|failure| told("pg_restore", database, &failure))?;
+                Ok(String::from_utf8_lossy(&listed.stdout).into_owned())
+            }
+            Source::Stream(open) => listed(self.client, &mut *open()?, &database.described()),
+        }
+    }
+
+    /// Writes the numbers of the entries that are loaded: all but what only the owner of an extension
+    /// may run. `pg_restore` reads nothing else of its list, so no name is in it.
+    fn write_list(&self, database: &Database) -> Result<PathBuf> {
+        let text = self.listed(database)?;
+        let kept = text.lines().filter(|line| !line.contains(" COMMENT - EXTENSION "));
+        let numbers = kept.filter_map(|line| line.split_once(';').map(|(number, _)| number));
+        let text: String = numbers
+            .filter(|number| !number.is_empty())
+            .map(|number| format!("{number}\n"))
+            .collect();
+        let list = self.work.join("list");
+        fs::replace(&list, text.as_bytes(), 0o600)?;
+        Ok(list)
+    }
+}
+
 /// Replaces the content of the present database by that of an archive, in one transaction.
-///
-/// `work` is a directory of ours with room for the archive as text, uncompressed.
 pub fn restore_in_place(
     database: &Database,
-    client: &Client,
-    archive: &Path,
-    wanted: &[(String, RowCount)],
-    work: &Path,
+    archive: &InPlace<'_>,
     progress: &dyn Progress,
 ) -> Result<()> {
     let untouched = |error: Error| error.state("the present data is untouched");
-    write_text(client, archive, work, database).map_err(untouched)?;
-    write_new(&work.join("1-empty.sql"), EMPTY)?;
-    write_new(&work.join("3-compare.sql"), &comparison(wanted))?;
-    let lend = || format!("cannot hand {} to the client", work.display());
-    let lent = Lent::new(work, database.identity(), Access::Read).context(lend)?;
-    let call = database.call(&client.program("psql"));
-    let (inside, call) = lent.pass(call).context(lend)?;
-    let mut call = call
-        .args(["--no-psqlrc", "--quiet", "--no-password", "--single-transaction"])
-        .args(["--output=/dev/null", "--set=ON_ERROR_STOP=1"]);
-    for name in ["1-empty.sql", "2-archive.sql", "3-compare.sql"] {
-        call = call.arg(format!("--file={}", inside.join(name).display()));
-    }
-    let what = format!("loading {} in place", database.name());
-    let ended = call.run_watched(|line| {
-        if line.is_none() {
-            progress.alive(&what, 0, None);
+    let list = archive.write_list(database).map_err(untouched)?;
+    let piped = || "cannot make a pipe".to_owned();
+    let (text, text_end) = io::pipe().context(piped)?;
+    let (psql_end, to_psql) = io::pipe().context(piped)?;
+    let restore = archive
+        .call()
+        .args(["--single-transaction", "--file=-"])
+        .args(archive.manner.options())
+        .arg(format!("--use-list={}", list.display()))
+        .output(file(text_end));
+    let (restore, source) = match archive.source {
+        Source::Directory(dir) => (restore.arg(dir), None),
+        Source::Stream(open) => {
+            let (archive_end, to_restore) = io::pipe().context(piped)?;
+            let source = open().map_err(untouched)?;
+            (restore.input(Input::File(file(archive_end))), Some((source, to_restore)))
         }
+    };
+    let psql = database
+        .call(&archive.client.program("psql"))
+        .args(["--no-psqlrc", "--quiet", "--no-password", "--output=/dev/null"])
+        .args(["--set=ON_ERROR_STOP=1", "--file=-"])
+        .input(Input::File(file(psql_end)));
+    let what = format!("loading {} in place", database.name());
+    let wanted = archive.wanted;
+    let (passed, ended) = std::thread::scope(|scope| {
+        let fed = scope.spawn(|| match source {
+            Some((mut source, to)) => passed_to(&mut *source, to),
+            None => Ok(()),
+        });
+        let restored = scope.spawn(|| restore.run());
+        let passed = scope.spawn(move || {
+            pass(text, to_psql, wanted, || {
+                let broken = |_| Error::failed("a thread ended unexpectedly");
+                let fed = fed.join().map_err(broken)?;
+                let restored = restored.join().map_err(broken)?;
+                fed.context(|| "cannot read the archive".into())?;
+                restored.map(drop).map_err(|failure| told("pg_restore", database, &failure))
+            })
+        });
+        let ended = psql.run_watched(|line| {
+            if line.is_none() {
+                progress.alive(&what, 0, None);
+            }
+        });
+        (passed.join(), ended)
     });
-    lent.reclaim().context(|| format!("cannot take {} back", work.display()))?;
-    ended.map(drop).map_err(|failure| ended_badly(database, &failure))
+    let passed = passed.map_err(|_| Error::failed("a thread ended unexpectedly"))?;
+    match (passed, ended) {
+        (Err(error), _) => Err(untouched(error)),
+        (Ok(_), Err(failure)) => Err(ended_badly(database, &failure)),
+        (Ok(Passed::Whole), Ok(_)) => Ok(()),
+        (Ok(Passed::NotTaken), Ok(_)) => {
+            Err(untouched(Error::failed("psql did not read the archive to its end")))
+        }
+    }
 }
 
 /// A killed client or a lost connection cannot have committed, except in the instant between the
@@ -121,41 +231,69 @@ fn ended_badly(database: &Database, failure: &Failure) -> Error {
     told("psql", database, failure).state(state)
 }
 
-fn write_new(path: &Path, text: &str) -> Result<()> {
-    fs::replace(path, text.as_bytes(), 0o600)
+/// Passes the text on, and its end only when `check` says that it is whole.
+fn pass(
+    mut text: PipeReader,
+    mut psql: PipeWriter,
+    wanted: &[(String, RowCount)],
+    check: impl FnOnce() -> Result<()>,
+) -> Result<Passed> {
+    let mut taken = psql.write_all(format!("begin;\n{EMPTY}").as_bytes()).is_ok();
+    let mut held: Vec<u8> = Vec::new();
+    let mut chunk = vec![0; CHUNK];
+    while taken {
+        let length = match text.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::failed("cannot read the text").source(error)),
+        };
+        held.extend_from_slice(&chunk[..length]);
+        let ready = held.len().saturating_sub(HELD_BACK);
+        taken = psql.write_all(&held[..ready]).is_ok();
+        held.drain(..ready);
+    }
+    // Nobody reads the rest: the programs before us shall notice.
+    drop(text);
+    let checked = check();
+    if !taken {
+        return Ok(Passed::NotTaken);
+    }
+    checked?;
+    let Some(at) = commit_in(&held) else {
+        return Err(Error::failed("the archive was not written out whole"));
+    };
+    let (rest, end) = held.split_at(at);
+    let last = [rest, b"\n", comparison(wanted).as_bytes(), end].concat();
+    Ok(if psql.write_all(&last).is_ok() { Passed::Whole } else { Passed::NotTaken })
 }
 
-/// Writes an archive as SQL, without what only the owner of an extension may run.
-fn write_text(client: &Client, archive: &Path, work: &Path, database: &Database) -> Result<()> {
-    let call = || Call::new(client.program("pg_restore")).arg("--format=directory");
-    let list = call()
-        .arg("--list")
-        .arg(archive)
-        .run()
-        .map_err(|failure| told("pg_restore", database, &failure))?;
-    let list = String::from_utf8_lossy(&list.stdout);
-    let kept: Vec<&str> =
-        list.lines().filter(|line| !line.contains(" COMMENT - EXTENSION ")).collect();
-    let (list, text) = (work.join("list"), work.join("2-archive.sql"));
-    write_new(&list, &kept.join("\n"))?;
-    // The client would create the file by its umask; made here, it has our mode from the start.
-    fs::create_new(&text, 0o600).context(|| format!("cannot create {}", text.display()))?;
-    call()
-        .arg(format!("--use-list={}", list.display()))
-        .arg(format!("--file={}", text.display()))
-        .arg(archive)
-        .run()
-        .map_err(|failure| told("pg_restore", database, &failure))?;
-    let complete =
-        ends_with_trailer(&text).context(|| format!("cannot read {}", text.display()))?;
-    if complete { Ok(()) } else { Err(Error::failed("the archive was not written out whole")) }
+/// Finds the `COMMIT` that ends the text: after it there are only comments and the end of a frame.
+fn commit_in(held: &[u8]) -> Option<usize> {
+    let at = held.windows(COMMIT.len()).rposition(|window| window == COMMIT)?;
+    let after = String::from_utf8_lossy(&held[at + COMMIT.len()..]).into_owned();
+    let harmless =
+        |line: &str| line.is_empty() || line.starts_with("--") || line.starts_with("\\unrestrict ");
+    (after.contains(TRAILER) && after.lines().all(harmless)).then_some(at)
 }
 
-fn ends_with_trailer(path: &Path) -> std::io::Result<bool> {
-    let mut file = fs::open_file(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
-    let mut end = Vec::new();
-    file.read_to_end(&mut end)?;
-    Ok(String::from_utf8_lossy(&end).contains(TRAILER))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_commit_at_the_end_ends_the_text() {
+        let end = "\n\nCOMMIT;\n\n-- Completed\n\n--\n-- PostgreSQL database dump complete\n--\n\n\
+                   \\unrestrict abc\n\n";
+        let text = format!("x\nCOMMIT;\ny{end}");
+        assert_eq!(commit_in(text.as_bytes()), Some(text.len() - end.len() + 1));
+        for broken in [
+            "x\nCOMMIT;\ny",
+            "\nCOMMIT;\n",
+            "\nCOMMIT;\n\nselect 1;\n-- PostgreSQL database dump complete\n",
+            "-- PostgreSQL database dump complete\n",
+        ] {
+            assert_eq!(commit_in(broken.as_bytes()), None, "{broken}");
+        }
+    }
 }

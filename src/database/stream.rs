@@ -89,7 +89,8 @@ fn run(
     }
 }
 
-fn file(end: impl Into<OwnedFd>) -> File {
+/// Makes an end of a pipe what a child can be given.
+pub(super) fn file(end: impl Into<OwnedFd>) -> File {
     File::from(end.into())
 }
 
@@ -118,7 +119,7 @@ fn tee(
 
 /// Reads a stream to its end, whether or not the program takes all of it: what comes last may say
 /// that the whole is damaged.
-fn feed(source: &mut (dyn Read + Send), to: PipeWriter) -> io::Result<()> {
+pub(super) fn passed_to(source: &mut (dyn Read + Send), to: PipeWriter) -> io::Result<()> {
     let mut to = Some(to);
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -144,7 +145,7 @@ fn run_fed(
     let (end, to) = io::pipe().context(|| "cannot make a pipe".into())?;
     let call = call.input(Input::File(file(end)));
     let (fed, ended) = std::thread::scope(|scope| {
-        let fed = scope.spawn(|| feed(source, to));
+        let fed = scope.spawn(|| passed_to(source, to));
         let ended = call.run_watched(watch);
         (fed.join(), ended)
     });
@@ -168,9 +169,18 @@ pub fn check_contents(
     dumped: &Dumped,
     database: &Database,
 ) -> Result<()> {
+    proof::compare_contents(&listed(client, source, &database.described())?, dumped, database)
+}
+
+/// Returns the table of contents of a stream, as the client lists it.
+pub(super) fn listed(
+    client: &Client,
+    source: &mut (dyn Read + Send),
+    described: &str,
+) -> Result<String> {
     let call = Call::new(client.program("pg_restore")).args(["--format=custom", "--list"]);
-    let listed = run_fed(call, "pg_restore", source, &database.described(), |_| {})?;
-    proof::compare_contents(&String::from_utf8_lossy(&listed), dumped, database)
+    let listed = run_fed(call, "pg_restore", source, described, |_| {})?;
+    Ok(String::from_utf8_lossy(&listed).into_owned())
 }
 
 /// Loads a stream into an empty database; the first error ends it.

@@ -48,10 +48,14 @@ impl Store {
             compression,
             lock_wait: request.lock_wait,
         };
-        let Written { dumped, sums, bytes, files } = match self.keyring().encrypts() {
+        let Written { dumped, mut sums, bytes, files } = match self.keyring().encrypts() {
             true => self.encrypted_archive(partial, database, &options, progress)?,
             false => clear_archive(partial, database, &options, progress)?,
         };
+        let contents =
+            Contents { rows: dumped.rows.clone(), extensions: dumped.extensions.clone() };
+        let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
+        sums.0.push(self.write_member(partial, &contents_name(name), &text)?);
         let archive = Archive {
             name: name.to_owned(),
             schema: target.schema.clone(),
@@ -75,7 +79,7 @@ impl Store {
 /// What was dumped, and proven to be whole.
 pub(super) struct Written {
     pub(super) dumped: dump::Dumped,
-    /// Of all files, the contents file among them.
+    /// Of the files of the archive.
     pub(super) sums: digest::Sums,
     /// Size of the archive.
     pub(super) bytes: u64,
@@ -92,18 +96,9 @@ fn clear_archive(
     let name = database.name();
     let dir = partial.join(name);
     let dumped = dump::dump(database, &dir, options, progress)?;
-    let text = contents_text(&dumped)?;
-    fs::replace(&partial.join(contents_name(name)), &text, 0o600)?;
-    let mut sums = prove(partial, &dir, &dumped, options, database, progress)?;
+    let sums = prove(partial, &dir, &dumped, options, database, progress)?;
     let files = sums.0.len() as u64;
-    sums.0.push((contents_name(name), digest::of_bytes(&text)));
     Ok(Written { dumped, sums, bytes: fs::size_below(&dir), files })
-}
-
-/// Returns the text of the file with what an archive contains.
-pub(super) fn contents_text(dumped: &dump::Dumped) -> Result<Vec<u8>> {
-    let contents = Contents { rows: dumped.rows.clone(), extensions: dumped.extensions.clone() };
-    serde_json::to_vec(&contents).context(|| "cannot write the contents".into())
 }
 
 /// Returns the name of the file with what an archive contains.

@@ -1,7 +1,7 @@
 //! One archive of a restore point into an empty database, compared with what was dumped.
 
 use super::archive::contents_name;
-use super::manifest::{Archive, Contents, read_whole};
+use super::manifest::{Archive, Contents};
 use super::store::RestorePoint;
 use super::verify;
 use crate::database::clients::{Client, Clients};
@@ -32,13 +32,11 @@ impl RestorePoint {
     }
 
     pub(super) fn contents(&self, name: &str) -> Result<Contents> {
-        if self.is_encrypted() {
-            return self.sealed_contents(name);
-        }
-        let path = self.dir().join(contents_name(name));
-        let bytes = read_whole(&path, CONTENTS_LIMIT)
-            .context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&bytes).context(|| format!("cannot read {}", path.display()))
+        let file = contents_name(name);
+        let failed = || format!("cannot read {}", self.dir().join(&file).display());
+        let bytes = self.read_member(&file, CONTENTS_LIMIT)?;
+        let bytes = bytes.ok_or_else(|| Error::failed(failed()).detail("it is missing"))?;
+        serde_json::from_slice(&bytes).context(failed)
     }
 
     /// Reads every file and compares it with its sum: a point that rotted on the disk is found

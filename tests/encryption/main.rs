@@ -8,6 +8,7 @@ mod support;
 
 mod damaged;
 mod identity;
+mod in_place;
 mod keys;
 mod killed;
 mod nothing_in_clear;

@@ -1,18 +1,78 @@
-//! The files of an encrypted restore point.
+//! The files of a restore point, encrypted where it is.
 
+use std::io::{self, Read as _};
 use std::path::Path;
 
-use crate::restore_points::archive::contents_name;
-use crate::restore_points::manifest::Manifest;
+use super::read::opened_file;
+use super::write::write_sealed;
+use crate::error::{Context, Result};
+use crate::restore_points::digest;
+use crate::restore_points::manifest::{Manifest, read_whole};
+use crate::restore_points::store::{RestorePoint, Store};
+use crate::system::fs;
+
+/// How the name of every encrypted file ends.
+pub(super) const ENDING: &str = ".age";
 
 /// Returns the name of the file with the archive of a database, as `age -d` and `pg_restore` read it.
 pub(super) fn archive_name(database: &str) -> String {
-    format!("{database}.dump.age")
+    format!("{database}.dump{ENDING}")
 }
 
-/// Returns the name of the file with what an archive contains.
-pub(super) fn sealed_contents_name(database: &str) -> String {
-    format!("{}.age", contents_name(database))
+/// Returns the name that a file beside the archives has where it is encrypted.
+fn sealed_name(name: &str) -> String {
+    format!("{name}{ENDING}")
+}
+
+impl Store {
+    /// Writes a file beside the archives, encrypted where restore points are; returns the name that
+    /// it has on the disk, and its sum.
+    pub(in crate::restore_points) fn write_member(
+        &self,
+        partial: &Path,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<(String, String)> {
+        if !self.keyring().encrypts() {
+            fs::replace(&partial.join(name), bytes, 0o600)?;
+            return Ok((name.to_owned(), digest::of_bytes(bytes)));
+        }
+        let own = self.keyring().own_key();
+        let keys = [self.keyring().recipients()?, own.recipients()].concat();
+        let name = sealed_name(name);
+        let sum = write_sealed(&partial.join(&name), bytes, &keys, &own)?;
+        Ok((name, sum))
+    }
+}
+
+impl RestorePoint {
+    /// Reads a file beside the archives, of at most `limit` bytes; none where there is none.
+    pub(in crate::restore_points) fn read_member(
+        &self,
+        name: &str,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>> {
+        let clear = self.dir().join(name);
+        let path = if self.is_encrypted() { self.dir().join(sealed_name(name)) } else { clear };
+        let failed = || format!("cannot read {}", path.display());
+        if !self.is_encrypted() {
+            return match read_whole(&path, limit) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                read => read.map(Some).context(failed),
+            };
+        }
+        if std::fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        let mut opened = opened_file(&path, &self.opening_keys()?)?.take(limit + 1);
+        opened.read_to_end(&mut bytes).context(failed)?;
+        if bytes.len() as u64 > limit {
+            let text = format!("larger than {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text)).context(failed);
+        }
+        Ok(Some(bytes))
+    }
 }
 
 /// Returns the first database whose archive is not there.

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::members::{archive_name, sealed_contents_name};
+use super::members::{ENDING, archive_name};
 use crate::database::clients::{Clients, major_of};
-use crate::database::{Database, stream};
+use crate::database::{Database, in_place, stream};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
-use crate::restore_points::load::{CONTENTS_LIMIT, Load};
-use crate::restore_points::manifest::{Archive, Contents};
+use crate::restore_points::load::Load;
+use crate::restore_points::manifest::Archive;
 use crate::restore_points::store::RestorePoint;
 use crate::system::encryption::{Identities, Opened, open};
 use crate::system::fs;
@@ -137,15 +137,16 @@ impl RestorePoint {
         progress: &dyn Progress,
     ) -> Result<()> {
         let what = format!("decrypting {}", self.id());
-        for archive in &self.manifest().databases {
-            for name in [archive_name(&archive.name), sealed_contents_name(&archive.name)] {
-                let path = self.dir().join(&name);
-                reread(&path, keys, &what, progress, |_, _| Ok(())).map_err(|error| {
-                    Error::failed(format!("restore point {} is damaged", self.id()))
-                        .detail(error.message())
-                        .state("the present data is untouched")
-                        .hint("List the others with `openwatch backup list`.")
-                })?;
+        let damaged = |error: Error| {
+            Error::failed(format!("restore point {} is damaged", self.id()))
+                .detail(error.message())
+                .state("the present data is untouched")
+                .hint("List the others with `openwatch backup list`.")
+        };
+        let listed = || format!("cannot list {}", self.dir().display());
+        for path in fs::files_below(self.dir()).context(listed)? {
+            if path.as_os_str().as_encoded_bytes().ends_with(ENDING.as_bytes()) {
+                reread(&path, keys, &what, progress, |_, _| Ok(())).map_err(damaged)?;
             }
         }
         Ok(())
@@ -166,17 +167,6 @@ impl RestorePoint {
         Ok(own.unwrap_or("a recipient that the manifest does not name").to_owned())
     }
 
-    /// Reads what an archive contains.
-    pub(in crate::restore_points) fn sealed_contents(&self, name: &str) -> Result<Contents> {
-        let path = self.dir().join(sealed_contents_name(name));
-        let mut bytes = Vec::new();
-        opened_file(&path, &self.opening_keys()?)?
-            .take(CONTENTS_LIMIT)
-            .read_to_end(&mut bytes)
-            .context(|| format!("cannot decrypt {}", path.display()))?;
-        serde_json::from_slice(&bytes).context(|| format!("cannot read {}", path.display()))
-    }
-
     /// Loads an archive into an empty database, through a pipe.
     pub(in crate::restore_points) fn load_encrypted(
         &self,
@@ -184,12 +174,34 @@ impl RestorePoint {
         load: &Load<'_>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let mut clear = self.opened_archive(load.archive)?;
+        let mut clear = self.opened_archive(load.archive, &self.opening_keys()?)?;
         let expected = load.archive.database_bytes;
         stream::load(target, load.client, &mut clear, load.manner, expected, progress)
     }
 
-    fn opened_archive(&self, archive: &Archive) -> Result<Opened<File>> {
-        opened_file(&self.dir().join(archive_name(&archive.name)), &self.opening_keys()?)
+    /// Replaces the content of the present database, through pipes and in one transaction.
+    pub(in crate::restore_points) fn overwrite_encrypted(
+        &self,
+        target: &Database,
+        load: &Load<'_>,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let keys = self.opening_keys()?;
+        let open = || -> Result<Box<dyn Read + Send>> {
+            Ok(Box::new(self.opened_archive(load.archive, &keys)?))
+        };
+        let archive = in_place::InPlace {
+            client: load.client,
+            source: in_place::Source::Stream(&open),
+            manner: load.manner,
+            wanted: &load.contents.rows,
+            work,
+        };
+        in_place::restore_in_place(target, &archive, progress)
+    }
+
+    fn opened_archive(&self, archive: &Archive, keys: &Identities) -> Result<Opened<File>> {
+        opened_file(&self.dir().join(archive_name(&archive.name)), keys)
     }
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::members::{archive_name, sealed_contents_name};
+use super::members::archive_name;
 use super::read::{opened_file, reread};
 use crate::database::dump::DumpOptions;
 use crate::database::{Database, stream};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
-use crate::restore_points::archive::{Written, contents_text};
+use crate::restore_points::archive::Written;
 use crate::restore_points::digest::Sums;
 use crate::restore_points::manifest::{Encryption, EncryptionFormat};
 use crate::restore_points::store::Store;
@@ -97,12 +97,8 @@ impl Store {
         })?;
         let mut clear = opened_file(&path, &own)?;
         stream::check_contents(&options.client, &mut clear, &dumped, database)?;
-        let beside = sealed_contents_name(database.name());
-        let text = contents_text(&dumped)?;
-        let of_contents = write_contents(&partial.join(&beside), &text, &keys, &own)?;
         let bytes = std::fs::metadata(&path).context(failed)?.len();
-        let sums = Sums(vec![(name, sums.file), (beside, of_contents)]);
-        Ok(Written { dumped, sums, bytes, files: 1 })
+        Ok(Written { dumped, sums: Sums(vec![(name, sums.file)]), bytes, files: 1 })
     }
 
     /// Says in the manifest to whom a restore point is encrypted.
@@ -116,8 +112,8 @@ impl Store {
     }
 }
 
-/// Writes what an archive contains; returns the sum of the file.
-fn write_contents(
+/// Writes a small file; returns its sum.
+pub(super) fn write_sealed(
     path: &Path,
     text: &[u8],
     keys: &[Recipient],

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use super::job::Job;
-use crate::database::in_place;
+use crate::database::Database;
+use crate::database::in_place::{InPlace, Source, restore_in_place};
+use crate::database::restore::Manner;
 use crate::database::swap::{Rights, Server};
 use crate::error::Result;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
+use crate::restore_points::load::Load;
 use crate::restore_points::store::{PARTIAL, RestorePoint};
 use crate::system::fs;
 
@@ -32,6 +35,26 @@ pub(super) fn overwrite_all(
     Ok(())
 }
 
+fn load_in_place(
+    point: &RestorePoint,
+    target: &Database,
+    load: &Load<'_>,
+    work: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    if point.is_encrypted() {
+        return point.overwrite_encrypted(target, load, work, progress);
+    }
+    let archive = InPlace {
+        client: load.client,
+        source: Source::Directory(&point.dir().join(&load.archive.name)),
+        manner: load.manner,
+        wanted: &load.contents.rows,
+        work,
+    };
+    restore_in_place(target, &archive, progress)
+}
+
 fn overwrite(point: &RestorePoint, job: &Job, stamp: &str, progress: &dyn Progress) -> Result<()> {
     if let Rights::InPlaceOnly(why) = &job.rights {
         progress.note(&format!("restoring in place, in one transaction: {why}"));
@@ -39,16 +62,15 @@ fn overwrite(point: &RestorePoint, job: &Job, stamp: &str, progress: &dyn Progre
     let parent = point.dir().parent().unwrap_or(Path::new("/"));
     let work = parent.join(format!("{PARTIAL}{stamp}-restore-{}", job.archive.name));
     fs::make_new_dir(&work, 0o700)?;
-    let archive = point.dir().join(&job.archive.name);
-    Server::beside(job.database)?.end_own(job.database.dbname())?;
-    let ended = in_place::restore_in_place(
-        job.database,
-        &job.client,
-        &archive,
-        &job.contents.rows,
-        &work,
-        progress,
-    );
+    let load = Load {
+        archive: job.archive,
+        contents: &job.contents,
+        client: &job.client,
+        manner: Manner::Whole,
+    };
+    let ended = Server::beside(job.database)
+        .and_then(|mut server| server.end_own(job.database.dbname()))
+        .and_then(|_| load_in_place(point, job.database, &load, &work, progress));
     let _ = fs::remove_tree(&work);
     ended
 }
