@@ -139,6 +139,9 @@ fn spoken(manifest: &Manifest) -> String {
         format!("  size:     {}", disk::spoken(manifest.bytes)),
         format!("  proof:    {}", manifest.proof_told()),
     ];
+    lines.extend(manifest.encryption.iter().map(|encryption| {
+        format!("  encrypted: opened by an identity of {}", encryption.recipients.join(" or "))
+    }));
     lines.extend(manifest.databases.iter().map(|archive| {
         format!(
             "  database: {} ({}), schema {}, server {}, client {}, {}",
