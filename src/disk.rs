@@ -24,6 +24,22 @@ pub fn free(path: &Path) -> io::Result<Free> {
     Ok(Free { bytes: data.f_bavail.saturating_mul(data.f_frsize), inodes })
 }
 
+/// Returns whether the file system that holds a directory copies files by reflink: tried with two
+/// files that have no name and are gone at once.
+pub fn reflinks(dir: &Path) -> bool {
+    use rustix::fs::{Mode, OFlags};
+    let nameless = || {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
+    };
+    let attempt = || -> rustix::io::Result<()> {
+        let (from, to) = (nameless()?, nameless()?);
+        rustix::io::write(&from, &[0; 4096])?;
+        rustix::fs::ioctl_ficlone(&to, &from)
+    };
+    attempt().is_ok()
+}
+
 fn nearest_existing(path: &Path) -> PathBuf {
     path.ancestors().find(|part| part.exists()).unwrap_or(Path::new("/")).to_owned()
 }

@@ -7,7 +7,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::restore_points::{
-    Entry, Manifest, PinNote, Reason, Request, RestorePoint, SchemaNote, Target,
+    Entry, Kind, Manifest, PinNote, Reason, Request, RestorePoint, SchemaNote, Target,
 };
 use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
@@ -67,7 +67,7 @@ pub fn list(machine: &Machine) -> Result<Reply> {
 }
 
 fn line(entry: &Entry) -> String {
-    let size = entry.manifest.as_ref().map_or(String::new(), |m| disk::spoken(m.bytes));
+    let size = entry.manifest.as_ref().map_or(String::new(), |m| disk::spoken(m.held_bytes()));
     let reason = entry.manifest.as_ref().map_or("", |m| m.reason.word());
     let proof = entry.manifest.as_ref().map_or("", |m| m.proof.word());
     let trial = entry.manifest.as_ref().and_then(|m| m.trial.as_ref()?.failed.as_ref());
@@ -78,10 +78,21 @@ fn line(entry: &Entry) -> String {
     };
     let origin = entry.origin.told().map_or(String::new(), |origin| format!("  {origin}"));
     let pin = entry.pin.as_ref().map_or(String::new(), |pin| format!("  {}", pin.told()));
+    let made_of = entry.manifest.as_ref().map_or(String::new(), made_of);
     let (state, id) = (entry.status.word(), &entry.id);
-    format!("{state:<9} {id:<32} {size:>10}  {proof:<9}  {reason}{why}{origin}{pin}")
+    format!("{state:<9} {id:<32} {size:>10}  {proof:<9}  {reason}{made_of}{why}{origin}{pin}")
         .trim_end()
         .to_owned()
+}
+
+/// Says what a point is made of, where it is not an archive alone.
+fn made_of(manifest: &Manifest) -> String {
+    let clones: Vec<&str> = manifest.clones().collect();
+    match manifest.kind {
+        Kind::Dump => String::new(),
+        Kind::Clone => format!("  clone {}", clones.join(", ")),
+        Kind::External => format!("  external {}", manifest.identifier.as_deref().unwrap_or("")),
+    }
 }
 
 /// Returns one entry for `--json`; `status` says the same.
@@ -92,7 +103,10 @@ pub(super) fn entry_json(entry: &Entry) -> Value {
         "state": entry.status.word(),
         "why": entry.status.why(),
         "created": entry.created.map(clock::rfc3339),
-        "bytes": manifest.map(|m| m.bytes),
+        "bytes": manifest.map(|m| m.held_bytes()),
+        "kind": manifest.map(|m| m.kind.word()),
+        "clones": manifest.map(|m| m.clones().collect::<Vec<_>>()),
+        "identifier": manifest.and_then(|m| m.identifier.as_ref()),
         "reason": manifest.map(|m| m.reason.word()),
         "proof": manifest.map(|m| m.proof),
         "trial": manifest.and_then(|m| m.trial.as_ref()),
@@ -136,24 +150,38 @@ fn spoken(manifest: &Manifest) -> String {
             version(&manifest.from_version),
             version(&manifest.to_version)
         ),
-        format!("  size:     {}", disk::spoken(manifest.bytes)),
+        format!("  size:     {}", disk::spoken(manifest.held_bytes())),
+        format!("  kind:     {}", kind_told(manifest)),
         format!("  proof:    {}", manifest.proof_told()),
     ];
     lines.extend(manifest.encryption.iter().map(|encryption| {
         format!("  encrypted: opened by an identity of {}", encryption.recipients.join(" or "))
     }));
     lines.extend(manifest.databases.iter().map(|archive| {
+        let made = match (&archive.clone, manifest.kind) {
+            (Some(clone), Kind::Clone) => format!("cloned as {clone}"),
+            (_, Kind::External) => "outside".into(),
+            (None, Kind::Clone) | (_, Kind::Dump) => {
+                format!("client {}, {}", archive.client_version, archive.compression)
+            }
+        };
         format!(
-            "  database: {} ({}), schema {}, server {}, client {}, {}",
+            "  database: {} ({}), schema {}, server {}, {made}",
             archive.name,
             archive.identity.dbname,
             archive.schema.head.as_deref().unwrap_or("none"),
-            archive.server_version,
-            archive.client_version,
-            archive.compression
+            archive.server_version
         )
     }));
     lines.join("\n")
+}
+
+fn kind_told(manifest: &Manifest) -> String {
+    match (manifest.kind, &manifest.identifier) {
+        (Kind::External, Some(identifier)) => format!("external, {identifier}"),
+        (Kind::Clone, _) => "clone; its dump is not made yet".into(),
+        (kind, _) => kind.word().into(),
+    }
 }
 
 /// Reads every byte of a restore point back and compares it with its manifest.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::{Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, pin_end};
 use crate::upgrade::machine::Machine;
-use crate::upgrade::{needed, rehearsal};
+use crate::upgrade::{needed, rehearsal, settle};
 
 use super::Reply;
 
@@ -22,8 +22,11 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
     } else {
         (Mode::Act, machine.store()?, Some(machine.lock("backup prune")?))
     };
+    let mut warnings = Vec::new();
     if !dry_run {
         rehearsal::remove_leftovers(machine);
+        // A clone that became a dump counts as one right away.
+        warnings = settle::run(machine);
     }
     let needs = needed::restore_points(machine)?;
     let retention = &machine.config.policy.retention;
@@ -42,7 +45,7 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
         .iter()
         .map(|d| json!({"id": d.id, "verdict": word(d.verdict), "reason": d.reason}))
         .collect();
-    Ok(Reply::ok(text, json!({"decisions": json})))
+    Ok(Reply::ok(text, json!({"decisions": json, "warnings": warnings})))
 }
 
 /// Keeps a restore point from being removed, until a date or until it is unpinned.
@@ -134,6 +137,10 @@ pub fn remove(machine: &Machine, wanted: &Removal<'_>) -> Result<Reply> {
         .hint(format!("To do it, run `{}`.", machine.command(&words))));
     }
     store.remove(&entry)?;
+    if entry.manifest.as_ref().is_some_and(|manifest| manifest.clones().next().is_some()) {
+        // Named by no restore point any more, they are leftovers.
+        settle::sweep(machine)?;
+    }
     Ok(Reply::ok(format!("restore point {id} is removed"), json!({"id": id, "lost": losses})))
 }
 

@@ -9,12 +9,13 @@ use crate::database::facts;
 use crate::error::{Error, Result};
 use crate::migrations::{self, Comparison};
 use crate::outcome::Outcome;
+use crate::restore_points::Kind;
 use crate::upgrade::machine::{Machine, Shipped};
 use crate::upgrade::migrate_only::Reach;
 use crate::upgrade::plan::{self, Decision};
 use crate::upgrade::{self, post_checks, preflight, survey};
 
-use super::upgrade::findings_json;
+use super::upgrade::{findings_json, kind};
 use super::{Reply, about};
 
 /// Shows applied and pending migrations; changes nothing, and needs no right but reading.
@@ -182,12 +183,17 @@ pub fn apply(machine: &Machine, reach: Reach) -> Result<Reply> {
     let applied = upgrade::migrate_only(machine, reach)?;
     let text = match (applied.versions.is_empty(), &applied.restore_point) {
         (true, _) => "nothing is pending".to_owned(),
-        (false, Some(id)) => format!("applied {}, restore point {id}", applied.versions.join(" ")),
+        (false, Some(id)) => format!(
+            "applied {}, restore point {id}{}",
+            applied.versions.join(" "),
+            kind(applied.restore_point_kind)
+        ),
         (false, None) => format!("applied {}", applied.versions.join(" ")),
     };
     let json = json!({
         "applied": applied.versions,
         "restore_point": applied.restore_point,
+        "restore_point_kind": applied.restore_point_kind.map(Kind::word),
         "ended_sessions": applied.ended_sessions,
         "findings": applied.doubts.iter().map(post_checks::Found::json).collect::<Vec<_>>(),
     });

@@ -11,6 +11,7 @@ pub mod migrate;
 pub mod preflight;
 pub mod rehearse;
 pub mod restore;
+mod restore_external;
 pub mod scriptlet;
 pub mod serve;
 pub mod status;

@@ -68,7 +68,7 @@ fn next(machine: &Machine, survey: &Survey<'_>) -> Plan {
     let protection = |state: State| match state {
         State::Empty => Protection::Empty,
         _ if !machine.config.policy.auto_backup => Protection::SwitchedOff,
-        _ => Protection::Dump,
+        _ => Protection::by(machine.config.policy.restore_point.method),
     };
     let databases = survey
         .databases

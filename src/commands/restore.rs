@@ -9,14 +9,14 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::outcome::Outcome;
-use crate::restore_points::{self, Loss, Override, RestoreOptions, RestorePoint, Restored};
+use crate::restore_points::{self, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored};
 use crate::system::clock;
 use crate::upgrade::gate::{Failed, Pending};
 use crate::upgrade::identity::must_open;
 use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 
-use super::Reply;
+use super::{Reply, restore_external};
 
 /// What was asked for.
 pub struct Wanted<'w> {
@@ -45,6 +45,9 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     must_open(machine, &point, &format!("restore {}{}", point.id(), typed(wanted)))?;
     let units = machine.services.look(&machine.config.app.services)?;
     let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
+    if point.manifest().kind == Kind::External {
+        return restore_external::run(machine, wanted, &point, &up);
+    }
     let in_point =
         |name: &str| point.manifest().databases.iter().any(|archive| archive.name == name);
     let databases: Vec<&Database> = machine

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::outcome::Outcome;
+use crate::restore_points::Kind;
 use crate::system::clock::{self, Deadline};
 use crate::system::signals;
 use crate::upgrade::machine::Machine;
@@ -33,6 +34,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
         },
         "applied": applied(&success),
         "restore_point": success.restore_point,
+        "restore_point_kind": success.restore_point_kind.map(Kind::word),
         "downtime_ms": clock::millis(success.downtime),
         "ended_sessions": success.ended_sessions,
         "warnings": success.warnings,
@@ -86,7 +88,7 @@ fn spoken(machine: &Machine, success: &Success) -> String {
             let versions: Vec<&str> =
                 success.applied.iter().flat_map(|(_, v)| v.iter().map(String::as_str)).collect();
             let point = match &success.restore_point {
-                Some(id) => format!(", restore point {id}"),
+                Some(id) => format!(", restore point {id}{}", kind(success.restore_point_kind)),
                 None => String::new(),
             };
             let up = if success.started { "is up and healthy" } else { "is migrated, no unit ran" };
@@ -97,6 +99,15 @@ fn spoken(machine: &Machine, success: &Success) -> String {
                 clock::spoken(success.downtime)
             )
         }
+    }
+}
+
+/// What a restore point is, where it is not what everybody expects.
+pub(super) fn kind(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Dump) | None => "",
+        Some(Kind::Clone) => " (a clone)",
+        Some(Kind::External) => " (external)",
     }
 }
 

@@ -105,13 +105,25 @@ impl Session {
         taken.and_then(|imprint| ended.map(|()| imprint))
     }
 
-    fn read_imprint(&mut self) -> Result<Imprint, SqlError> {
+    /// Returns a digest of every definition, from a transaction that can write nothing.
+    pub fn definitions(&mut self) -> Result<String, SqlError> {
+        self.begin_looking()?;
+        let read = self.read_shape();
+        let ended = self.end_looking();
+        read.and_then(|shape| ended.map(|()| shape.unwrap_or_default()))
+    }
+
+    fn read_shape(&mut self) -> Result<Option<String>, SqlError> {
         let shape = SHAPE.replace("OURS", OURS);
-        let shape = self.single(&format!(
+        self.single(&format!(
             "set local search_path = ''; \
              select md5(coalesce(string_agg(line, E'\\n' order by line collate \"C\"), '')) \
              from ({shape}) all_lines (line)"
-        ))?;
+        ))
+    }
+
+    fn read_imprint(&mut self) -> Result<Imprint, SqlError> {
+        let shape = self.read_shape()?;
         let next = self.single("select txid_snapshot_xmax(txid_current_snapshot())")?;
         let counting = self.single("select stats_reset from pg_stat_bgwriter")?;
         let rows = self.simple(&format!(

@@ -5,6 +5,7 @@
 
 mod blockers;
 pub mod clients;
+pub mod clone;
 mod connect;
 mod conninfo;
 mod doubts;

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::digest;
-use super::manifest::{Kind, MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote};
+use super::manifest::{
+    Archive, Encryption, Kind, MANIFEST, Manifest, Proof, Reason, SUMS, SchemaNote,
+};
 use super::partial::Partial;
 use super::store::{PARTIAL, RestorePoint, Store};
 use crate::database::Database;
@@ -62,14 +64,51 @@ impl Store {
     }
 }
 
+/// What is known of a restore point before anything of it is written.
+pub(super) struct Draft {
+    pub(super) id: String,
+    pub(super) sequence: u64,
+    /// When its data was what it is, RFC 3339.
+    pub(super) created: String,
+    pub(super) begun: Instant,
+    pub(super) kind: Kind,
+    pub(super) identifier: Option<String>,
+    pub(super) proof: Proof,
+    /// Whether it takes the place of a point of the same name.
+    pub(super) place: Place,
+    /// To whom its archives are encrypted.
+    pub(super) encryption: Option<Encryption>,
+}
+
+/// Where a finished restore point goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its name is free.
+    New,
+    /// A point of its name is there and goes.
+    Exchange,
+}
+
 impl Store {
-    fn attempt(&self, request: &Request, progress: &dyn Progress) -> Result<RestorePoint> {
-        let begun = Instant::now();
+    /// Begins a restore point that is made now.
+    pub(super) fn draft(&self, request: &Request, kind: Kind, proof: Proof) -> Result<Draft> {
         let created = request.clock.now();
-        let sequence = self.next_sequence()?;
-        let id = self.free_id(&clock::stamp(created), request.from_version.as_ref());
-        let partial = Partial::new(self.dir().join(format!("{PARTIAL}{id}")))?;
-        let encryption = self.encryption()?;
+        Ok(Draft {
+            id: self.free_id(&clock::stamp(created), request.from_version.as_ref()),
+            sequence: self.next_sequence()?,
+            created: clock::rfc3339(created),
+            begun: Instant::now(),
+            kind,
+            identifier: None,
+            proof,
+            place: Place::New,
+            encryption: if kind == Kind::Dump { self.encryption()? } else { None },
+        })
+    }
+
+    fn attempt(&self, request: &Request, progress: &dyn Progress) -> Result<RestorePoint> {
+        let draft = self.draft(request, Kind::Dump, Proof::ReadBack)?;
+        let partial = self.partial(&draft)?;
         let mut archives = Vec::new();
         let mut sums = digest::Sums::default();
         for target in &request.databases {
@@ -77,35 +116,57 @@ impl Store {
             archives.push(archive);
             sums.0.extend(more.0);
         }
+        self.finish(partial, draft, request, archives, &sums)
+    }
+
+    /// Makes the directory that a restore point is written in.
+    pub(super) fn partial(&self, draft: &Draft) -> Result<Partial> {
+        Partial::new(self.dir().join(format!("{PARTIAL}{}", draft.id)))
+    }
+
+    /// Syncs what was written, adds the manifest and publishes the restore point.
+    pub(super) fn finish(
+        &self,
+        partial: Partial,
+        draft: Draft,
+        request: &Request,
+        archives: Vec<Archive>,
+        sums: &digest::Sums,
+    ) -> Result<RestorePoint> {
         let failed = || format!("cannot write {}", partial.dir.display());
         let sums = sums.text();
         fs::replace(&partial.dir.join(SUMS), sums.as_bytes(), 0o600)?;
         fs::sync_tree(&partial.dir).context(failed)?;
         let manifest = Manifest {
-            format: Manifest::format_of(Kind::Dump, encryption.as_ref()),
-            id: id.clone(),
-            sequence,
+            format: Manifest::format_of(draft.kind, draft.encryption.as_ref()),
+            id: draft.id,
+            sequence: draft.sequence,
             app: self.app().to_owned(),
             reason: request.reason,
-            created: clock::rfc3339(created),
-            duration_ms: clock::millis(begun.elapsed()),
+            created: draft.created,
+            duration_ms: clock::millis(draft.begun.elapsed()),
             from_version: request.from_version.clone(),
             to_version: request.to_version.clone(),
             host: host(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            kind: Kind::Dump,
-            identifier: None,
-            proof: Proof::ReadBack,
+            kind: draft.kind,
+            identifier: draft.identifier,
+            proof: draft.proof,
             trial: None,
-            encryption,
+            encryption: draft.encryption,
             bytes: fs::size_below(&partial.dir),
             sums_sha256: digest::of_bytes(sums.as_bytes()),
             databases: archives,
         };
-        self.publish(partial, manifest)
+        self.publish(partial, manifest, draft.place)
     }
 
-    fn publish(&self, mut partial: Partial, manifest: Manifest) -> Result<RestorePoint> {
+    fn publish(
+        &self,
+        mut partial: Partial,
+        manifest: Manifest,
+        place: Place,
+    ) -> Result<RestorePoint> {
         if let Some(signal) = signals::received() {
             return Err(Error::failed(format!("stopped because we received {signal}")));
         }
@@ -114,9 +175,16 @@ impl Store {
         text.push(b'\n');
         fs::replace(&partial.dir.join(MANIFEST), &text, 0o600)?;
         let dir = self.dir().join(&manifest.id);
-        fs::rename(&partial.dir, &dir)
-            .context(|| format!("cannot publish the restore point {}", manifest.id))?;
-        partial.published = true;
+        match place {
+            Place::New => {
+                fs::rename(&partial.dir, &dir)
+                    .context(|| format!("cannot publish the restore point {}", manifest.id))?;
+                partial.published = true;
+            }
+            // What was there goes with the partial name, as a partial one does.
+            Place::Exchange => fs::exchange(&partial.dir, &dir)
+                .context(|| format!("cannot publish the restore point {}", manifest.id))?,
+        }
         let (app, keyring) = (self.app().to_owned(), self.keyring().clone());
         Ok(RestorePoint { dir, app, manifest, keyring })
     }

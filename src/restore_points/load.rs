@@ -1,7 +1,7 @@
 //! One archive of a restore point into an empty database, compared with what was dumped.
 
 use super::archive::contents_name;
-use super::manifest::{Archive, Contents};
+use super::manifest::{Archive, Contents, Kind};
 use super::store::RestorePoint;
 use super::verify;
 use crate::database::clients::{Client, Clients};
@@ -29,6 +29,18 @@ impl RestorePoint {
             let text = format!("restore point {} has no archive of the database {name}", self.id());
             Error::new(Outcome::Refused, text).state("nothing was changed")
         })
+    }
+
+    /// Refuses a point that has nothing to load: a clone that is not dumped yet, or what a command
+    /// of the operator made.
+    pub(super) fn check_has_archives(&self) -> Result<()> {
+        let why = match self.manifest().kind {
+            Kind::Dump => return Ok(()),
+            Kind::Clone => "a clone on its server, whose dump is not made yet",
+            Kind::External => "what a command of the operator made",
+        };
+        let text = format!("restore point {} has no archive to load: it is {why}", self.id());
+        Err(Error::new(Outcome::Refused, text).state("nothing was changed"))
     }
 
     pub(super) fn contents(&self, name: &str) -> Result<Contents> {
@@ -67,6 +79,7 @@ impl RestorePoint {
         manner: loading::Manner,
         progress: &dyn Progress,
     ) -> Result<()> {
+        self.check_has_archives()?;
         let archive = self.archive(name)?;
         let contents = self.contents(name)?;
         let major = Server::beside(target)?.major()?;

@@ -4,11 +4,13 @@
 //! written last and removed first: at no instant can a partial dump be mistaken for a good one.
 
 mod archive;
+mod clone;
 mod create;
 mod digest;
 mod encryption;
 mod entry;
 mod estimate;
+mod external;
 mod frames;
 mod load;
 mod manifest;
@@ -22,10 +24,12 @@ mod store;
 mod trial;
 mod verify;
 
+pub use clone::{Completing, Copied, obstacles};
 pub use create::{Request, Target};
 pub use encryption::Keyring;
 pub use entry::{Entry, Origin, Status};
 pub use estimate::Estimate;
+pub use external::Hook;
 pub use manifest::{
     Archive, Contents, Encryption, EncryptionFormat, Kind, Manifest, Proof, Reason, SchemaNote,
     Trial,

@@ -139,6 +139,28 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_dir(to.parent().unwrap_or(Path::new("/")))
 }
 
+/// End of the name that the second of two paths has for an instant where they cannot be exchanged at
+/// once.
+pub const EXCHANGED: &str = ".exchanged";
+
+/// Exchanges two directories of one directory by their names, at once where the file system can
+/// (NFS cannot), and syncs their directory.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => sync_dir(other.parent().unwrap_or(Path::new("/"))),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            let mut aside = one.as_os_str().to_owned();
+            aside.push(EXCHANGED);
+            let aside = Path::new(&aside);
+            rename(other, aside)?;
+            rename(one, other)?;
+            rename(aside, one)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes a file and syncs its directory; a file that is not there is fine.
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {

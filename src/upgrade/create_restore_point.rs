@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use crate::config::Method;
 use crate::database::clients::Clients;
 use crate::disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::migrations::State;
-use crate::restore_points::{Reason, Request, RestorePoint, SchemaNote, Target};
-
+use crate::outcome::Outcome;
+use crate::restore_points::{Hook, Kind, Reason, Request, RestorePoint, SchemaNote, Target};
 use crate::system::clock;
 
+use super::clones;
 use super::journal::Journal;
 use super::machine::Machine;
-use super::plan::{Plan, Protection};
+use super::plan::Plan;
 use super::step::Step;
 use super::stop_services::Quiesced;
 use super::survey::Survey;
@@ -33,21 +35,20 @@ impl Secured {
     }
 }
 
-/// Dumps every database of the plan into one restore point.
+/// Makes one restore point of every database of the plan.
 pub fn run(
     machine: &Machine,
     survey: &Survey<'_>,
     plan: &Plan,
-    _quiet: &Quiesced,
+    quiet: &mut Quiesced,
     journal: &mut Journal,
 ) -> Result<Secured> {
-    let dumped = |name: &str| {
-        plan.databases.iter().any(|d| d.name == name && d.protection == Protection::Dump)
-    };
+    let taken =
+        |name: &str| plan.databases.iter().any(|d| d.name == name && d.protection.is_taken());
     let databases: Vec<_> = survey
         .databases
         .iter()
-        .filter(|d| dumped(d.database.name()) && d.comparison.state != State::Empty)
+        .filter(|d| taken(d.database.name()) && d.comparison.state != State::Empty)
         .map(|d| {
             let schema =
                 SchemaNote { head: d.comparison.current.clone(), applied: d.applied_versions() };
@@ -69,16 +70,67 @@ pub fn run(
         clock: machine.clock,
         clients: Clients::default(),
     };
-    let point = machine.store()?.create(&request, &*machine.progress)?;
+    let point = match machine.config.policy.restore_point.method {
+        Method::Dump => machine.store()?.create(&request, &*machine.progress)?,
+        Method::Clone => clone(machine, survey, &request, quiet, journal)?,
+        Method::External => external(machine, &request)?,
+    };
     journal.restore_point(point.id())?;
     journal.done(Step::RestorePoint, point.id())?;
-    let manifest = point.manifest();
-    machine.progress.note(&format!(
-        "restore point {}: {} from {}, read back and hashed, {}",
-        point.id(),
-        disk::spoken(manifest.bytes),
-        disk::spoken(manifest.databases.iter().map(|archive| archive.database_bytes).sum()),
-        clock::spoken(Duration::from_millis(manifest.duration_ms))
-    ));
+    machine.progress.note(&told(&point));
     Ok(Secured { point: Some(point) })
+}
+
+/// A clone where one can be made, otherwise a dump: what the migrations need is a restore point, and
+/// with the services down going on is better than leaving them down.
+fn clone(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    request: &Request<'_>,
+    quiet: &mut Quiesced,
+    journal: &mut Journal,
+) -> Result<RestorePoint> {
+    let failed = |error: Error| match error.outcome() {
+        Outcome::Unreachable | Outcome::Config | Outcome::Busy => error,
+        _ => error.outcome_as(Outcome::BackupFailed),
+    };
+    match clones::take(machine, survey, request, quiet, journal).map_err(failed)? {
+        Ok(point) => Ok(point),
+        Err(why) => {
+            machine.progress.warn(&format!("no clone, a dump is taken instead: {why}"));
+            machine.store()?.create(request, &*machine.progress)
+        }
+    }
+}
+
+fn external(machine: &Machine, request: &Request<'_>) -> Result<RestorePoint> {
+    let spec = &machine.config.policy.restore_point;
+    let command = spec.command.as_deref().unwrap_or_default();
+    let hook = Hook { command, limit: spec.timeout };
+    machine.store()?.create_external(request, hook, &*machine.progress)
+}
+
+/// Says what was made.
+fn told(point: &RestorePoint) -> String {
+    let manifest = point.manifest();
+    let databases = disk::spoken(manifest.databases.iter().map(|d| d.database_bytes).sum());
+    let took = clock::spoken(Duration::from_millis(manifest.duration_ms));
+    let id = point.id();
+    match manifest.kind {
+        Kind::Dump => format!(
+            "restore point {id}: {} from {databases}, read back and hashed, {took}",
+            disk::spoken(manifest.bytes)
+        ),
+        Kind::Clone => {
+            let names: Vec<&str> = manifest.clones().collect();
+            format!(
+                "restore point {id}: {databases} cloned as {}, compared, {took}",
+                names.join(", ")
+            )
+        }
+        Kind::External => format!(
+            "restore point {id}: {}, as its command says, {took}",
+            point.identifier().unwrap_or_default()
+        ),
+    }
 }

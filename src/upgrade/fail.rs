@@ -9,13 +9,13 @@ use crate::error::Error;
 use crate::migrations::{DataState, Why};
 use crate::outcome::Outcome;
 use crate::package::Family;
-use crate::restore_points::{self, Override, RestoreOptions};
+use crate::restore_points::{self, Kind, Override, RestoreOptions};
 use crate::system::signals;
 
 use super::apply_migrations;
 use super::create_restore_point::Secured;
+use super::external;
 use super::gate::{self, Pending};
-use super::identity;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::step::Step;
@@ -118,7 +118,9 @@ pub fn close(
     let Failed { step, mut error, after, full } = failed;
     let mut after = held.overall(after);
     if should_restore(machine, step, after.data, held) {
-        if full {
+        if left_to_others(machine, held) {
+            error = error.detail("the data is not put back by itself: there is no restore_command");
+        } else if full && !goes_back_by_renaming(machine, held) {
             // Where the statement found no room, a second copy of the database finds none.
             error = error.detail("the data is not put back by itself: a restore needs space too");
         } else {
@@ -154,7 +156,7 @@ pub fn told(
     journal.left(after.data);
     let back = match (held.point(), after.data) {
         (Some(id), DataState::Partly | DataState::Unknown) => {
-            format!("; to go back, `{}`", identity::restore_command(machine, id))
+            format!("; to go back, {}", external::way_back(machine, id))
         }
         (None, _) | (_, DataState::Unchanged) => String::new(),
     };
@@ -192,6 +194,21 @@ fn should_restore(machine: &Machine, step: Step, data: DataState, held: &Held) -
         && held.point().is_some()
 }
 
+fn left_to_others(machine: &Machine, held: &Held) -> bool {
+    let point = machine.store().and_then(|store| store.find(held.point().unwrap_or_default()));
+    point.is_ok_and(|point| external::is_left_to_others(machine, &point))
+}
+
+/// A clone that is there takes the place of the database and needs no space.
+fn goes_back_by_renaming(machine: &Machine, held: &Held) -> bool {
+    let databases: Vec<&Database> = machine.databases.iter().map(|d| &d.database).collect();
+    let point = machine.store().and_then(|store| store.find(held.point().unwrap_or_default()));
+    point.is_ok_and(|point| {
+        let all = point.manifest().databases.len();
+        point.clones_there(&databases).is_ok_and(|there| there.len() == all)
+    })
+}
+
 fn put_back(
     machine: &Machine,
     journal: &mut Journal,
@@ -202,6 +219,10 @@ fn put_back(
     machine.progress.step(&format!("putting the data back from restore point {id}"));
     let done = journal.begun(Step::Restore, id).and_then(|()| {
         let point = machine.store()?.find(id)?;
+        if point.manifest().kind == Kind::External {
+            external::put_back(machine, &point, Override::No)?;
+            return journal.done(Step::Restore, id);
+        }
         let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
         let all = machine.databases.iter().map(|shipped| &shipped.database);
         let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
@@ -243,9 +264,7 @@ fn ways_out(
         }
     };
     let restore = match (held.point(), data) {
-        (Some(id), DataState::Partly | DataState::Unknown) => {
-            Some(format!("`{}`", identity::restore_command(machine, id)))
-        }
+        (Some(id), DataState::Partly | DataState::Unknown) => Some(external::way_back(machine, id)),
         (None, _) | (_, DataState::Unchanged) => None,
     };
     let back = match (restore, survey.from.as_ref().map(package)) {

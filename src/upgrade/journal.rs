@@ -47,6 +47,9 @@ pub struct Record {
     pub next: Option<String>,
     /// The restore point that this run made.
     pub restore_point: Option<String>,
+    /// Names of the clones that this run was about to make.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clones: Vec<String>,
     /// The restore point from before the first attempt, where an earlier one left the data half done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub way_back: Option<String>,
@@ -84,6 +87,7 @@ impl Record {
             state: None,
             next: None,
             restore_point: None,
+            clones: Vec::new(),
             way_back: survey.way_back.clone(),
             data: None,
             detail: Vec::new(),
@@ -206,6 +210,12 @@ impl Journal {
     /// Notes the restore point of this run; from now on nothing may prune it.
     pub fn restore_point(&mut self, id: &str) -> Result<()> {
         self.record.restore_point = Some(id.to_owned());
+        write(&self.path, &self.record)
+    }
+
+    /// Notes the names of clones before any of them is made.
+    pub fn clones(&mut self, names: &[String]) -> Result<()> {
+        self.record.clones = names.to_vec();
         write(&self.path, &self.record)
     }
 

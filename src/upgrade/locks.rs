@@ -15,7 +15,7 @@ use super::machine::Machine;
 use super::survey::{self, Survey};
 
 /// How long another host that migrates the same database is waited for.
-const WAIT: Duration = Duration::from_secs(5);
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
 /// The held locks, each with the name of its database within the application.
 pub struct Locks(Vec<(String, DatabaseLock)>);

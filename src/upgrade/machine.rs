@@ -41,6 +41,8 @@ pub struct Machine {
     pub listen: Option<String>,
     /// What is done about sessions that block a migration; a person says so, for one run.
     pub on_blockers: OnBlockers,
+    /// Whether a person named another backup directory for this run: nothing else will look there.
+    pub backup_dir_is_named: bool,
     /// The package file that the packager's half and the migrations come from, where it is not the
     /// installed package. Such a machine is only looked at.
     pub looked_into: Option<LookedInto>,
@@ -118,6 +120,7 @@ impl Machine {
             version,
             listen,
             on_blockers: OnBlockers::Tell,
+            backup_dir_is_named: false,
             looked_into: None,
             keyring,
         })
@@ -133,6 +136,7 @@ impl Machine {
             .state("nothing was changed"));
         }
         self.config.policy.backup_dir = dir;
+        self.backup_dir_is_named = true;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::restore_points::Kind;
 use crate::system::clock;
 
 use super::fail::Held;
@@ -10,6 +11,7 @@ use super::journal::{Journal, Record};
 use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{self, Decision};
+use super::settle;
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
 use super::{apply_migrations, create_restore_point, fail, post_checks, preflight};
@@ -21,6 +23,8 @@ pub struct Applied {
     pub versions: Vec<String>,
     /// The restore point that was taken.
     pub restore_point: Option<String>,
+    /// What it is made of by now.
+    pub restore_point_kind: Option<Kind>,
     /// Sessions of others that were ended because they blocked a migration.
     pub ended_sessions: Vec<String>,
     /// What is in doubt about the data although nothing failed.
@@ -51,25 +55,32 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     let ready = preflight::check(machine, &survey, &plan, locks)?;
     let mut journal = open(machine, &survey)?;
     let mut quiet = Quiesced::units_already_down(ready);
-    let done = create_restore_point::run(machine, &survey, &plan, &quiet, &mut journal)
+    let done = create_restore_point::run(machine, &survey, &plan, &mut quiet, &mut journal)
         .map_err(|error| error.state("no migration was applied; the data is unchanged"))
         .and_then(|secured| {
             let mut held = Held::new(&journal);
             held.secure(&secured);
             apply_migrations::run(machine, &survey, &mut quiet, &secured, &mut journal)
                 .map_err(|failed| fail::told(machine, &survey, &held, &mut journal, failed))
-                .map(|_migrated| secured.point().map(|point| point.id().to_owned()))
+                .map(|_migrated| {
+                    secured.point().map(|point| (point.id().to_owned(), point.manifest().kind))
+                })
         });
     match done {
         Ok(restore_point) => {
             journal.close(Outcome::Ok, None)?;
             if reach == Reach::Whole {
-                settle(machine)?;
+                agree(machine)?;
             }
             let versions = plan.databases.into_iter().flat_map(|d| d.pending).collect();
             let ended_sessions = journal.record().ended_sessions.clone();
             let doubts = post_checks::run(machine);
-            Ok(Applied { versions, restore_point, ended_sessions, doubts })
+            let mut applied = Applied { versions, ended_sessions, doubts, ..Applied::default() };
+            if let Some((id, kind)) = restore_point {
+                applied.restore_point_kind = Some(complete(machine, &id, kind));
+                applied.restore_point = Some(id);
+            }
+            Ok(applied)
         }
         Err(error) => {
             if let Err(problem) = journal.close(error.outcome(), Some(&error)) {
@@ -80,9 +91,28 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     }
 }
 
+/// The operator starts the services, so that the dump of a clone waits for whoever comes by daily;
+/// in a directory that was named for this run nobody does.
+fn complete(machine: &Machine, id: &str, kind: Kind) -> Kind {
+    if kind != Kind::Clone {
+        return kind;
+    }
+    if machine.backup_dir_is_named {
+        settle::run(machine);
+        let point = machine.store().and_then(|store| store.find(id));
+        return point.map_or(kind, |point| point.manifest().kind);
+    }
+    let command = machine.command("backup prune");
+    machine.progress.note(&format!(
+        "restore point {id} is a clone; its dump is made daily, or once the services are back by \
+         `{command}`"
+    ));
+    kind
+}
+
 /// Program and schema agree again by a person's hand: the gate opens, unless units wait behind it
 /// that only the upgrade starts; what failed before is then no reason to hold it back.
-fn settle(machine: &Machine) -> Result<()> {
+fn agree(machine: &Machine) -> Result<()> {
     match Pending::read(&machine.layout)? {
         None => Ok(()),
         Some(mark) if mark.running.as_ref().is_none_or(Vec::is_empty) => {

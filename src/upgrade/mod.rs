@@ -12,7 +12,9 @@
 pub mod apply_migrations;
 pub mod baseline;
 pub mod check_health;
+mod clones;
 pub mod create_restore_point;
+pub mod external;
 pub mod fail;
 pub mod gate;
 pub mod identity;
@@ -25,12 +27,14 @@ pub mod needed;
 pub mod plan;
 pub mod post_checks;
 pub mod preflight;
+mod preflight_points;
 pub mod rehearsal;
 mod rehearsal_database;
 mod rehearsal_downtime;
 mod rehearsal_notes;
 mod rehearsal_tool;
 pub mod run_log;
+pub mod settle;
 pub mod start_services;
 pub mod step;
 pub mod stop_services;
@@ -42,6 +46,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::restore_points::Kind;
 use crate::system::{clock, host};
 use crate::version::Version;
 
@@ -70,6 +75,8 @@ pub struct Success {
     pub started: bool,
     /// The restore point that was taken.
     pub restore_point: Option<String>,
+    /// What it is made of by now.
+    pub restore_point_kind: Option<Kind>,
     /// How long the units were down, at most.
     pub downtime: Duration,
     /// Sessions of others that were ended because they blocked a migration.
@@ -147,7 +154,7 @@ fn with_migrations(
     let done = (|| {
         let mut quiet = stop_services::run(machine, survey, plan, ready, &mut journal)
             .map_err(Failed::at(Step::Quiesce))?;
-        let secured = create_restore_point::run(machine, survey, plan, &quiet, &mut journal)
+        let secured = create_restore_point::run(machine, survey, plan, &mut quiet, &mut journal)
             .map_err(Failed::at(Step::RestorePoint))?;
         held.secure(&secured);
         let migrated = apply_migrations::run(machine, survey, &mut quiet, &secured, &mut journal)?;
@@ -160,7 +167,7 @@ fn with_migrations(
     match done {
         Ok((_, secured)) => {
             let warnings = compare(machine, &journal);
-            let success = Success {
+            let mut success = Success {
                 work: Work::Migrated,
                 from: survey.from.clone(),
                 to: survey.version.clone(),
@@ -172,15 +179,38 @@ fn with_migrations(
                     .collect(),
                 started: !survey.running().is_empty(),
                 restore_point: secured.point().map(|point| point.id().to_owned()),
+                restore_point_kind: secured.point().map(|point| point.manifest().kind),
                 downtime: journal.elapsed(),
                 ended_sessions: journal.record().ended_sessions.clone(),
                 warnings,
                 doubts: post_checks::run(machine),
             };
             finish(machine, journal);
+            settle_clone(machine, &mut success);
             Ok(success)
         }
         Err(failed) => Err(fail::close(machine, survey, &mut journal, &held, failed)),
+    }
+}
+
+/// The services are back, so that the dump of a clone costs no downtime; one that cannot be made is
+/// told, fails nothing, and is tried again daily.
+fn settle_clone(machine: &Machine, success: &mut Success) {
+    let (Some(Kind::Clone), Some(id)) = (success.restore_point_kind, &success.restore_point) else {
+        return;
+    };
+    success.warnings.extend(settle::run(machine));
+    match machine.store().and_then(|store| store.find(id)) {
+        Ok(point) => success.restore_point_kind = Some(point.manifest().kind),
+        Err(error) => success.warnings.push(error.message()),
+    }
+    if success.restore_point_kind == Some(Kind::Clone) {
+        let again = machine.command("backup prune");
+        let warning = format!(
+            "restore point {id} is a clone still; its dump is tried again daily, or by `{again}`"
+        );
+        machine.progress.warn(&warning);
+        success.warnings.push(warning);
     }
 }
 
@@ -194,6 +224,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
         applied: Vec::new(),
         started: !survey.running().is_empty(),
         restore_point: None,
+        restore_point_kind: None,
         downtime: Duration::ZERO,
         ended_sessions: Vec::new(),
         warnings: Vec::new(),

@@ -1,6 +1,6 @@
 //! Decides, from the survey alone, what has to be done.
 
-use crate::config::Config;
+use crate::config::{Config, Method};
 use crate::error::Error;
 use crate::migrations::State;
 use crate::outcome::Outcome;
@@ -42,6 +42,10 @@ pub struct DatabasePlan {
 pub enum Protection {
     /// It is dumped.
     Dump,
+    /// It is cloned, and dumped once the services are back.
+    Clone,
+    /// A command of the operator makes the restore point.
+    External,
     /// Nothing is pending for it.
     NothingPending,
     /// It holds nothing yet.
@@ -51,10 +55,37 @@ pub enum Protection {
 }
 
 impl Protection {
+    /// Returns how a database is protected that is migrated and holds something.
+    pub const fn by(method: Method) -> Self {
+        match method {
+            Method::Dump => Self::Dump,
+            Method::Clone => Self::Clone,
+            Method::External => Self::External,
+        }
+    }
+
+    /// Returns whether the database is part of the restore point.
+    pub const fn is_taken(self) -> bool {
+        match self {
+            Self::Dump | Self::Clone | Self::External => true,
+            Self::NothingPending | Self::Empty | Self::SwitchedOff => false,
+        }
+    }
+
+    /// Returns whether it is dumped in this run, at once or later.
+    pub const fn is_dumped(self) -> bool {
+        match self {
+            Self::Dump | Self::Clone => true,
+            Self::External | Self::NothingPending | Self::Empty | Self::SwitchedOff => false,
+        }
+    }
+
     /// Returns the word for plans and JSON.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Dump => "dump",
+            Self::Clone => "clone",
+            Self::External => "external",
             Self::NothingPending => "nothing pending",
             Self::Empty => "empty database",
             Self::SwitchedOff => "switched off by the operator",
@@ -79,7 +110,7 @@ pub fn decide(survey: &Survey<'_>, config: &Config) -> Decision {
                 State::Empty => Protection::Empty,
                 _ if d.comparison.pending.is_empty() => Protection::NothingPending,
                 _ if !config.policy.auto_backup => Protection::SwitchedOff,
-                _ => Protection::Dump,
+                _ => Protection::by(config.policy.restore_point.method),
             },
             pending: d.comparison.pending.iter().map(|p| p.version.clone()).collect(),
         })

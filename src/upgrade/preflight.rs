@@ -12,6 +12,7 @@ use super::identity;
 use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{Plan, Protection};
+use super::preflight_points;
 use super::survey::{Survey, Surveyed};
 
 /// How long one of the operator's own checks may take.
@@ -62,15 +63,16 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
         let dumps = plan
             .databases
             .iter()
-            .any(|d| d.name == surveyed.database.name() && d.protection == Protection::Dump);
+            .any(|d| d.name == surveyed.database.name() && d.protection.is_dumped());
         if dumps {
             dump(surveyed, &mut found);
         }
     }
-    if plan.databases.iter().any(|d| d.protection == Protection::Dump) {
+    if plan.databases.iter().any(|d| d.protection.is_dumped()) {
         space(machine, survey, plan, &mut found);
         identity::findings(machine, &mut found);
     }
+    preflight_points::look(machine, survey, plan, &mut found);
     for command in &machine.config.policy.checks {
         own_check(command, &mut found);
     }
@@ -119,11 +121,11 @@ pub fn untouched(survey: &Survey<'_>) -> String {
     }
 }
 
-fn required(message: impl Into<String>, hint: impl Into<String>) -> Finding {
+pub(super) fn required(message: impl Into<String>, hint: impl Into<String>) -> Finding {
     Finding { severity: Severity::Required, message: message.into(), hint: Some(hint.into()) }
 }
 
-fn advisory(message: impl Into<String>) -> Finding {
+pub(super) fn advisory(message: impl Into<String>) -> Finding {
     Finding { severity: Severity::Advisory, message: message.into(), hint: None }
 }
 
@@ -174,7 +176,7 @@ fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Fi
     let dumped = survey.databases.iter().filter(|surveyed| {
         plan.databases
             .iter()
-            .any(|d| d.name == surveyed.database.name() && d.protection == Protection::Dump)
+            .any(|d| d.name == surveyed.database.name() && d.protection.is_dumped())
     });
     let dumped: Vec<&Database> = dumped.map(|surveyed| surveyed.database).collect();
     let reserve = machine.config.policy.reserve;
@@ -190,16 +192,21 @@ fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Fi
         let _ = std::fs::remove_dir(made);
     }
     if let Err(error) = checked {
-        let facts = error.details().join("; ");
-        found.push(Finding {
-            severity: Severity::Required,
-            message: if facts.is_empty() {
-                error.message()
-            } else {
-                format!("{}: {facts}", error.message())
-            },
-            hint: error.hint_line().map(str::to_owned),
-        });
+        found.push(from_error(&error));
+    }
+}
+
+/// Returns the finding that an error of a look amounts to.
+pub(super) fn from_error(error: &Error) -> Finding {
+    let facts = error.details().join("; ");
+    Finding {
+        severity: Severity::Required,
+        message: if facts.is_empty() {
+            error.message()
+        } else {
+            format!("{}: {facts}", error.message())
+        },
+        hint: error.hint_line().map(str::to_owned),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Looks at the machine once, read-only, before anything is decided.
 
-use crate::config::Policy;
+use crate::config::{Method, Policy};
 use crate::database::Database;
 use crate::database::clients::{Client, Clients};
 use crate::database::facts::{self, Facts};
@@ -176,9 +176,7 @@ fn look<'m>(
     // Only a run that will dump needs to know whether a dump would work.
     let dumps = match dumping {
         Dumping::WherePending => will_dump(&machine.config.policy, &comparison),
-        Dumping::Everywhere => {
-            machine.config.policy.auto_backup && comparison.state != State::Empty
-        }
+        Dumping::Everywhere => dumps(&machine.config.policy) && comparison.state != State::Empty,
     };
     let unreadable = if dumps { facts::unreadable(&mut session)? } else { Vec::new() };
     let client = dumps.then(|| Clients::default().choose(server.major));
@@ -192,7 +190,12 @@ fn look<'m>(
     })
 }
 
+/// Returns whether restore points are dumps, at once or made from a clone.
+fn dumps(policy: &Policy) -> bool {
+    policy.auto_backup && policy.restore_point.method != Method::External
+}
+
 /// Returns whether this database will be dumped before it is migrated.
 pub fn will_dump(policy: &Policy, comparison: &Comparison) -> bool {
-    policy.auto_backup && comparison.state != State::Empty && !comparison.pending.is_empty()
+    dumps(policy) && comparison.state != State::Empty && !comparison.pending.is_empty()
 }

@@ -37,6 +37,9 @@ pub(super) fn state(
         })
         .collect();
     match held.point() {
+        Some(id) if used_up(machine, id) => {
+            parts.push(format!("restore point {id} is used up: its clone is the database now"));
+        }
         Some(id) => parts.push(format!("restore point {id} is intact")),
         None => parts.push("no restore point was taken".into()),
     }
@@ -53,6 +56,14 @@ pub(super) fn state(
         Err(error) => parts.push(error.message()),
     }
     parts.join("; ")
+}
+
+/// A clone that was put back has become the database, and nothing is left of the point.
+fn used_up(machine: &Machine, id: &str) -> bool {
+    let gone = |store: &crate::restore_points::Store| {
+        store.list().is_ok_and(|entries| entries.iter().all(|entry| entry.id != id))
+    };
+    machine.stored().ok().flatten().as_ref().is_some_and(gone)
 }
 
 fn by_files(surveyed: &Surveyed<'_>) -> String {

@@ -15,6 +15,7 @@ use self::in_place::overwrite_all;
 use self::job::{Job, prepare};
 pub use self::loss::Loss;
 pub use self::options::{Override, Replaced, RestoreOptions, Restored};
+use super::clone::by_renaming;
 use super::store::RestorePoint;
 use crate::config::ForeignSessions;
 use crate::database::Database;
@@ -25,12 +26,12 @@ use crate::progress::Progress;
 use crate::system::clock;
 
 /// Word in the name of a database that was replaced.
-const REPLACED: &str = "replaced";
+pub(super) const REPLACED: &str = "replaced";
 
 /// Word in the name of a database that is being loaded.
 const RESTORING: &str = "restoring";
 
-fn refused(text: String) -> Error {
+pub(super) fn refused(text: String) -> Error {
     Error::new(Outcome::Refused, text).state("nothing was changed")
 }
 
@@ -47,6 +48,9 @@ pub fn restore(
 ) -> Result<Restored> {
     if options.foreign == Override::No {
         databases.iter().try_for_each(|database| point.check_origin(database))?;
+    }
+    if let Some(restored) = by_renaming(point, databases, options, progress)? {
+        return Ok(restored);
     }
     point.check(progress)?;
     let stamp = clock::stamp(options.clock.now());

@@ -7,6 +7,11 @@ use crate::restore_points::create::host;
 use crate::restore_points::store::RestorePoint;
 
 impl RestorePoint {
+    /// Refuses a point that belongs to another machine, application or database.
+    pub fn check_origins(&self, databases: &[&Database]) -> Result<()> {
+        databases.iter().try_for_each(|database| self.check_origin(database))
+    }
+
     /// Says what about this point belongs to somebody else.
     pub(super) fn check_origin(&self, database: &Database) -> Result<()> {
         let archive = self.archive(database.name())?;

@@ -1,0 +1,170 @@
+//! Making clones, comparing them, and publishing them as a restore point.
+
+use std::time::{Duration, Instant};
+
+use super::WORD;
+use crate::database::clone::{self, Looks};
+use crate::database::facts::{self, Facts};
+use crate::database::swap::{Server, stamped};
+use crate::error::{Context, Error, Result};
+use crate::progress::Progress;
+use crate::restore_points::archive::contents_name;
+use crate::restore_points::create::{Request, Target, host};
+use crate::restore_points::digest::{self, Sums};
+use crate::restore_points::manifest::{Archive, Contents, Kind, Proof};
+use crate::restore_points::store::{RestorePoint, Store};
+use crate::system::{clock, fs};
+
+/// Clones that lie on their servers and are dropped again unless they are published.
+pub struct Copied<'a> {
+    items: Vec<Item<'a>>,
+    begun: Instant,
+    published: bool,
+}
+
+struct Item<'a> {
+    target: Target<'a>,
+    clone: String,
+    /// Of the original, right before.
+    facts: Facts,
+    took: Duration,
+}
+
+impl Store {
+    /// Returns the names that clones of these databases will have, before any of them is made.
+    pub fn clone_names(&self, request: &Request<'_>) -> Result<Vec<String>> {
+        let mut at = request.clock.now();
+        loop {
+            let stamp = clock::stamp(at);
+            let mut names = Vec::new();
+            let mut taken = false;
+            for target in &request.databases {
+                let name = stamped(target.database.dbname(), WORD, &stamp);
+                taken |= Server::beside(target.database)?.has(&name)?;
+                names.push(name);
+            }
+            if !taken {
+                return Ok(names);
+            }
+            // Two runs within one second: what is there is another point's.
+            at += Duration::from_secs(1);
+        }
+    }
+
+    /// Returns the comment that a clone made for this store has.
+    pub fn clone_mark(&self, dbname: &str) -> String {
+        let (app, dir) = (self.app(), self.dir().display());
+        format!("openwatch clone of {dbname} for {app} on {} in {dir}", host())
+    }
+
+    /// Copies the databases under these names; nobody may be connected to them.
+    pub fn copy<'a>(
+        &self,
+        request: &Request<'a>,
+        names: &[String],
+        progress: &dyn Progress,
+    ) -> Result<Copied<'a>> {
+        let mut copied = Copied { items: Vec::new(), begun: Instant::now(), published: false };
+        for (target, name) in request.databases.iter().zip(names) {
+            let begun = Instant::now();
+            let facts = facts::of(target.database)?;
+            let mut server = Server::beside(target.database)?;
+            let (original, clone) = (target.database.dbname(), name.clone());
+            // Listed before it is made: whatever becomes of the attempt is cleared away.
+            copied.items.push(Item { target: target.clone(), clone, facts, took: Duration::ZERO });
+            server.make_clone(original, name, &self.clone_mark(original), progress)?;
+            if let Some(item) = copied.items.last_mut() {
+                item.took = begun.elapsed();
+            }
+        }
+        Ok(copied)
+    }
+
+    /// Compares the clones with their originals and publishes them as a restore point.
+    pub fn publish_clones(
+        &self,
+        mut copied: Copied<'_>,
+        request: &Request<'_>,
+        progress: &dyn Progress,
+    ) -> Result<RestorePoint> {
+        let mut draft = self.draft(request, Kind::Clone, Proof::Compared)?;
+        draft.begun = copied.begun;
+        let partial = self.partial(&draft)?;
+        let mut archives = Vec::new();
+        let mut sums = Sums::default();
+        for item in &copied.items {
+            progress.alive(&format!("comparing {}", item.clone), 0, None);
+            let looks = item.compare()?;
+            let contents = Contents { rows: looks.rows, extensions: Vec::new() };
+            let text =
+                serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
+            let file = contents_name(item.target.database.name());
+            fs::replace(&partial.dir.join(&file), &text, 0o600)?;
+            sums.0.push((file, digest::of_bytes(&text)));
+            archives.push(item.archive());
+        }
+        let point = self.finish(partial, draft, request, archives, &sums)?;
+        copied.published = true;
+        Ok(point)
+    }
+}
+
+impl Item<'_> {
+    /// Opens the clone for a moment and looks at both.
+    fn compare(&self) -> Result<Looks> {
+        let database = self.target.database;
+        let mut server = Server::beside(database)?;
+        server.open_clone(&self.clone)?;
+        let clone = database.with_dbname(&self.clone);
+        let (original, looks) = std::thread::scope(|scope| {
+            let original = scope.spawn(|| clone::looks(database));
+            let looks = clone::looks(&clone);
+            (original.join(), looks)
+        });
+        server.close_clone(&self.clone)?;
+        let original =
+            original.map_err(|_| Error::failed("the comparison ended unexpectedly"))??;
+        let looks = looks?;
+        match looks.differs(&original) {
+            None => Ok(looks),
+            Some(why) => Err(Error::failed(format!(
+                "the clone {} differs from {}",
+                self.clone,
+                database.described()
+            ))
+            .detail(why)),
+        }
+    }
+
+    fn archive(&self) -> Archive {
+        Archive {
+            name: self.target.database.name().to_owned(),
+            schema: self.target.schema.clone(),
+            identity: self.facts.identity.clone(),
+            server_version: self.facts.server_version.clone(),
+            client_version: String::new(),
+            compression: String::new(),
+            database_bytes: self.facts.size,
+            archive_bytes: 0,
+            files: 1,
+            tables: self.facts.tables,
+            wal_position: self.facts.wal_position,
+            rows_written: self.facts.rows_written,
+            duration_ms: clock::millis(self.took),
+            clone: Some(self.clone.clone()),
+        }
+    }
+}
+
+impl Drop for Copied<'_> {
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        for item in &self.items {
+            // Nothing more can be done here; a leftover is known by its name, mark and journal.
+            let _ = Server::beside(item.target.database)
+                .and_then(|mut server| server.drop_fresh(&item.clone));
+        }
+    }
+}

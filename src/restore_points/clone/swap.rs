@@ -1,0 +1,165 @@
+//! Going back by renaming: the clone becomes the database, the database is kept under another name.
+
+use crate::config::ForeignSessions;
+use crate::database::swap::{End, Exchange, Rights, Server, stamped};
+use crate::database::{Database, facts};
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+use crate::restore_points::manifest::Kind;
+use crate::restore_points::restore::{REPLACED, Replaced, RestoreOptions, Restored, refused};
+use crate::restore_points::store::RestorePoint;
+use crate::system::clock;
+
+/// One database and the two names that are exchanged.
+struct Rename<'a> {
+    database: &'a Database,
+    exchange: Exchange,
+}
+
+/// Puts the clones of a point in the place of these databases, where all of them are there; the
+/// archives are not touched, and nothing is copied.
+///
+/// Returns nothing where the point has to be put back from its archives.
+pub(in crate::restore_points) fn by_renaming(
+    point: &RestorePoint,
+    databases: &[&Database],
+    options: &RestoreOptions,
+    progress: &dyn Progress,
+) -> Result<Option<Restored>> {
+    if point.manifest().clones().next().is_none() {
+        return Ok(None);
+    }
+    let there = point.clones_there(databases)?;
+    let clone_of = |database: &Database| {
+        there.iter().find(|(name, _)| name == database.name()).map(|(_, clone)| clone.clone())
+    };
+    if let Some(gone) = databases.iter().find(|database| clone_of(database).is_none()) {
+        return match point.manifest().kind {
+            Kind::Dump => Ok(None),
+            Kind::Clone | Kind::External => Err(no_clone(point, gone)),
+        };
+    }
+    let stamp = clock::stamp(options.clock.now());
+    let mut renames = Vec::new();
+    for database in databases {
+        let Some(clone) = clone_of(database) else { continue };
+        renames.push(Rename { database, exchange: prepare(database, clone, &stamp)? });
+    }
+    let loss = databases
+        .iter()
+        .map(|database| point.loss(database, options.clock))
+        .collect::<Result<Vec<_>>>()?;
+    let mut left = Vec::new();
+    let end = match options.sessions {
+        ForeignSessions::End => End::All,
+        ForeignSessions::Warn | ForeignSessions::Refuse => End::Own,
+    };
+    let ended = renames
+        .iter()
+        .try_for_each(|rename| {
+            let mut server = Server::beside(rename.database)?;
+            left.extend(server.dress_clone(&rename.exchange.name, &rename.exchange.fresh)?);
+            server.open_clone(&rename.exchange.fresh)
+        })
+        .and_then(|()| exchange(&renames, end, progress));
+    if let Err(error) = ended {
+        close_again(&renames, progress);
+        return Err(match error.state_line() {
+            Some(_) => error,
+            None => error.state("the present data is untouched"),
+        });
+    }
+    if point.manifest().kind == Kind::Clone && point.clones_there(databases)?.is_empty() {
+        used_up(point, databases.len(), progress);
+    }
+    let replaced = renames.iter().map(|rename| Replaced {
+        database: rename.database.name().to_owned(),
+        kept_as: rename.exchange.kept_as.clone(),
+    });
+    Ok(Some(Restored { replaced: replaced.collect(), loss, left }))
+}
+
+fn no_clone(point: &RestorePoint, database: &Database) -> Error {
+    let (id, name) = (point.id(), database.name());
+    refused(format!("restore point {id} is a clone, and its clone of {name} is gone"))
+        .detail("it was put back before, or somebody dropped it")
+        .hint("List the others with `openwatch backup list`.")
+}
+
+fn prepare(database: &Database, clone: String, stamp: &str) -> Result<Exchange> {
+    let name = database.dbname();
+    let mut server = Server::beside(database)?;
+    if let Rights::InPlaceOnly(why) = server.rights(name, &[])? {
+        return Err(refused(format!("the clone of {} cannot be renamed", database.described()))
+            .detail(why)
+            .hint("Grant the role of the connection string that right, then try again."));
+    }
+    let present = server.has(name)?;
+    if present {
+        let prepared = facts::of(database)?.prepared_transactions;
+        if !prepared.is_empty() {
+            return Err(refused(format!("{} has prepared transactions", database.described()))
+                .detail(prepared.join(", "))
+                .hint("Commit or roll them back, then try again."));
+        }
+    }
+    let kept_as = present.then(|| stamped(name, REPLACED, stamp));
+    Ok(Exchange { name: name.to_owned(), fresh: clone, kept_as })
+}
+
+/// Databases of one server are exchanged together, in one transaction.
+fn exchange(renames: &[Rename<'_>], end: End, progress: &dyn Progress) -> Result<()> {
+    let mut done: Vec<&str> = Vec::new();
+    let mut rest: Vec<&Rename> = renames.iter().collect();
+    while let Some(first) = rest.first().copied() {
+        let (same, others): (Vec<&Rename>, Vec<&Rename>) =
+            rest.iter().copied().partition(|other| {
+                std::ptr::eq::<Rename>(*other, first) || other.database.same_server(first.database)
+            });
+        let exchanges: Vec<Exchange> = same.iter().map(|rename| rename.exchange.clone()).collect();
+        let ended =
+            Server::beside(first.database).and_then(|mut server| server.exchange(&exchanges, end));
+        if let Err(error) = ended {
+            return Err(match done.is_empty() {
+                true => error,
+                false => error.outcome_as(Outcome::Stuck).state(format!(
+                    "{} is restored, the others are not: they lie on different servers",
+                    done.join(", ")
+                )),
+            });
+        }
+        for rename in same {
+            let clone = &rename.exchange.fresh;
+            progress.note(&format!("{clone} is {} now", rename.database.described()));
+            done.push(rename.database.name());
+        }
+        rest = others;
+    }
+    Ok(())
+}
+
+/// A clone that was not exchanged after all is closed again; it is named by its point as before.
+fn close_again(renames: &[Rename<'_>], progress: &dyn Progress) {
+    for rename in renames {
+        let closed = Server::beside(rename.database).and_then(|mut server| {
+            match server.has(&rename.exchange.fresh)? {
+                true => server.close_clone(&rename.exchange.fresh),
+                false => Ok(()),
+            }
+        });
+        if let Err(error) = closed {
+            progress.warn(&error.message());
+        }
+    }
+}
+
+/// The clones are databases now, so that nothing is left that the point could name.
+fn used_up(point: &RestorePoint, databases: usize, progress: &dyn Progress) {
+    if point.manifest().databases.len() > databases {
+        return;
+    }
+    if let Err(error) = point.retire() {
+        progress.warn(&format!("restore point {} is used up: {}", point.id(), error.message()));
+    }
+}

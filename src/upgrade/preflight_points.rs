@@ -1,0 +1,62 @@
+//! What preflight looks at where the restore point is a clone, or what a command makes.
+
+use crate::config::Method;
+use crate::database::Database;
+use crate::restore_points;
+use crate::system::process;
+
+use super::machine::Machine;
+use super::plan::{Plan, Protection};
+use super::preflight::{Finding, advisory, from_error, required};
+use super::survey::Survey;
+
+/// Adds what stands in the way of the restore point that the operator wants.
+pub(super) fn look(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Finding>) {
+    let of = |protection: Protection| -> Vec<&Database> {
+        let planned = |name: &str| {
+            plan.databases.iter().any(|d| d.name == name && d.protection == protection)
+        };
+        let all = survey.databases.iter().map(|surveyed| surveyed.database);
+        all.filter(|database| planned(database.name())).collect()
+    };
+    match machine.config.policy.restore_point.method {
+        Method::Dump => {}
+        Method::Clone => clone(machine, &of(Protection::Clone), found),
+        Method::External if of(Protection::External).is_empty() => {}
+        Method::External => external(machine, found),
+    }
+}
+
+/// Advisory: where no clone can be made, a dump protects as well.
+fn clone(machine: &Machine, databases: &[&Database], found: &mut Vec<Finding>) {
+    match restore_points::obstacles(databases, machine.config.policy.reserve) {
+        Ok(reasons) if reasons.is_empty() => {}
+        Ok(reasons) => found.push(advisory(format!(
+            "no clone can be made, so a dump keeps the services down longer: {}",
+            reasons.join("; ")
+        ))),
+        Err(error) => found.push(advisory(error.message())),
+    }
+}
+
+fn external(machine: &Machine, found: &mut Vec<Finding>) {
+    let spec = &machine.config.policy.restore_point;
+    let program = spec.command.iter().flatten().next();
+    if let Some(program) = program
+        && process::find_in(program, "/").is_none()
+    {
+        found.push(required(
+            format!("restore_point_command {program} is no program that can be run"),
+            "Install it, or correct the key in the operator's upgrade.conf.",
+        ));
+    }
+    // What it prints is kept in the backup directory.
+    if let Err(error) = machine.store().and_then(|store| store.probe()) {
+        found.push(from_error(&error));
+    }
+    if spec.restore_command.is_none() {
+        found.push(advisory(
+            "there is no restore_command: going back to what restore_point_command makes is up to you",
+        ));
+    }
+}
