@@ -1,5 +1,7 @@
 //! The whole upgrade on a machine: order, outcome, and the state that is left behind.
 
+#[path = "upgrade/proof.rs"]
+mod proof;
 mod support;
 
 use predicates::prelude::*;

@@ -250,6 +250,9 @@ pub enum Backup {
         /// Its id, or `latest`
         #[arg(default_value = "latest")]
         id: String,
+        /// Also load it into a scratch database beside the real one, compare, and drop that again
+        #[arg(long)]
+        restore: bool,
     },
     /// Remove what retention no longer keeps; never the last good one
     Prune {

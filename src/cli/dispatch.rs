@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::commands::verify::Depth;
 use crate::commands::{self, Reply, candidate, keeping, scriptlet};
 use crate::database::OnBlockers;
 use crate::error::{Error, Result};
@@ -171,7 +172,10 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
         }
         Backup::List => commands::backup::list(machine),
         Backup::Show { id } => commands::backup::show(machine, id),
-        Backup::Verify { id } => commands::backup::verify(machine, id),
+        Backup::Verify { id, restore } => {
+            let depth = if *restore { Depth::Restore } else { Depth::Files };
+            commands::verify::run(machine, id, depth)
+        }
         Backup::Prune { dry_run } => keeping::prune(machine, *dry_run),
         Backup::Pin { id, until, reason } => {
             keeping::pin(machine, id, until.as_deref(), reason.as_deref())

@@ -6,12 +6,9 @@ use crate::database::clients::Clients;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
-use crate::restore_points::{
-    Entry, Kind, Manifest, PinNote, Reason, Request, RestorePoint, SchemaNote, Target,
-};
+use crate::restore_points::{Entry, Kind, Manifest, PinNote, Reason, Request, SchemaNote, Target};
 use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
-use crate::upgrade::identity;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::survey::applied_versions;
 
@@ -182,33 +179,4 @@ fn kind_told(manifest: &Manifest) -> String {
         (Kind::Clone, _) => "clone; its dump is not made yet".into(),
         (kind, _) => kind.word().into(),
     }
-}
-
-/// Reads every byte of a restore point back and compares it with its manifest.
-pub fn verify(machine: &Machine, id: &str) -> Result<Reply> {
-    let _lock = machine.lock("backup verify")?;
-    let store = machine.store()?;
-    let id = store.find(id)?.id().to_owned();
-    store.verify(&id, &*machine.progress)?;
-    let (proven, text) = proven_identity(machine, &store.find(&id)?)?;
-    Ok(Reply::ok(
-        format!("restore point {id} is whole{text}"),
-        json!({"id": id, "identity_proven": proven}),
-    ))
-}
-
-/// Proves that an encrypted restore point opens, where an identity is at hand, and notes it.
-fn proven_identity(machine: &Machine, point: &RestorePoint) -> Result<(Option<bool>, String)> {
-    if !point.is_encrypted() {
-        return Ok((None, String::new()));
-    }
-    if machine.keyring.identity_file().is_none() {
-        let command = machine.command(&format!("backup verify {} --identity FILE", point.id()));
-        let text = format!(", encrypted; that it can be opened is shown by `{command}`");
-        return Ok((Some(false), text));
-    }
-    let recipient = point.prove_identity(&Clients::default(), &*machine.progress)?;
-    let text = format!(", and the identity of {recipient} opens every byte of it");
-    identity::note(machine, recipient, point.id())?;
-    Ok((Some(true), text))
 }

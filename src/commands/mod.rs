@@ -16,6 +16,7 @@ pub mod scriptlet;
 pub mod serve;
 pub mod status;
 pub mod upgrade;
+pub mod verify;
 
 use serde_json::{Value, json};
 

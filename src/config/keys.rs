@@ -91,6 +91,8 @@ pub const KEYS: &[Key] = &[
     operator("", "lock_timeout"),
     operator("", "foreign_sessions"),
     operator("", "reserve"),
+    operator("", "verify"),
+    operator("", "verify_limit"),
     operator("", "checks"),
     operator("notify", "success_url"),
     operator("notify", "failure_url"),

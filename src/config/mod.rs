@@ -82,6 +82,10 @@ pub struct Policy {
     pub foreign_sessions: ForeignSessions,
     /// Free space that a restore point must leave, in bytes.
     pub reserve: u64,
+    /// How far a fresh restore point is proven before anything is migrated.
+    pub verify: Verify,
+    /// How long loading it into a scratch database may take, with the services down.
+    pub verify_limit: Duration,
     /// The operator's own checks before an upgrade: argument lists, run without a shell.
     pub checks: Vec<Vec<String>>,
 }
@@ -92,6 +96,15 @@ pub enum OnFailure {
     /// Gate closed, units down, data safe, both ways out printed.
     Stop,
     /// The data is put back while nothing was written on the new schema.
+    Restore,
+}
+
+/// How far a fresh restore point is proven before anything is migrated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Every byte is read back, hashed, and compared with the catalogue.
+    Read,
+    /// It is loaded into a scratch database too, where time and space allow.
     Restore,
 }
 

@@ -8,7 +8,7 @@ use super::probes::address;
 use super::restore_point::RestorePointSpec;
 use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, path, program, size};
-use super::{EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Retention};
+use super::{EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Retention, Verify};
 
 /// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
 const RESERVE: u64 = 256 << 20;
@@ -21,6 +21,11 @@ const FOREIGN_SESSIONS: &[(&str, ForeignSessions)] = &[
     ("refuse", ForeignSessions::Refuse),
     ("end", ForeignSessions::End),
 ];
+
+const VERIFY: &[(&str, Verify)] = &[("read", Verify::Read), ("restore", Verify::Restore)];
+
+/// How long a trial may keep the services down where nobody says otherwise.
+const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 
 /// Settings of the operator, filled by one file after the other.
 pub(super) struct Wishes {
@@ -44,6 +49,8 @@ impl Wishes {
             lock_timeout: Duration::from_secs(30),
             foreign_sessions: ForeignSessions::Warn,
             reserve: RESERVE,
+            verify: Verify::Read,
+            verify_limit: VERIFY_LIMIT,
             checks: Vec::new(),
         };
         Self { policy, notify: NotifySpec::default(), chosen: None }
@@ -78,6 +85,12 @@ impl Wishes {
         }
         if let Some(value) = top.take("reserve") {
             set(&mut policy.reserve, size(value, "256MiB", notes));
+        }
+        if let Some(value) = top.take("verify") {
+            set(&mut policy.verify, choice(value, VERIFY, notes));
+        }
+        if let Some(value) = top.take("verify_limit") {
+            set(&mut policy.verify_limit, duration(value, Zero::Refused, "10min", notes));
         }
         if let Some(value) = top.take("checks") {
             set(&mut policy.checks, checks(value, notes));

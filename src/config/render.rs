@@ -6,7 +6,7 @@ use super::migrations::AUTO;
 use super::retention::NO_LIMIT;
 use super::{
     Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question,
-    RestorePointSpec, Retention, Stated,
+    RestorePointSpec, Retention, Stated, Verify,
 };
 
 impl OnFailure {
@@ -26,6 +26,16 @@ impl ForeignSessions {
             Self::Warn => "warn",
             Self::Refuse => "refuse",
             Self::End => "end",
+        }
+    }
+}
+
+impl Verify {
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Restore => "restore",
         }
     }
 }
@@ -80,6 +90,8 @@ impl Config {
         lines.text("lock_timeout", &humantime::format_duration(policy.lock_timeout).to_string());
         lines.text("foreign_sessions", policy.foreign_sessions.word());
         lines.plain("reserve", policy.reserve);
+        lines.text("verify", policy.verify.word());
+        lines.text("verify_limit", &humantime::format_duration(policy.verify_limit).to_string());
         for (at, check) in policy.checks.iter().enumerate() {
             lines.list(&format!("checks[{at}]"), check);
         }

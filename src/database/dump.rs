@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Database;
+use super::checksums::{self, Checksums};
 use super::clients::{Client, Compression};
 use super::facts::{self, DUMPED, Facts, RowCount};
 use super::lent::{Access, Lent};
@@ -36,6 +37,8 @@ pub struct Dumped {
     pub facts: Facts,
     /// Rows per table.
     pub rows: Vec<(String, RowCount)>,
+    /// Checksums of the tables that are quickly added up.
+    pub checksums: Checksums,
     /// Extensions of the database.
     pub extensions: Vec<String>,
     /// Tables that the archive must define: object id and name.
@@ -80,7 +83,7 @@ pub(super) fn in_snapshot(
             run(&snapshot, &dumped.facts)?;
             // In the snapshot of the dump, and after it: pg_dump ends at once when we are asked to
             // stop, and a table that somebody has locked cannot even be measured.
-            dumped.rows = facts::row_counts(&mut session)?;
+            (dumped.rows, dumped.checksums) = checksums::rows(&mut session)?;
             Ok(dumped)
         })
         .map_err(|error| explain(error, database))
@@ -133,11 +136,8 @@ fn look(session: &mut Session) -> Result<Dumped> {
             (row.get(0), row.get(1), kind)
         })
         .collect();
-    let rows = session
-        .rows("select extname::text from pg_extension order by 1", &[])
-        .context(|| "cannot list the extensions".into())?;
-    let extensions = rows.iter().map(|row| row.get(0)).collect();
-    Ok(Dumped { rows: Vec::new(), facts, extensions, tables })
+    let extensions = facts::extensions(session)?;
+    Ok(Dumped { rows: Vec::new(), checksums: Vec::new(), facts, extensions, tables })
 }
 
 fn run(

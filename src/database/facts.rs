@@ -1,6 +1,6 @@
 //! What the server and its catalogue say: versions, sizes, rights, sessions, row counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -136,6 +136,14 @@ pub fn facts(session: &mut Session) -> Result<Facts> {
 /// Debian appends its package version: `15.8 (Debian 15.8-0+deb12u1)`.
 fn first_word(text: &str) -> String {
     text.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+/// Returns the names of the extensions of the database.
+pub fn extensions(session: &mut Session) -> Result<Vec<String>> {
+    let rows = session
+        .rows("select extname::text from pg_extension order by 1", &[])
+        .map_err(|e| failed("list the extensions", e))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Names everything that the role cannot dump whole: tables, sequences, large objects, and tables
@@ -282,21 +290,36 @@ pub fn size(session: &mut Session) -> Option<u64> {
 
 /// Returns every table with data, as `schema.table` quoted where needed.
 pub(super) fn tables(session: &mut Session) -> Result<BTreeSet<String>> {
-    Ok(sized_tables(session)?.into_iter().map(|(table, _, _)| table).collect())
+    Ok(sized_tables(session)?.into_iter().map(|sized| sized.table).collect())
 }
 
-/// Returns name, bytes and estimated rows of every table with data.
-fn sized_tables(session: &mut Session) -> Result<Vec<(String, i64, u64)>> {
+struct Sized {
+    table: String,
+    bytes: i64,
+    /// Rows, as the statistics say.
+    estimate: u64,
+    /// Whether an extension made it, and fills it anew when it is made elsewhere.
+    of_extension: bool,
+}
+
+/// Returns every table with data.
+fn sized_tables(session: &mut Session) -> Result<Vec<Sized>> {
     let sql = format!(
         "select format('%I.%I', n.nspname, c.relname), pg_relation_size(c.oid)::int8,
-                greatest(c.reltuples, 0)::int8
+                greatest(c.reltuples, 0)::int8,
+                exists (select from pg_extension e where c.oid = any (e.extconfig))
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED}"
     );
     let rows = session.rows(&sql, &[]).map_err(|e| failed("list the tables", e))?;
     Ok(rows
         .iter()
-        .map(|row| (row.get(0), row.get(1), row.get::<_, i64>(2).unsigned_abs()))
+        .map(|row| Sized {
+            table: row.get(0),
+            bytes: row.get(1),
+            estimate: row.get::<_, i64>(2).unsigned_abs(),
+            of_extension: row.get(3),
+        })
         .collect())
 }
 
@@ -319,12 +342,26 @@ pub(super) fn count(session: &mut Session, tables: &[String]) -> Result<Vec<u64>
 
 /// Returns the rows of every table with data, as `schema.table`; exact for tables up to 16 MiB.
 pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
+    row_counts_beside(session, &BTreeMap::new())
+}
+
+/// The same where some tables are counted already.
+pub(super) fn row_counts_beside(
+    session: &mut Session,
+    known: &BTreeMap<String, u64>,
+) -> Result<Vec<(String, RowCount)>> {
+    let (counted, rest): (Vec<_>, Vec<_>) =
+        sized_tables(session)?.into_iter().partition(|sized| known.contains_key(&sized.table));
     let (small, large): (Vec<_>, Vec<_>) =
-        sized_tables(session)?.into_iter().partition(|(_, bytes, _)| *bytes <= COUNTED_UP_TO);
-    let names: Vec<String> = small.into_iter().map(|(table, _, _)| table).collect();
+        rest.into_iter().partition(|sized| sized.bytes <= COUNTED_UP_TO && !sized.of_extension);
+    let names: Vec<String> = small.into_iter().map(|sized| sized.table).collect();
     let exact = count(session, &names)?.into_iter().map(RowCount::Exact);
     let mut counts: Vec<(String, RowCount)> = names.iter().cloned().zip(exact).collect();
-    counts.extend(large.into_iter().map(|(table, _, rows)| (table, RowCount::Estimate(rows))));
+    counts.extend(large.into_iter().map(|one| (one.table, RowCount::Estimate(one.estimate))));
+    counts.extend(counted.into_iter().filter_map(|one| {
+        let rows = known.get(&one.table)?;
+        Some((one.table, RowCount::Exact(*rows)))
+    }));
     counts.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(counts)
 }

@@ -4,6 +4,7 @@
 //! [`Database`] and [`Session`], so that a second kind of database can stand beside it.
 
 mod blockers;
+pub mod checksums;
 pub mod clients;
 pub mod clone;
 mod connect;
@@ -38,6 +39,7 @@ pub mod stream;
 pub mod swap;
 mod tls;
 mod traces;
+mod unloadable;
 mod verifier;
 
 #[cfg(test)]

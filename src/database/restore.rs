@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Database;
 use super::clients::Client;
-use super::dump::{jobs, told};
+use super::dump::jobs;
 use super::facts::{self, RowCount};
 use super::lent::{Access, Lent};
 use super::swap::literal;
+pub use super::unloadable::{NotLoaded, Refused, remedies};
+use super::{checksums, unloadable};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
+use crate::system::process::Call;
 
 /// What of an archive is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +42,17 @@ impl Manner {
 
 /// Loads an archive into an empty database; the first error ends it.
 ///
-/// `expected` is the size that the database will have, in bytes, for the progress.
+/// `expected` is the size that the database will have, in bytes, for the progress; a load that takes
+/// longer than `limit` is ended.
 pub fn load(
     database: &Database,
     client: &Client,
     archive: &Path,
     manner: Manner,
     expected: u64,
+    limit: Option<Duration>,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> std::result::Result<(), NotLoaded> {
     let mut session = database.connect()?;
     facts::unlimited(&mut session, facts::LOCK_WAIT)?;
     let facts = facts::facts(&mut session)?;
@@ -63,6 +69,7 @@ pub fn load(
         // A connection string is the only form in which every database name can be written.
         .arg(format!("--dbname=dbname={}", conninfo_value(database.dbname())))
         .arg(inside);
+    let call = limit.into_iter().fold(call, Call::deadline);
     let what = format!("loading {}", database.name());
     let ended = call.run_watched(|line| {
         if line.is_none() {
@@ -71,7 +78,7 @@ pub fn load(
         }
     });
     lent.reclaim().context(|| format!("cannot take {} back", archive.display()))?;
-    ended.map(drop).map_err(|failure| told("pg_restore", database, &failure))
+    ended.map(drop).map_err(|failure| unloadable::told(database, &failure))
 }
 
 /// Gathers statistics, without which the first queries after a restore would be slow; the server
@@ -82,8 +89,12 @@ pub fn analyze(database: &Database) -> Result<()> {
     session.run("analyze").context(|| "cannot gather statistics".into())
 }
 
-/// Compares the tables and their exact row counts with what was dumped.
-pub fn compare(database: &Database, wanted: &[(String, RowCount)]) -> Result<()> {
+/// Compares the tables, their exact row counts and their checksums with what was dumped.
+pub fn compare(
+    database: &Database,
+    wanted: &[(String, RowCount)],
+    sums: &[(String, String)],
+) -> Result<()> {
     let mut session = database.connect()?;
     facts::unlimited(&mut session, facts::LOCK_WAIT)?;
     let present = facts::tables(&mut session)?;
@@ -108,6 +119,10 @@ pub fn compare(database: &Database, wanted: &[(String, RowCount)]) -> Result<()>
         if found != rows {
             wrong.push(format!("{table} has {found} rows instead of {rows}"));
         }
+    }
+    if wrong.is_empty() {
+        wrong =
+            checksums::compare(&mut session, sums).context(|| "cannot add up the rows".into())?;
     }
     if wrong.is_empty() {
         return Ok(());

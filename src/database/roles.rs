@@ -58,3 +58,13 @@ pub fn hindrance(place: &Database, named: &Named) -> Result<Option<String>> {
         (true, false) => Some(format!("the server has no role {}", missing.join(", "))),
     })
 }
+
+/// Says why the role of `place` cannot restore what the owners in `real` have; nothing where it can.
+///
+/// A database that is away cannot be asked: then only what the role may certainly do is done.
+pub fn hindrance_of(real: &Database, place: &Database) -> Result<Option<String>> {
+    match real.connect().and_then(|mut session| named(&mut session)) {
+        Ok(named) => hindrance(place, &named),
+        Err(error) => Ok(Some(format!("the owners are not known: {}", error.message()))),
+    }
+}

@@ -1,4 +1,5 @@
-//! Databases that exist for one rehearsal: private to their owner, marked, and gone afterwards.
+//! Databases that exist for one rehearsal, or for one trial of a restore point: private to their owner,
+//! marked, and gone afterwards.
 //!
 //! Whoever makes one holds an advisory lock on its name, in the maintenance database of the server,
 //! before it exists. The lock dies with its holder, so a name whose lock is free is a leftover.
@@ -13,16 +14,45 @@ use super::{Database, facts};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 
-/// Word in the name of a scratch database.
-const WORD: &str = "rehearsal";
+/// What a scratch database is for; its name and the comment on it say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Migrations are rehearsed in it.
+    Rehearsal,
+    /// A restore point is loaded into it, to prove that it can be.
+    Trial,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Rehearsal, Self::Trial];
+
+    /// Returns the word in the name of the database.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Rehearsal => "rehearsal",
+            Self::Trial => "trial",
+        }
+    }
+
+    /// Returns how the comment on the database begins.
+    fn mark(self) -> String {
+        format!("openwatch {} of ", self.word())
+    }
+}
+
+/// Why a role cannot have a scratch database, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hindrance {
+    /// Why, as a clause.
+    pub why: String,
+    /// What a superuser could do about it, as the beginning of a sentence.
+    pub remedy: Option<String>,
+}
 
 /// How long a table that somebody keeps locked is waited for, to measure it.
 const MEASURE_WAIT: Duration = Duration::from_secs(2);
 
-/// How the comment on a scratch database begins.
-const MARK: &str = "openwatch rehearsal of ";
-
-/// A database of one rehearsal; dropping the value drops the database.
+/// A database for one purpose; dropping the value drops the database.
 pub struct ScratchDatabase {
     /// Holds the lock on the name.
     server: Server,
@@ -35,11 +65,16 @@ impl ScratchDatabase {
     /// settings that roles have in it; returns with it what could not be carried over.
     ///
     /// Needs the right to create databases there, and only the right to connect where `like` is.
-    pub fn create(like: &Database, place: &Database, stamp: &str) -> Result<(Self, Vec<String>)> {
+    pub fn create(
+        like: &Database,
+        place: &Database,
+        stamp: &str,
+        purpose: Purpose,
+    ) -> Result<(Self, Vec<String>)> {
         let mut server = Server::beside(place)?;
-        may_create(&mut server, place)?;
-        let name = stamped(like.dbname(), WORD, stamp);
-        hold(&mut server, &name)?;
+        may_create(&mut server, place, purpose)?;
+        let name = stamped(like.dbname(), purpose.word(), stamp);
+        hold(&mut server, &name, purpose)?;
         let same = like.same_server(place);
         let options = match same {
             true => server.options_of(like.dbname(), Owner::KeptWhereAllowed)?,
@@ -51,7 +86,8 @@ impl ScratchDatabase {
         server.create(&name, &options).map_err(|error| error.state("nothing was changed"))?;
         let database = place.with_dbname(&name);
         let mut scratch = Self { server, database, there: true };
-        let mark = format!("{MARK}{} by pid {}", like.dbname(), std::process::id());
+        let (mark, pid) = (purpose.mark(), std::process::id());
+        let mark = format!("{mark}{} by pid {pid}", like.dbname());
         scratch.server.close_and_mark(&name, &mark)?;
         let left = match same {
             true => scratch.server.carry_settings(like.dbname(), &name)?,
@@ -92,21 +128,23 @@ impl Drop for ScratchDatabase {
     }
 }
 
-/// Drops what rehearsals of this database that were killed left on the server of `place`.
+/// Drops what runs of any purpose that were killed left of this database on the server of `place`.
 pub fn drop_scratch_leftovers(like: &Database, place: &Database) -> Result<Vec<String>> {
     let mut server = Server::beside(place)?;
     let mut dropped = Vec::new();
-    for name in server.named_like(like.dbname(), WORD, "true")? {
-        if !try_hold(&mut server, &name)? {
-            continue;
+    for purpose in Purpose::ALL {
+        for name in server.named_like(like.dbname(), purpose.word(), "true")? {
+            if !try_hold(&mut server, &name)? {
+                continue;
+            }
+            // Killed before the mark was there, it has nothing in it; anything else is somebody's own.
+            if marked(&mut server, &name, purpose)? || empty(&place.with_dbname(&name)) {
+                server.drop_fresh(&name)?;
+                dropped.push(name.clone());
+            }
+            let sql = format!("select pg_advisory_unlock({KEY})::text");
+            server.ask("let go of a name", &sql, &name)?;
         }
-        // Killed before the mark was there, it has nothing in it; anything else is somebody's own.
-        if marked(&mut server, &name)? || empty(&place.with_dbname(&name)) {
-            server.drop_fresh(&name)?;
-            dropped.push(name.clone());
-        }
-        let sql = format!("select pg_advisory_unlock({KEY})::text");
-        server.ask("let go of a name", &sql, &name)?;
     }
     Ok(dropped)
 }
@@ -119,7 +157,7 @@ fn try_hold(server: &mut Server, name: &str) -> Result<bool> {
     Ok(server.ask("lock a name", &sql, name)?.is_some_and(|row| row.get(0)))
 }
 
-fn hold(server: &mut Server, name: &str) -> Result<()> {
+fn hold(server: &mut Server, name: &str, purpose: Purpose) -> Result<()> {
     // A limit on idle sessions would end the lock while migrations run.
     let unlimited = "select set_config(name, '0', false)::text from pg_settings
          where name in ('idle_session_timeout', 'idle_in_transaction_session_timeout')";
@@ -127,15 +165,16 @@ fn hold(server: &mut Server, name: &str) -> Result<()> {
     if try_hold(server, name)? {
         return Ok(());
     }
-    Err(Error::new(Outcome::Busy, format!("another rehearsal uses the name {name}"))
+    Err(Error::new(Outcome::Busy, format!("another {} uses the name {name}", purpose.word()))
         .state("this run changed nothing")
         .hint("Run it again."))
 }
 
-fn marked(server: &mut Server, name: &str) -> Result<bool> {
+fn marked(server: &mut Server, name: &str, purpose: Purpose) -> Result<bool> {
     let sql = format!(
-        "select coalesce(starts_with(shobj_description(oid, 'pg_database'), '{MARK}'), false)
-           from pg_database where datname = $1"
+        "select coalesce(starts_with(shobj_description(oid, 'pg_database'), '{}'), false)
+           from pg_database where datname = $1",
+        purpose.mark()
     );
     Ok(server.ask("read the mark of a database", &sql, name)?.is_some_and(|row| row.get(0)))
 }
@@ -148,23 +187,50 @@ fn empty(database: &Database) -> bool {
     look().unwrap_or(false)
 }
 
-fn may_create(server: &mut Server, place: &Database) -> Result<()> {
-    let sql = "select rolsuper or rolcreatedb, rolname::text from pg_roles
+fn may_create(server: &mut Server, place: &Database, purpose: Purpose) -> Result<()> {
+    let Some(Hindrance { why, remedy }) = right_to_create(server, place)? else { return Ok(()) };
+    let error =
+        Error::new(Outcome::Refused, format!("{why} on the server of {}", place.described()))
+            .state("nothing was changed");
+    Err(match purpose {
+        Purpose::Rehearsal => error
+            .detail("a rehearsal restores into a scratch database and drops it afterwards")
+            .hint(match remedy {
+                Some(remedy) => {
+                    format!("{remedy}, or name another server with `--server-env VARIABLE`.")
+                }
+                None => "Name another server with `--server-env VARIABLE`.".into(),
+            }),
+        Purpose::Trial => error
+            .detail("a restore point is proven by loading it into a scratch database")
+            .hint(remedy.map_or_else(String::new, |remedy| format!("{remedy}."))),
+    })
+}
+
+fn right_to_create(server: &mut Server, place: &Database) -> Result<Option<Hindrance>> {
+    let sql = "select rolsuper or rolcreatedb, rolname::text, quote_ident(rolname) from pg_roles
                 where rolname = current_user and $1 <> ''";
     let row = server.ask("read the rights of the role", sql, place.dbname())?;
-    let Some(row) = row.filter(|row| !row.get::<_, bool>(0)) else { return Ok(()) };
-    let role: String = row.get(1);
-    let where_it_is = place.described();
-    Err(Error::new(
-        Outcome::Refused,
-        format!("the role {role} may not create databases on the server of {where_it_is}"),
-    )
-    .detail("a rehearsal restores into a scratch database and drops it afterwards")
-    .state("nothing was changed")
-    .hint(format!(
-        "Run `ALTER ROLE {role} CREATEDB` as a superuser, or name another server with \
-         `--server-env VARIABLE`."
-    )))
+    Ok(row.filter(|row| !row.get::<_, bool>(0)).map(|row| Hindrance {
+        why: format!("the role {} may not create databases", row.get::<_, String>(1)),
+        remedy: Some(format!(
+            "Run `ALTER ROLE {} CREATEDB` as a superuser",
+            row.get::<_, String>(2)
+        )),
+    }))
+}
+
+/// Says why our role cannot load a dump with these extensions into a scratch database on the server of
+/// `place`; nothing where it can.
+pub fn hindrance(place: &Database, extensions: &[String]) -> Result<Option<Hindrance>> {
+    let mut server = Server::beside(place)?;
+    if let Some(found) = right_to_create(&mut server, place)? {
+        return Ok(Some(found));
+    }
+    Ok(server.not_creatable(extensions)?.map(|names| Hindrance {
+        why: format!("the role may not create the extension {names}"),
+        remedy: None,
+    }))
 }
 
 impl Server {
@@ -178,17 +244,31 @@ impl Server {
     }
 }
 
-/// Returns where the server keeps its data, where it runs on this machine and the role may know.
+/// Returns where the server keeps the data of a database and of copies of it, where it runs on this
+/// machine and the role may know.
 pub fn data_directory(database: &Database) -> Result<Option<PathBuf>> {
     let mut session = database.connect()?;
     // A role that may not read the setting is shown no row; an address that is not this machine's
-    // says nothing about our disks.
-    let sql = "select setting from pg_settings where name = 'data_directory'
-         and (inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8'
-              or inet_server_addr() = '::1')";
+    // says nothing about our disks. A copy is made in the tablespace of the original.
+    let sql = "select coalesce(
+             (select nullif(pg_tablespace_location(dattablespace), '') from pg_database
+               where datname = current_database()),
+             (select setting from pg_settings where name = 'data_directory'))
+         where inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8'
+            or inet_server_addr() = '::1'";
     let rows = session.rows(sql, &[]).context(|| "cannot ask where the data lies".into())?;
     let dir = rows.first().and_then(|row| row.get::<_, Option<String>>(0)).map(PathBuf::from);
     Ok(dir.filter(|dir| dir.is_dir()))
+}
+
+/// Returns the bytes of write-ahead log that a load may leave on the server's disk before the next
+/// checkpoint takes them away.
+pub fn log_bytes(database: &Database) -> Result<u64> {
+    let mut session = database.connect()?;
+    let sql = "select pg_size_bytes(current_setting('max_wal_size'))";
+    let rows =
+        session.rows(sql, &[]).context(|| "cannot read the settings of the server".into())?;
+    Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
 }
 
 /// Returns the bytes of the largest table with all that belongs to it, which a rewrite holds twice;

@@ -141,18 +141,24 @@ impl Server {
         if !row.get::<_, bool>(2) {
             return Ok(Rights::InPlaceOnly(format!("the role {role} does not own {name}")));
         }
+        Ok(match self.not_creatable(extensions)? {
+            Some(names) => {
+                Rights::InPlaceOnly(format!("the role {role} may not create the extension {names}"))
+            }
+            None => Rights::Exchange,
+        })
+    }
+
+    /// Returns those of these extensions that the role may not create here, which superusers alone may.
+    pub(super) fn not_creatable(&mut self, extensions: &[String]) -> Result<Option<String>> {
         let sql = "select string_agg(e, ', ') from unnest($1::text[]) e where e <> 'plpgsql' and
-             not exists (select from pg_available_extension_versions v where v.name = e and v.trusted)";
+             not exists (select from pg_available_extension_versions v where v.name = e and v.trusted)
+             and not (select rolsuper from pg_roles where rolname = current_user)";
         let rows = self
             .session
             .rows(sql, &[&extensions])
             .context(|| "cannot read the extensions of the server".into())?;
-        match rows.first().and_then(|row| row.get::<_, Option<String>>(0)) {
-            Some(names) => Ok(Rights::InPlaceOnly(format!(
-                "the role {role} may not create the extension {names}"
-            ))),
-            None => Ok(Rights::Exchange),
-        }
+        Ok(rows.first().and_then(|row| row.get::<_, Option<String>>(0)))
     }
 
     /// Carries grants, settings, comment and limits of a database over to another one; returns what

@@ -52,8 +52,11 @@ impl Store {
             true => self.encrypted_archive(partial, database, &options, progress)?,
             false => clear_archive(partial, database, &options, progress)?,
         };
-        let contents =
-            Contents { rows: dumped.rows.clone(), extensions: dumped.extensions.clone() };
+        let contents = Contents {
+            rows: dumped.rows.clone(),
+            checksums: dumped.checksums.clone(),
+            extensions: dumped.extensions.clone(),
+        };
         let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
         sums.0.push(self.write_member(partial, &contents_name(name), &text)?);
         let archive = Archive {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::database::checksums::Checksums;
 use crate::database::facts::{Identity, RowCount};
 use crate::system::fs;
 use crate::version::Version;
@@ -110,6 +111,9 @@ pub struct Trial {
     /// Why the point could not be loaded, or what came out otherwise than it went in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// What was left out of the load, such as owners that the role may not act for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// The schema of a database when it was dumped.
@@ -225,6 +229,9 @@ pub struct Archive {
 pub struct Contents {
     /// Rows per table, as `schema.table`.
     pub rows: Vec<(String, RowCount)>,
+    /// Checksums of small tables, as `schema.table`.
+    #[serde(default)]
+    pub checksums: Checksums,
     /// Extensions of the database.
     pub extensions: Vec<String>,
 }
@@ -232,11 +239,12 @@ pub struct Contents {
 impl Manifest {
     /// Says how far the point was proven, and what the last attempt to load it showed where it failed.
     pub fn proof_told(&self) -> String {
-        match self.trial.as_ref().and_then(|trial| Some((trial, trial.failed.as_ref()?))) {
-            Some((trial, why)) => {
-                format!("{}, and at {} not restored: {why}", self.proof.word(), trial.at)
-            }
-            None => self.proof.word().to_owned(),
+        let word = self.proof.word();
+        let Some(trial) = &self.trial else { return word.to_owned() };
+        match &trial.failed {
+            Some(why) => format!("{word}, and at {} not restored: {why}", trial.at),
+            None if trial.left_out.is_empty() => format!("{word} at {}", trial.at),
+            None => format!("{word} at {}, without {}", trial.at, trial.left_out.join("; ")),
         }
     }
 

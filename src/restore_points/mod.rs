@@ -11,6 +11,7 @@ mod encryption;
 mod entry;
 mod estimate;
 mod external;
+mod foresee;
 mod frames;
 mod load;
 mod manifest;
@@ -20,6 +21,7 @@ mod prove;
 mod prune;
 mod restore;
 mod retention;
+mod room;
 mod store;
 mod trial;
 mod verify;
@@ -30,6 +32,7 @@ pub use encryption::Keyring;
 pub use entry::{Entry, Origin, Status};
 pub use estimate::Estimate;
 pub use external::Hook;
+pub use foresee::{Foreseen, Lasts, Limits, Obstacle, ToLoad, foresee};
 pub use manifest::{
     Archive, Contents, Encryption, EncryptionFormat, Kind, Manifest, Proof, Reason, SchemaNote,
     Trial,
@@ -39,4 +42,6 @@ pub use pin::{PinNote, pin_end};
 pub use prune::Mode;
 pub use restore::{Loss, Override, Replaced, RestoreOptions, Restored, restore};
 pub use retention::{Decision, Needs, Pin, Verdict, decide};
+pub use room::Room;
 pub use store::{RestorePoint, Store};
+pub use trial::{TrialOptions, Tried, sweep};

@@ -15,6 +15,7 @@ use super::clones;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::plan::Plan;
+use super::prove_restore_point;
 use super::step::Step;
 use super::stop_services::Quiesced;
 use super::survey::Survey;
@@ -70,14 +71,15 @@ pub fn run(
         clock: machine.clock,
         clients: Clients::default(),
     };
-    let point = match machine.config.policy.restore_point.method {
+    let mut point = match machine.config.policy.restore_point.method {
         Method::Dump => machine.store()?.create(&request, &*machine.progress)?,
         Method::Clone => clone(machine, survey, &request, quiet, journal)?,
         Method::External => external(machine, &request)?,
     };
     journal.restore_point(point.id())?;
-    journal.done(Step::RestorePoint, point.id())?;
     machine.progress.note(&told(&point));
+    prove_restore_point::run(machine, &mut point)?;
+    journal.done(Step::RestorePoint, point.id())?;
     Ok(Secured { point: Some(point) })
 }
 

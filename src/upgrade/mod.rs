@@ -28,6 +28,7 @@ pub mod plan;
 pub mod post_checks;
 pub mod preflight;
 mod preflight_points;
+pub mod prove_restore_point;
 pub mod rehearsal;
 mod rehearsal_database;
 mod rehearsal_downtime;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::database::{Database, DatabaseLock};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::restore_points::Lasts;
 use crate::system::process::Call;
 
 use super::identity;
@@ -13,6 +14,7 @@ use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{Plan, Protection};
 use super::preflight_points;
+use super::prove_restore_point;
 use super::survey::{Survey, Surveyed};
 
 /// How long one of the operator's own checks may take.
@@ -71,6 +73,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
     if plan.databases.iter().any(|d| d.protection.is_dumped()) {
         space(machine, survey, plan, &mut found);
         identity::findings(machine, &mut found);
+        trial(machine, survey, plan, &mut found);
     }
     preflight_points::look(machine, survey, plan, &mut found);
     for command in &machine.config.policy.checks {
@@ -172,13 +175,17 @@ fn dump(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Finding>) {
-    let dumped = survey.databases.iter().filter(|surveyed| {
+fn dumped<'m>(survey: &Survey<'m>, plan: &Plan) -> Vec<&'m Database> {
+    let all = survey.databases.iter().filter(|surveyed| {
         plan.databases
             .iter()
             .any(|d| d.name == surveyed.database.name() && d.protection.is_dumped())
     });
-    let dumped: Vec<&Database> = dumped.map(|surveyed| surveyed.database).collect();
+    all.map(|surveyed| surveyed.database).collect()
+}
+
+fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Finding>) {
+    let dumped = dumped(survey, plan);
     let reserve = machine.config.policy.reserve;
     // Looking leaves nothing behind: what had to be made to look is taken away again.
     let dir = &machine.config.policy.backup_dir;
@@ -207,6 +214,33 @@ pub(super) fn from_error(error: &Error) -> Finding {
             format!("{}: {facts}", error.message())
         },
         hint: error.hint_line().map(str::to_owned),
+    }
+}
+
+/// What will never be is refused now, while it costs nothing; what tonight does not allow is told.
+fn trial(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Finding>) {
+    let foreseen = prove_restore_point::look_ahead(machine, &dumped(survey, plan));
+    match foreseen {
+        Ok(foreseen) => {
+            for obstacle in foreseen.into_iter().flat_map(|foreseen| foreseen.obstacles) {
+                let what = "the restore point cannot be loaded before the migrations";
+                found.push(match obstacle.lasts {
+                    Lasts::UntilMended => {
+                        let set = "set `verify = \"read\"`";
+                        let hint = obstacle.remedy.map_or_else(
+                            || format!("S{}.", &set[1..]),
+                            |remedy| format!("{remedy}, or {set}."),
+                        );
+                        required(format!("{what}: {}", obstacle.why), hint)
+                    }
+                    Lasts::ForNow => Finding {
+                        hint: obstacle.remedy.map(|remedy| remedy + "."),
+                        ..advisory(format!("{what}, only read back: {}", obstacle.why))
+                    },
+                });
+            }
+        }
+        Err(error) => found.push(advisory(error.message())),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::State;
 use crate::outcome::Outcome;
-use crate::restore_points::{Reason, Request, RestorePoint, SchemaNote, ScratchStore, Target};
+use crate::restore_points::{
+    Reason, Request, RestorePoint, Room, SchemaNote, ScratchStore, Target,
+};
 use crate::system::clock;
 use crate::system::lock::FileLock;
 use crate::system::signals;
@@ -96,12 +98,12 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Option<Report>> {
 pub fn remove_leftovers(machine: &Machine) {
     for Shipped { database, .. } in &machine.databases {
         for name in scratch::drop_scratch_leftovers(database, database).unwrap_or_default() {
-            machine.progress.note(&format!("removed {name}, left by a rehearsal that was killed"));
+            machine.progress.note(&format!("removed {name}, left by a run that was killed"));
         }
     }
     let stored = machine.stored().ok().flatten();
     for name in stored.and_then(|s| s.remove_scratch_leftovers().ok()).unwrap_or_default() {
-        machine.progress.note(&format!("removed {name}, left by a rehearsal that was killed"));
+        machine.progress.note(&format!("removed {name}, left by a run that was killed"));
     }
 }
 
@@ -114,7 +116,7 @@ fn sweep(machine: &Machine, places: &[Database]) -> Result<()> {
         gone.extend(store.remove_scratch_leftovers()?);
     }
     for name in gone {
-        machine.progress.note(&format!("removed {name}, left by a rehearsal that was killed"));
+        machine.progress.note(&format!("removed {name}, left by a run that was killed"));
     }
     Ok(())
 }
@@ -225,14 +227,14 @@ fn report(
 
 /// Refuses where the server's disk is known and has no room for the copy and a rewrite in it.
 fn check_room(machine: &Machine, place: &Database, needed: u64) -> Result<()> {
-    let Some(dir) = scratch::data_directory(place)? else {
+    let Some(room) = Room::beside(place)? else {
         machine.progress.note(&format!(
             "about {} are needed on the server's disk; how much is free there is not known",
             disk::spoken(needed)
         ));
         return Ok(());
     };
-    let Ok(free) = disk::free(&dir) else { return Ok(()) };
+    let Room { dir, free } = room;
     let reserve = machine.config.policy.reserve;
     if free.bytes >= needed.saturating_add(reserve) {
         return Ok(());

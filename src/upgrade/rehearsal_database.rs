@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::database::clients::Clients;
 use crate::database::restore::Manner;
-use crate::database::scratch::ScratchDatabase;
+use crate::database::scratch::{Purpose, ScratchDatabase};
 use crate::database::{Database, DatabaseLock, SqlError, dump, facts, roles};
 use crate::error::{Error, Result};
 use crate::migrations::{self, How, Observer as _};
@@ -80,7 +80,8 @@ pub(super) fn run(
     place: &Database,
     stamp: &str,
 ) -> Result<Rehearsed> {
-    let (scratch, left) = ScratchDatabase::create(&shipped.database, place, stamp)?;
+    let (scratch, left) =
+        ScratchDatabase::create(&shipped.database, place, stamp, Purpose::Rehearsal)?;
     let done = on_scratch(machine, shipped, point, place, &scratch, left);
     match (done, scratch.remove()) {
         (Ok(rehearsed), Ok(())) => Ok(rehearsed),
@@ -106,7 +107,7 @@ fn on_scratch(
     let own = match point {
         Some(point) => {
             machine.progress.step(&format!("loading {} into {}", point.id(), database.dbname()));
-            let own = hindrance(&shipped.database, place)?;
+            let own = roles::hindrance_of(&shipped.database, place)?;
             let manner = if own.is_some() { Manner::ScratchOfOurOwn } else { Manner::Scratch };
             point.load_into(name, database, manner, &*machine.progress)?;
             own
@@ -130,15 +131,6 @@ fn on_scratch(
         bytes: (before.bytes, after.bytes),
         next_dump: next_dump(machine, database)?,
     })
-}
-
-/// Whether the role may act for the owners; a database that is away cannot be asked, and then only
-/// what the role may certainly do is done.
-fn hindrance(real: &Database, place: &Database) -> Result<Option<String>> {
-    match real.connect().and_then(|mut session| roles::named(&mut session)) {
-        Ok(named) => roles::hindrance(place, &named),
-        Err(error) => Ok(Some(format!("the owners are not known: {}", error.message()))),
-    }
 }
 
 struct Look {

@@ -95,7 +95,7 @@ impl Store {
         for item in &copied.items {
             progress.alive(&format!("comparing {}", item.clone), 0, None);
             let looks = item.compare()?;
-            let contents = Contents { rows: looks.rows, extensions: Vec::new() };
+            let contents = Contents { rows: looks.rows, ..Contents::default() };
             let text =
                 serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
             let file = contents_name(item.target.database.name());
