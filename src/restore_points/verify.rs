@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::digest::{self, Sums};
 use super::manifest::{MANIFEST, Manifest, SUMS, read_whole};
-use super::store::{DAMAGED, Store};
+use super::store::{DAMAGED, RestorePoint, Store};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
@@ -27,18 +27,22 @@ impl Store {
             done += bytes;
             progress.alive(&format!("verifying {}", point.id()), done, Some(total));
         });
-        checked.map_err(|why| {
-            let note = point.dir().join(DAMAGED);
-            let marked = fs::replace(&note, why.as_bytes(), 0o600);
-            let state = match marked {
-                Ok(()) => "it is marked as damaged and no longer counts; nothing was removed",
-                Err(_) => "nothing was changed",
-            };
-            Error::new(Outcome::Failed, format!("restore point {} is damaged", point.id()))
-                .detail(why)
-                .state(state)
-                .hint("List the others with `openwatch backup list`.")
-        })
+        checked.map_err(|why| point.mark_damaged(why))
+    }
+}
+
+impl RestorePoint {
+    /// Marks the point as damaged, so that it no longer counts as good, and says so.
+    pub(super) fn mark_damaged(&self, why: String) -> Error {
+        let marked = fs::replace(&self.dir().join(DAMAGED), why.as_bytes(), 0o600);
+        let state = match marked {
+            Ok(()) => "it is marked as damaged and no longer counts; nothing was removed",
+            Err(_) => "nothing was changed",
+        };
+        Error::new(Outcome::Failed, format!("restore point {} is damaged", self.id()))
+            .detail(why)
+            .state(state)
+            .hint("List the others with `openwatch backup list`.")
     }
 }
 

@@ -42,37 +42,41 @@ pub(super) fn opened_file(path: &Path, keys: &Identities) -> Result<Opened<File>
     open(file, keys).context(|| format!("cannot decrypt {}", path.display()))
 }
 
-/// Decrypts a file to nowhere; `judge` is told the sums of the clear text and of the file.
+/// What a file holds.
+pub(super) struct Reread {
+    /// Bytes in clear.
+    pub(super) clear: u64,
+    /// SHA-256 of the file.
+    pub(super) sum: String,
+}
+
+/// Decrypts a file to its end, and keeps nothing of it.
 pub(super) fn reread(
     path: &Path,
     keys: &Identities,
     what: &str,
     progress: &dyn Progress,
-    judge: impl FnOnce(&String, &String) -> Result<()>,
-) -> Result<()> {
+) -> Result<Reread> {
     let failed = || format!("cannot decrypt {}", path.display());
     let file = fs::open_file(path).context(|| format!("cannot read {}", path.display()))?;
     let total = file.metadata().context(failed)?.len();
     let mut of_file = HashedReader { inner: file, state: Sha256::new() };
-    let mut clear = Sha256::new();
-    {
-        let mut reader = open(&mut of_file, keys).context(failed)?;
-        let mut chunk = vec![0; CHUNK];
-        let mut done = 0;
-        loop {
-            match reader.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(length) => {
-                    clear.update(&chunk[..length]);
-                    done += length as u64;
-                    progress.alive(what, done, Some(total));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::failed(failed()).source(error)),
+    let mut clear = 0;
+    let mut reader = open(&mut of_file, keys).context(failed)?;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match reader.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(length) => {
+                clear += length as u64;
+                progress.alive(what, clear, Some(total));
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::failed(failed()).source(error)),
         }
     }
-    judge(&hex::encode(clear.finalize()), &hex::encode(of_file.state.finalize()))
+    drop(reader);
+    Ok(Reread { clear, sum: hex::encode(of_file.state.finalize()) })
 }
 
 impl RestorePoint {
@@ -146,17 +150,21 @@ impl RestorePoint {
         let listed = || format!("cannot list {}", self.dir().display());
         for path in fs::files_below(self.dir()).context(listed)? {
             if path.as_os_str().as_encoded_bytes().ends_with(ENDING.as_bytes()) {
-                reread(&path, keys, &what, progress, |_, _| Ok(())).map_err(damaged)?;
+                reread(&path, keys, &what, progress).map_err(damaged)?;
             }
         }
         Ok(())
     }
 
     /// Proves that the identity at hand opens this point: every file is decrypted, and every archive
-    /// read back through the client. Returns the recipient that the identity belongs to.
+    /// read back through the client; one that fails is marked. Returns the recipient that the identity belongs to.
     pub fn prove_identity(&self, clients: &Clients, progress: &dyn Progress) -> Result<String> {
-        let keys = self.opening_keys()?;
-        self.check_encrypted(&keys, progress)?;
+        let marked = |error: Error| match error.outcome() {
+            Outcome::Failed => self.mark_damaged(error.details().join("; ")),
+            _ => error,
+        };
+        let keys = self.opening_keys().map_err(marked)?;
+        self.check_encrypted(&keys, progress).map_err(marked)?;
         for archive in &self.manifest().databases {
             let path = self.dir().join(archive_name(&archive.name));
             let major = major_of(&archive.server_version).unwrap_or_default();

@@ -3,8 +3,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
 use super::members::archive_name;
 use super::read::{opened_file, reread};
 use crate::database::dump::DumpOptions;
@@ -18,55 +16,55 @@ use crate::restore_points::store::Store;
 use crate::system::encryption::{Identities, Recipient, Sealing, seal};
 use crate::system::fs;
 
-/// Passes on what is written and hashes it.
-struct Hashing<W> {
-    inner: W,
-    state: Sha256,
-}
-
-impl<W> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, state: Sha256::new() }
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.state.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// A file that is being encrypted; what goes in and what comes out are hashed on the way.
+/// A file that is being encrypted.
 struct SealedFile {
-    sealing: Hashing<Sealing<Hashing<io::BufWriter<std::fs::File>>>>,
-}
-
-/// The sums of a file that was encrypted: of the clear text, and of the file.
-struct SealedSums {
-    clear: String,
-    file: String,
+    sealing: Sealing<io::BufWriter<std::fs::File>>,
+    /// Bytes in clear that went in.
+    clear: u64,
 }
 
 impl SealedFile {
     fn create(path: &Path, keys: &[Recipient]) -> io::Result<Self> {
         let file = io::BufWriter::with_capacity(1 << 20, fs::create_new(path, 0o600)?);
-        Ok(Self { sealing: Hashing::new(seal(Hashing::new(file), keys)?) })
+        Ok(Self { sealing: seal(file, keys)?, clear: 0 })
     }
 
-    fn finish(self) -> io::Result<SealedSums> {
-        let clear = hex::encode(self.sealing.state.finalize());
-        let mut hashing = self.sealing.inner.finish()?;
-        hashing.flush()?;
-        let file = hashing.inner.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        Ok(SealedSums { clear, file: hex::encode(hashing.state.finalize()) })
+    /// Ends and syncs the file; returns the bytes in clear that it holds.
+    fn finish(self) -> io::Result<u64> {
+        let file = self.sealing.finish()?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(self.clear)
     }
+}
+
+impl Write for SealedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.sealing.write(bytes)?;
+        self.clear += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sealing.flush()
+    }
+}
+
+/// Reads a file that was just written from the disk; returns its sum.
+///
+/// Each piece of it is authenticated, so what it decrypts to is what was written, if it is all.
+fn proven(
+    path: &Path,
+    written: u64,
+    own: &Identities,
+    what: &str,
+    progress: &dyn Progress,
+) -> Result<String> {
+    let read = reread(path, own, what, progress)?;
+    if read.clear == written {
+        return Ok(read.sum);
+    }
+    let text = format!("{} does not hold what was written to it", path.display());
+    Err(Error::failed(text).detail(format!("{} of {written} bytes", read.clear)))
 }
 
 impl Store {
@@ -86,19 +84,14 @@ impl Store {
         let path = partial.join(&name);
         let failed = || format!("cannot write {}", path.display());
         let mut file = SealedFile::create(&path, &keys).context(failed)?;
-        let dumped = stream::dump(database, options, &mut file.sealing, progress)?;
-        let sums = file.finish().context(failed)?;
+        let dumped = stream::dump(database, options, &mut file, progress)?;
+        let written = file.finish().context(failed)?;
         let what = format!("proving {}", database.name());
-        reread(&path, &own, &what, progress, |clear, of_file| {
-            if *clear == sums.clear && *of_file == sums.file {
-                return Ok(());
-            }
-            Err(Error::failed(format!("{} does not hold what was written to it", path.display())))
-        })?;
+        let sum = proven(&path, written, &own, &what, progress)?;
         let mut clear = opened_file(&path, &own)?;
         stream::check_contents(&options.client, &mut clear, &dumped, database)?;
         let bytes = std::fs::metadata(&path).context(failed)?.len();
-        Ok(Written { dumped, sums: Sums(vec![(name, sums.file)]), bytes, files: 1 })
+        Ok(Written { dumped, sums: Sums(vec![(name, sum)]), bytes, files: 1 })
     }
 
     /// Says in the manifest to whom a restore point is encrypted.
@@ -121,12 +114,7 @@ pub(super) fn write_sealed(
 ) -> Result<String> {
     let failed = || format!("cannot write {}", path.display());
     let mut file = SealedFile::create(path, keys).context(failed)?;
-    file.sealing.write_all(text).context(failed)?;
-    let sums = file.finish().context(failed)?;
-    let mut back = Vec::new();
-    io::Read::read_to_end(&mut opened_file(path, own)?, &mut back).context(failed)?;
-    if back != text {
-        return Err(Error::failed(failed()));
-    }
-    Ok(sums.file)
+    file.write_all(text).context(failed)?;
+    let written = file.finish().context(failed)?;
+    proven(path, written, own, "", &crate::progress::Silent)
 }
