@@ -326,10 +326,11 @@ fn a_manifest_of_a_later_format_is_named_as_such() {
     let shelf = Shelf::new();
     let id = shelf.put(1, 1);
     let path = shelf.path().join(&id).join("manifest.json");
-    let text = std::fs::read_to_string(&path).unwrap().replace("\"format\":1", "\"format\":2");
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"format\":1", "\"format\":99");
     std::fs::write(&path, text).unwrap();
-    let expected = Status::NotUnderstood("the manifest has format 2, newer than 1".into());
-    assert_eq!(status_of(&shelf.store(), &id), expected);
+    let status = status_of(&shelf.store(), &id);
+    let told = "the manifest has format 99, newer than ";
+    assert!(matches!(&status, Status::NotUnderstood(why) if why.starts_with(told)), "{status:?}");
 }
 
 #[test]

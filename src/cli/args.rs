@@ -254,7 +254,7 @@ pub enum Backup {
         #[arg(long)]
         restore: bool,
     },
-    /// Remove what retention no longer keeps; never the last good one
+    /// Remove what retention no longer keeps, never the last good one; make the dumps that clones lack
     Prune {
         /// Show what would be removed and why the rest stays
         #[arg(long)]
