@@ -20,9 +20,9 @@ use crate::system::signals;
 /// Word in the name of a clone.
 pub const WORD: &str = "clone";
 
-/// How long sessions that are just being closed are waited for; the server itself waits 5 s more, but
-/// looks ten times a second only.
-const LEAVING: Duration = Duration::from_secs(2);
+/// How long sessions that are just being closed are waited for, such as those of a service that was
+/// stopped; the server itself waits as long once more, but looks ten times a second only.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// The first major that can be told to copy files instead of writing them to the log.
 const WITH_STRATEGY: u32 = 15;
@@ -253,15 +253,22 @@ pub fn differing_rows(one: &[(String, RowCount)], other: &[(String, RowCount)]) 
     others.first_key_value().map(|(table, _)| format!("table {table} is in one of them only"))
 }
 
-/// Refuses where anybody else is connected to a database, and names them; our own sessions that are
-/// still to be closed are left out.
+/// Says who else is connected to a database and does not go; our own sessions that are still to be
+/// closed are left out.
 pub fn check_alone(database: &Database, own: &[i32]) -> Result<std::result::Result<(), String>> {
     let mut session = database.connect()?;
-    let mut others = facts::foreign_sessions(&mut session)?;
-    others.retain(|other| !own.contains(&other.pid));
-    if others.is_empty() {
-        return Ok(Ok(()));
-    }
+    let patience = Deadline::after(LEAVING);
+    let others = loop {
+        let mut others = facts::foreign_sessions(&mut session)?;
+        others.retain(|other| !own.contains(&other.pid));
+        if others.is_empty() {
+            return Ok(Ok(()));
+        }
+        if patience.passed() {
+            break others;
+        }
+        clock::pause(Duration::from_millis(20));
+    };
     let named: Vec<String> = others.iter().map(ToString::to_string).collect();
     Ok(Err(format!("{} has other sessions: {}", database.described(), named.join("; "))))
 }
