@@ -126,6 +126,34 @@ fn nothing_lies_in_clear_while_a_restore_point_is_made() {
     });
 }
 
+/// What the server says about rows that do not load quotes them; the manifest is in clear.
+#[test]
+fn a_trial_that_fails_is_noted_without_the_servers_words() {
+    let machine = encrypting();
+    let [table, value] = NEEDLES;
+    machine.sql(&format!(
+        "create table {table} (v text primary key); insert into {table} values ('{value}');
+         create table child (v text references {table}); insert into child values ('{value}');
+         set session_replication_role = replica; delete from {table}"
+    ));
+    machine.run(["backup", "create"]).success();
+    let identity = identity_file(&machine, "identity", super::keys::SECRET);
+    let ended = machine.run(with_identity(&["backup", "verify", "--restore"], &identity)).failure();
+    let said = String::from_utf8_lossy(&ended.get_output().stderr).into_owned();
+    assert!(said.contains(table), "the failure is told to who has the identity: {said}");
+    let point = machine.backups().join(&machine.points()[0]);
+    assert!(
+        std::fs::read_to_string(point.join("manifest.json")).unwrap().contains("another trial")
+    );
+    assert_nothing_in_clear(&tree(&machine.root()));
+    // Cured, it loads; the next point is proven as one in clear would be.
+    machine.sql("delete from child");
+    machine.run(["backup", "create"]).success();
+    machine.run(with_identity(&["backup", "verify", "--restore"], &identity)).success();
+    let (_, shown) = machine.json(["backup", "show"]);
+    assert_eq!(shown["restore_point"]["proof"], "restored");
+}
+
 /// Who has the identity needs nothing of ours: the files are what `age` and `pg_restore` read.
 #[test]
 fn age_and_pg_restore_alone_read_the_archive() {
