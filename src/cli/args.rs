@@ -56,7 +56,7 @@ pub enum Verb {
     Preflight(Package),
     /// Try the upgrade on a copy of your own data, measure it, and leave nothing behind
     Rehearse(Rehearse),
-    /// Take, list, check, keep and remove restore points
+    /// Take, list, check, keep, remove, export and import restore points
     #[command(subcommand)]
     Backup(Backup),
     /// Put the data of a restore point back; the present database is kept beside it
@@ -287,6 +287,21 @@ pub enum Backup {
         /// go back
         #[arg(long)]
         lose_way_back: bool,
+    },
+    /// Write a restore point to one file, to keep it elsewhere; each byte is compared with its sum
+    Export {
+        /// Its id, or `latest`
+        id: String,
+        /// A tar file that is not there yet, or `-` for standard output
+        file: PathBuf,
+    },
+    /// Make a restore point of an exported file; it is there once each byte was compared with its sum
+    Import {
+        /// The file, or `-` for standard input
+        file: PathBuf,
+        /// Take a point of another application
+        #[arg(long)]
+        force_foreign: bool,
     },
 }
 

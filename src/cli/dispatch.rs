@@ -1,15 +1,17 @@
 //! From what was typed to the verb that does it.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::commands::verify::Depth;
-use crate::commands::{self, Reply, candidate, keeping, scriptlet};
+use crate::commands::{self, Reply, candidate, carrying, keeping, scriptlet};
 use crate::database::OnBlockers;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
+use crate::restore_points::Override;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
@@ -36,7 +38,10 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
                 commands::rehearse::run(machine, &wanted)
             })
         }
-        Verb::Backup(verb) => backup(&mut open(global, layout, printer)?, verb),
+        Verb::Backup(verb) => {
+            only_a_stream(global, verb)?;
+            backup(&mut open(global, layout, printer)?, verb)
+        }
         Verb::Restore(options) => {
             let request = commands::restore::Wanted {
                 id: &options.id,
@@ -164,6 +169,24 @@ pub(super) fn take_backup_dir(machine: &mut Machine, dir: Option<&PathBuf>) -> R
     dir.map_or(Ok(()), |dir| machine.use_backup_dir(dir.clone()))
 }
 
+/// The name that stands for standard input or output.
+const STREAM: &str = "-";
+
+/// Refuses to write a restore point where it would be mixed with words, or shown to a person.
+fn only_a_stream(global: &Global, verb: &Backup) -> Result<()> {
+    let to_stream = matches!(verb, Backup::Export { file, .. } if file.as_os_str() == STREAM);
+    let why = match (to_stream, global.json, std::io::stdout().is_terminal()) {
+        (true, true, _) => "standard output cannot take both a restore point and --json",
+        (true, false, true) => {
+            "standard output is a terminal, and a restore point is not for reading"
+        }
+        (true, false, false) | (false, _, _) => return Ok(()),
+    };
+    Err(Error::new(Outcome::Usage, why)
+        .state("nothing was changed")
+        .hint("Name a file instead of `-`, or redirect standard output."))
+}
+
 fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
     match verb {
         Backup::Create { backup_dir } => {
@@ -184,6 +207,18 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
         Backup::Remove { id, yes, lose_way_back } => {
             let (confirmed, lose_way_back) = (*yes, *lose_way_back);
             keeping::remove(machine, &keeping::Removal { id, confirmed, lose_way_back })
+        }
+        Backup::Export { id, file } if file.as_os_str() == STREAM => {
+            let mut out = std::io::stdout().lock();
+            carrying::export_to_stream(machine, id, &mut out)
+        }
+        Backup::Export { id, file } => carrying::export_to_file(machine, id, file),
+        Backup::Import { file, force_foreign } => {
+            let foreign = if *force_foreign { Override::AcceptForeign } else { Override::No };
+            match file.as_os_str() == STREAM {
+                true => carrying::import(machine, &mut std::io::stdin().lock(), foreign),
+                false => carrying::import_from_file(machine, file, foreign),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod candidate;
+pub mod carrying;
 pub mod correct;
 pub mod gate;
 pub mod history;

@@ -273,7 +273,7 @@ impl Manifest {
 
     /// Reads the manifest of a restore point.
     pub(super) fn read(dir: &Path) -> Result<Self, Fault> {
-        let bytes = read_whole(&dir.join(MANIFEST), LIMIT).map_err(|error| {
+        let bytes = read_manifest(dir).map_err(|error| {
             Fault::Damaged(match error.kind() {
                 io::ErrorKind::NotFound => "no manifest".to_owned(),
                 _ => format!("the manifest cannot be read: {error}"),
@@ -319,7 +319,6 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    #[allow(dead_code, reason = "the import tells it")]
     pub(super) fn told(self) -> String {
         match self {
             Self::Damaged(why) | Self::NotUnderstood(why) => why,
@@ -348,6 +347,11 @@ impl Fault {
             Ok(_) | Err(_) => Self::Damaged(format!("the manifest is damaged: {error}")),
         }
     }
+}
+
+/// Reads the bytes of the manifest of a restore point.
+pub(super) fn read_manifest(dir: &Path) -> io::Result<Vec<u8>> {
+    read_whole(&dir.join(MANIFEST), LIMIT)
 }
 
 /// Reads a file of a restore point; a link at its place is an error.

@@ -4,6 +4,7 @@
 //! written last and removed first: at no instant can a partial dump be mistaken for a good one.
 
 mod archive;
+mod carry;
 mod clone;
 mod create;
 mod digest;
@@ -26,6 +27,7 @@ mod store;
 mod trial;
 mod verify;
 
+pub use carry::{Import, Imported};
 pub use clone::{Completing, Copied, obstacles};
 pub use create::{Request, Target};
 pub use encryption::Keyring;

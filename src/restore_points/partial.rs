@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::entry::Status;
+use super::entry::is_locked;
 use super::store::{PARTIAL, Store};
 use crate::error::{Context, Error, Result};
 use crate::system::fs;
@@ -67,11 +67,17 @@ impl Store {
 
     /// Removes the stores of rehearsals that were killed; returns their names.
     pub fn remove_scratch_leftovers(&self) -> Result<Vec<String>> {
+        let attempt = || format!("cannot list {}", self.dir().display());
         let mut removed = Vec::new();
-        for entry in self.list()? {
-            if entry.status == Status::Partial && entry.id.ends_with(REHEARSAL) {
-                fs::remove_tree(&entry.path)?;
-                removed.push(entry.id);
+        // By name alone: what the other entries are does not matter here.
+        for item in std::fs::read_dir(self.dir()).context(attempt)? {
+            let item = item.context(attempt)?;
+            let name = item.file_name().to_string_lossy().into_owned();
+            let is_dir = item.file_type().is_ok_and(|kind| kind.is_dir());
+            let ours = is_dir && name.starts_with(PARTIAL) && name.ends_with(REHEARSAL);
+            if ours && !is_locked(&item.path()) {
+                fs::remove_tree(&item.path())?;
+                removed.push(name);
             }
         }
         Ok(removed)

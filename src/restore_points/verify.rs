@@ -87,7 +87,7 @@ pub(super) fn check_files(
     check_sizes(dir, manifest)
 }
 
-fn read_sums(dir: &Path, manifest: &Manifest) -> Checked<Sums> {
+pub(super) fn read_sums(dir: &Path, manifest: &Manifest) -> Checked<Sums> {
     let bytes = read_whole(&dir.join(SUMS), LIMIT)
         .map_err(|error| format!("{SUMS} cannot be read: {error}"))?;
     if digest::of_bytes(&bytes) != manifest.sums_sha256 {

@@ -7,6 +7,7 @@ pub mod host;
 pub mod http;
 pub mod identity;
 pub mod lock;
+pub mod new_file;
 pub mod process;
 pub mod scratch;
 pub mod signals;
