@@ -66,7 +66,7 @@ fn saying((reason, kind, failed, version): (Reason, Kind, bool, u8)) -> Manifest
     Manifest {
         reason,
         kind,
-        trial: Some(Trial { at: String::new(), duration_ms: 1, failed }),
+        trial: Some(Trial { at: String::new(), duration_ms: 1, failed, left_out: Vec::new() }),
         from_version: Some(Version::new(format!("{version}.0"))),
         to_version: Some(Version::new(format!("{}.0", version + 1))),
         ..plain
