@@ -1,6 +1,5 @@
 //! From what was typed to the verb that does it.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use crate::version::Version;
 
 use super::args::{Arguments, Backup, Global, Package, Upgrade, Verb};
 use super::migrating;
-use super::printer::Printer;
+use super::printer::{self, Printer};
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply> {
@@ -175,7 +174,7 @@ const STREAM: &str = "-";
 /// Refuses to write a restore point where it would be mixed with words, or shown to a person.
 fn only_a_stream(global: &Global, verb: &Backup) -> Result<()> {
     let to_stream = matches!(verb, Backup::Export { file, .. } if file.as_os_str() == STREAM);
-    let why = match (to_stream, global.json, std::io::stdout().is_terminal()) {
+    let why = match (to_stream, global.json, printer::stdout_is_terminal()) {
         (true, true, _) => "standard output cannot take both a restore point and --json",
         (true, false, true) => {
             "standard output is a terminal, and a restore point is not for reading"
@@ -209,8 +208,7 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
             keeping::remove(machine, &keeping::Removal { id, confirmed, lose_way_back })
         }
         Backup::Export { id, file } if file.as_os_str() == STREAM => {
-            let mut out = std::io::stdout().lock();
-            carrying::export_to_stream(machine, id, &mut out)
+            carrying::export_to_stream(machine, id, &mut printer::stream())
         }
         Backup::Export { id, file } => carrying::export_to_file(machine, id, file),
         Backup::Import { file, force_foreign } => {

@@ -207,6 +207,16 @@ fn part(name: &str, text: &str) -> String {
     format!("  {:<8}{}\n", format!("{name}:"), text.replace('\n', "\n          "))
 }
 
+/// Returns standard output for what is no text, such as an exported restore point.
+pub(super) fn stream() -> std::io::StdoutLock<'static> {
+    std::io::stdout().lock()
+}
+
+/// Returns whether a person would see what is written to standard output.
+pub(super) fn stdout_is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdout())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
