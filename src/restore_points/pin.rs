@@ -99,6 +99,8 @@ impl Store {
         let found = self.entry(id)?.pin;
         if found.is_some() {
             fs::remove_file(&self.pin_path(id))?;
+            // The last one takes the directory with it; one that is not empty stays.
+            let _ = std::fs::remove_dir(self.dir().join(PINS));
         }
         Ok(found)
     }
