@@ -109,7 +109,8 @@ impl Machine {
 
     /// Applies what is missing up to the first `count` migrations, and records it.
     fn migrate(&self, count: usize) {
-        for migration in shipped(count).migrations {
+        let chain = shipped(count);
+        for migration in &chain.migrations {
             let number = &migration.version;
             let there = "select to_regclass('openwatch_schema_history') is not null";
             let known =
@@ -122,7 +123,7 @@ impl Machine {
                 .psql_command("openwatch")
                 .arg("-1")
                 .arg("-f")
-                .arg(&migration.file)
+                .arg(chain.path(migration))
                 .output()
                 .unwrap();
             assert!(psql.status.success(), "{}", String::from_utf8_lossy(&psql.stderr));
@@ -454,7 +455,8 @@ fn a_connection_that_says_nothing_does_not_hold_the_end() {
 #[test]
 fn the_schema_is_the_same_whether_it_is_migrated_at_once_or_in_two_steps() {
     let server = Server::start();
-    let files: Vec<PathBuf> = shipped(ALL).migrations.into_iter().map(|m| m.file).collect();
+    let chain = shipped(ALL);
+    let files: Vec<PathBuf> = chain.migrations.iter().map(|m| chain.path(m)).collect();
     assert_eq!(files.len(), ALL, "0001 to 0005 are version 1, 0006 and 0007 version 2");
     let apply = |database: &str, files: &[PathBuf]| {
         let mut psql = server.psql_command(database);
@@ -522,8 +524,9 @@ fn install(machine: &Machine, version: &str, count: usize) {
     let dir = layout.migrations_dir();
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).unwrap();
-    for migration in shipped(count).migrations {
-        std::fs::copy(&migration.file, dir.join(migration.file.file_name().unwrap())).unwrap();
+    let chain = shipped(count);
+    for migration in &chain.migrations {
+        std::fs::copy(chain.path(migration), dir.join(&migration.file)).unwrap();
     }
     machine.write(&layout.version_file(), version);
     machine.write(

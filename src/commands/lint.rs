@@ -55,15 +55,16 @@ pub fn package(
 
 fn look(chain: &Chain, since: Option<&str>) -> Result<Report> {
     let shipped = &chain.migrations;
-    let Some(version) = since else { return Ok(lint(shipped, 0)) };
+    let Some(version) = since else { return lint(chain, 0) };
     let found = chain.find(version);
     let at = found.and_then(|found| shipped.iter().position(|m| m.key == found.key));
-    at.map(|at| lint(shipped, at + 1)).ok_or_else(|| {
+    let at = at.ok_or_else(|| {
         let last = shipped.last().map_or("none", |m| m.version.as_str());
         Error::new(Outcome::Usage, format!("there is no migration {version}"))
             .detail(format!("the last one is {last}"))
             .state("nothing was changed")
-    })
+    })?;
+    lint(chain, at + 1)
 }
 
 fn reply(reports: &[(String, Report)]) -> Reply {

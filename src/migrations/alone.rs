@@ -31,7 +31,7 @@ impl<'a> Runner<'a> {
         self.watch.now(migration.label(), self.done);
         self.observed_begin().map_err(Broken::of_run)?;
         let begun = Instant::now();
-        let file = File::of(migration);
+        let file = File::read(self.chain, migration).map_err(|e| Broken::of_file(migration, e))?;
         let first = match self.take_up(&file) {
             Ok(unit) => unit,
             Err(Stop::Sql(error)) => return self.gone_wrong(&file, 0, (0, error)),
@@ -230,7 +230,7 @@ impl<'a> Runner<'a> {
             return self.lost(file, error);
         }
         if let Some(range) = file.script.statements.get(statement) {
-            let before = file.migration.sql[..range.start].chars().count();
+            let before = file.sql[..range.start].chars().count();
             let before = u32::try_from(before).unwrap_or(u32::MAX);
             error.position = error.position.map(|at| at.saturating_add(before));
         }
@@ -242,6 +242,7 @@ impl<'a> Runner<'a> {
     /// Leaves the marks as a run that goes on later needs them; without effect, none at all.
     fn stopped(&mut self, file: &File<'a>, unit: usize, cause: Cause) -> Broken<'a> {
         let mut broken = Broken::new(Some(file.migration), cause);
+        broken.sql.clone_from(&file.sql);
         broken.ran = Some((file.number(unit) - 1, file.statements()));
         let tidied = self.tidy(file, unit, &mut broken);
         broken.indeterminate |= tidied.is_err();
@@ -294,6 +295,7 @@ impl<'a> Runner<'a> {
             self.reconnect_within,
         );
         let mut broken = Broken::new(Some(file.migration), Cause::Sql(error));
+        broken.sql.clone_from(&file.sql);
         if let Some(session) = session {
             self.adopt(session).map_err(Broken::of_run)?;
         }

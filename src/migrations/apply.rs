@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::broken::{Broken, report};
 use super::chain::Chain;
 use super::command;
-use super::compare::pending_of;
+use super::compare::{ByKey, pending_of};
 use super::failure::Failure;
 use super::formats::LockGround;
 use super::grouping::{Segment, Shape, fall_back, segments};
@@ -235,7 +235,7 @@ fn apply_seen(
         return Err(Failure::refused(refusal));
     }
     let table = home(chain, &seen.ground).map_err(Failure::refused)?;
-    let pending = pending_of(chain, &seen.rows);
+    let pending = pending_of(chain, &ByKey::of(&seen.rows));
     let How { lock_timeout, reconnect_within, restore_point, product_version, lock } = how;
     let (backend, limits) = session
         .server_process()
@@ -280,7 +280,7 @@ fn apply_seen(
         let _stop = (stop, end);
         run(runner, &pending)
     })?;
-    let versions = pending.iter().map(|migration| migration.version.clone()).collect();
+    let versions = pending.iter().map(|migration| migration.version.to_string()).collect();
     Ok(Applied { versions, mode, duration: begun.elapsed() })
 }
 
@@ -307,7 +307,8 @@ fn run<'a>(mut runner: Runner<'a>, pending: &[&'a Migration]) -> Result<Mode, Fa
                         Segment::Alone(_) => 1,
                     };
                 }
-                Err((broken, blockers)) => {
+                Err(failed) => {
+                    let (broken, blockers) = *failed;
                     match fall_back(shape, &broken, &mut alone) {
                         Some((next, note)) => {
                             runner.progress.note(&note);
@@ -331,7 +332,7 @@ fn run<'a>(mut runner: Runner<'a>, pending: &[&'a Migration]) -> Result<Mode, Fa
 fn with_retries<'a>(
     runner: &mut Runner<'a>,
     mut step: impl FnMut(&mut Runner<'a>) -> Result<(), Broken<'a>>,
-) -> Result<(), (Broken<'a>, Vec<Blocker>)> {
+) -> Result<(), Box<(Broken<'a>, Vec<Blocker>)>> {
     let mut attempt = 1;
     loop {
         runner.watch.take_blockers();
@@ -339,7 +340,7 @@ fn with_retries<'a>(
         let blockers = runner.watch.take_blockers();
         let again = broken.trouble() == Some(Trouble::Lock) && !broken.indeterminate;
         if !again || attempt == TRIES {
-            return Err((broken, blockers));
+            return Err(Box::new((broken, blockers)));
         }
         let who = blockers.first().map_or(String::new(), |b| format!(", blocked by {b}"));
         runner
@@ -348,7 +349,7 @@ fn with_retries<'a>(
         runner.watch.waited_in_vain();
         clock::pause(pause_before(attempt, runner.lock_timeout, runner.backend.pid));
         if let Err(error) = runner.watch.check_lock() {
-            return Err((Broken::of_lock(error), blockers));
+            return Err(Box::new((Broken::of_lock(error), blockers)));
         }
         attempt += 1;
     }

@@ -2,7 +2,8 @@
 
 use super::Migration;
 use super::apply::Runner;
-use super::failure::{self, DataState, Failure, Why};
+use super::chain::Chain;
+use super::failure::{self, DataState, Failure, Sent, Why};
 use crate::database::{Blocker, SqlError, Trouble};
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -10,6 +11,8 @@ use crate::outcome::Outcome;
 /// A step that failed.
 pub(super) struct Broken<'a> {
     pub(super) at: Option<&'a Migration>,
+    /// What was sent of it.
+    pub(super) sql: String,
     pub(super) cause: Cause,
     /// Index of the failing statement, where the server gave no position.
     pub(super) statement: Option<usize>,
@@ -30,6 +33,7 @@ pub(super) enum Cause {
     /// The migration ended the transaction in which it ran.
     Escaped,
     LockLost(Error),
+    Unreadable(Error),
     /// We were asked to stop, between two statements.
     Stopped(&'static str),
     /// An earlier run was cut off at this statement, and what became of it is not known.
@@ -40,6 +44,7 @@ impl<'a> Broken<'a> {
     pub(super) fn new(at: Option<&'a Migration>, cause: Cause) -> Self {
         Self {
             at,
+            sql: String::new(),
             cause,
             statement: None,
             left: Vec::new(),
@@ -61,6 +66,11 @@ impl<'a> Broken<'a> {
         Self::new(None, Cause::LockLost(error))
     }
 
+    /// A file that cannot be read again, or is not what was looked at.
+    pub(super) fn of_file(at: &'a Migration, error: Error) -> Self {
+        Self::new(Some(at), Cause::Unreadable(error))
+    }
+
     /// Whether the database is not as it was before the migration.
     fn acted(&self) -> bool {
         self.indeterminate || !self.left.is_empty() || self.ran.is_some_and(|(ran, _)| ran > 0)
@@ -69,7 +79,11 @@ impl<'a> Broken<'a> {
     pub(super) fn trouble(&self) -> Option<Trouble> {
         match &self.cause {
             Cause::Sql(error) | Cause::Commit(error) => Some(error.trouble()),
-            Cause::Escaped | Cause::LockLost(_) | Cause::Stopped(_) | Cause::Doubtful(_) => None,
+            Cause::Escaped
+            | Cause::LockLost(_)
+            | Cause::Unreadable(_)
+            | Cause::Stopped(_)
+            | Cause::Doubtful(_) => None,
         }
     }
 }
@@ -81,8 +95,9 @@ pub(super) fn report(
     broken: Broken<'_>,
     blockers: &[Blocker],
 ) -> Failure {
-    let applied: Vec<String> = pending[..runner.done].iter().map(|m| m.version.clone()).collect();
-    let failed = broken.at.map(|migration| migration.version.clone());
+    let versions = |of: &[&Migration]| of.iter().map(|m| m.version.to_string()).collect();
+    let applied: Vec<String> = versions(&pending[..runner.done]);
+    let failed = broken.at.map(|migration| migration.version.to_string());
     let tail = pending.len() - runner.done;
     let not_tried = broken
         .at
@@ -92,7 +107,7 @@ pub(super) fn report(
         Cause::Sql(error) | Cause::Commit(error) => failure::why(error),
         Cause::Escaped => Why::Escaped,
         Cause::LockLost(_) => Why::Connection,
-        Cause::Stopped(_) | Cause::Doubtful(_) => Why::Statement,
+        Cause::Unreadable(_) | Cause::Stopped(_) | Cause::Doubtful(_) => Why::Statement,
     };
     let data = if broken.unknown {
         DataState::Unknown
@@ -109,7 +124,7 @@ pub(super) fn report(
     } else if broken.indeterminate {
         state.push_str("; whether it took effect is not known, so it will not run again by itself");
     }
-    let mut error = message(&broken, blockers).state(state);
+    let mut error = message(runner.chain, &broken, blockers).state(state);
     if !broken.left.is_empty() {
         error = error.detail(format!("invalid indexes: {}", broken.left.join(", ")));
     }
@@ -118,15 +133,16 @@ pub(super) fn report(
             "If it took effect, run `openwatch migrate --mark-applied {version}`."
         ));
     }
-    let not_applied = pending[runner.done..].iter().map(|m| m.version.clone()).collect();
+    let not_applied = versions(&pending[runner.done..]);
     Failure { error, applied, failed, not_applied, data, why }
 }
 
-fn message(broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
+fn message(chain: &Chain, broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
     let failed = |text: String| Error::new(Outcome::MigrationFailed, text);
     match (&broken.cause, broken.at) {
         (Cause::Sql(error), Some(at)) => {
-            failure::of_statement(at, error, broken.statement, blockers)
+            let sent = Sent { migration: at, path: chain.path(at), sql: &broken.sql };
+            failure::of_statement(&sent, error, broken.statement, blockers)
         }
         (Cause::Sql(error), None) => {
             failed("the migrations could not be run".into()).source(error.clone())
@@ -146,6 +162,9 @@ fn message(broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
                 .hint("Put the restore point back, and report this to who made the package.")
         }
         (Cause::LockLost(error), _) => failed(error.message()),
+        (Cause::Unreadable(error), _) => {
+            error.details().iter().fold(failed(error.message()), Error::detail)
+        }
         (Cause::Stopped(signal), at) => {
             let label = at.map_or_else(|| "the run".into(), |m| format!("migration {}", m.label()));
             failed(format!("{label} was ended because we received {signal}"))

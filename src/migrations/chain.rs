@@ -1,10 +1,11 @@
 //! The migrations that a package ships for one database, with the tool that owns them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::command::Command;
 use super::detect::choose;
-use super::files::{bad, in_order};
+use super::files::{bad, in_order, normalised};
 use super::formats::{Tool, tool};
 use super::{Key, Migration};
 use crate::config::{FilesSpec, Format, MigrationsSpec, TableName};
@@ -17,6 +18,8 @@ pub struct Chain {
     pub(super) tool: &'static dyn Tool,
     /// The history table, with the schema where the packager names one.
     pub table: TableName,
+    /// The directory of the files; none where a command applies them.
+    pub dir: PathBuf,
     /// The migrations in the order in which they are applied; none where a command applies them.
     pub migrations: Vec<Migration>,
     /// The application's own tool, where it takes the place of files.
@@ -35,7 +38,7 @@ impl Chain {
         let table = TableName { schema: None, name: tool.default_table().to_owned() };
         let migrations = migrations.to_vec();
         let (accepted, removed) = (BTreeMap::new(), Vec::new());
-        Self { tool, table, migrations, command: None, accepted, removed }
+        Self { tool, table, dir: "/m".into(), migrations, command: None, accepted, removed }
     }
 
     /// Returns the format.
@@ -55,9 +58,29 @@ impl Chain {
         }
     }
 
+    /// Returns whether a recorded checksum stands for a shipped file; where the file has none, nothing
+    /// is proved against it.
+    ///
+    /// Of a tool that hashes raw bytes the same text with other line ends is accepted too.
+    pub(super) fn same(&self, migration: &Migration, recorded: &str) -> bool {
+        let of =
+            |text: &str| self.tool.checksum(migration, text).is_some_and(|sum| sum == recorded);
+        migration.checksum.as_deref().is_none_or(|checksum| checksum == recorded)
+            || self.raw(migration).is_ok_and(|raw| {
+                let lf = normalised(&raw);
+                of(&lf) || of(&lf.replace('\n', "\r\n"))
+            })
+    }
+
+    /// Returns the shipped migration with this key.
+    pub(super) fn at(&self, key: &Key) -> Option<&Migration> {
+        let at = self.migrations.binary_search_by(|migration| migration.key.cmp(key));
+        at.ok().map(|at| &self.migrations[at])
+    }
+
     /// Returns whether the packager vouches for a checksum that is not the file's.
     pub(super) fn accepts(&self, migration: &Migration, recorded: &str) -> bool {
-        let known = self.accepted.get(&migration.version);
+        let known = self.accepted.get(migration.version.as_str());
         known.is_some_and(|known| known.iter().any(|one| one.eq_ignore_ascii_case(recorded)))
     }
 
@@ -105,7 +128,8 @@ pub fn load_for(spec: &MigrationsSpec, database: &Database, url: Option<&str>) -
     let tool = tool(Format::Plain);
     let table = TableName { schema: None, name: tool.default_table().to_owned() };
     let (accepted, removed) = (BTreeMap::new(), Vec::new());
-    Ok(Chain { tool, table, migrations: Vec::new(), command: Some(command), accepted, removed })
+    let (dir, migrations) = (PathBuf::new(), Vec::new());
+    Ok(Chain { tool, table, dir, migrations, command: Some(command), accepted, removed })
 }
 
 fn load_files(spec: &FilesSpec) -> Result<Chain> {
@@ -119,6 +143,7 @@ fn load_files(spec: &FilesSpec) -> Result<Chain> {
     let mut chain = Chain {
         tool,
         table: spec.table.clone().unwrap_or_else(usual),
+        dir: spec.dir.clone(),
         migrations,
         command: None,
         accepted: BTreeMap::new(),
@@ -129,7 +154,8 @@ fn load_files(spec: &FilesSpec) -> Result<Chain> {
             bad(format!("accepted_checksums has {version}, which is no shipped migration"))
                 .hint("Correct the version in upgrade.conf, or remove the line.")
         })?;
-        chain.accepted.insert(file.version.clone(), checksums.clone());
+        let version = file.version.to_string();
+        chain.accepted.insert(version, checksums.clone());
     }
     if let Some(version) = spec.removed.iter().find(|version| chain.find(version).is_some()) {
         return Err(bad(format!("{version} is among the removed migrations, and shipped"))

@@ -1,7 +1,5 @@
 //! Applied against shipped: a pure comparison of two sets with checksums.
 
-use std::collections::BTreeMap;
-
 use super::chain::Chain;
 use super::formats::Older;
 use super::history::{AppliedRow, Evidence, RowState};
@@ -10,43 +8,41 @@ use super::{Comparison, Key, Migration, Pending, Problem, ProblemKind, State};
 
 /// Compares what a package ships with what the history table has.
 pub fn compare(chain: &Chain, applied: &[AppliedRow]) -> Comparison {
-    let files: BTreeMap<&Key, &Migration> = chain.migrations.iter().map(|m| (&m.key, m)).collect();
-    let rows = by_key(applied);
-    let head = files.last_key_value().map(|(key, _)| *key);
-    let last = rows.keys().rev().copied().find(|key| !matches!(key, Key::Repeatable(_)));
+    let rows = ByKey::of(applied);
+    let head = chain.migrations.last();
+    let last = rows.0.iter().rev().find(|row| !matches!(row.key, Key::Repeatable(_)));
     let mut problems = Vec::new();
-    for (key, row) in &rows {
-        problems.extend(check_row(chain, row, files.get(key).copied(), head));
+    for row in &rows.0 {
+        problems.extend(check_row(chain, row, chain.at(&row.key), head.map(|head| &head.key)));
     }
     problems.extend(gaps_in_package(chain, &rows));
     let mut pending = Vec::new();
-    for file in pending_of(chain, applied) {
-        let newest = last.filter(|newest| file.key < **newest).map(|newest| rows[newest]);
+    for file in pending_of(chain, &rows) {
+        let newest = last.filter(|newest| file.key < newest.key);
         if let Some(newest) = newest.filter(|_| chain.tool.older(file) == Older::Refused) {
             problems.push(gap_in_history(file, newest));
         }
-        problems.extend(check_text(file));
+        problems.extend(check_text(chain, file));
         pending.push(Pending {
-            version: file.version.clone(),
-            name: file.name.clone(),
+            version: file.version.to_string(),
+            name: file.name.to_string(),
             transactional: file.transactional,
         });
     }
-    let assumed = rows.values().filter(|row| row.evidence == Evidence::Assumed);
+    let assumed = rows.0.iter().filter(|row| row.evidence == Evidence::Assumed);
     Comparison {
         state: state(&problems, &pending),
-        current: rows.values().next_back().map(|row| row.version.clone()),
-        head: files.values().next_back().map(|file| file.version.clone()),
-        applied: rows.values().filter(|row| row.state == RowState::Applied).count(),
-        assumed: assumed.map(|row| row.version.clone()).collect(),
+        current: rows.0.last().map(|row| row.version.to_string()),
+        head: head.map(|file| file.version.to_string()),
+        applied: rows.0.iter().filter(|row| row.state == RowState::Applied).count(),
+        assumed: assumed.map(|row| row.version.to_string()).collect(),
         pending,
         problems,
     }
 }
 
 /// Returns the shipped migrations that a run would apply, in order.
-pub(super) fn pending_of<'a>(chain: &'a Chain, applied: &[AppliedRow]) -> Vec<&'a Migration> {
-    let rows = by_key(applied);
+pub(super) fn pending_of<'a>(chain: &'a Chain, rows: &ByKey<'_>) -> Vec<&'a Migration> {
     let is_pending = |file: &&Migration| match (rows.get(&file.key), &file.key) {
         (None, _) => true,
         // Runs again when its text changed.
@@ -58,21 +54,30 @@ pub(super) fn pending_of<'a>(chain: &'a Chain, applied: &[AppliedRow]) -> Vec<&'
     chain.migrations.iter().filter(is_pending).collect()
 }
 
-/// A mark of something begun counts before the row of an earlier run.
-fn by_key(applied: &[AppliedRow]) -> BTreeMap<&Key, &AppliedRow> {
-    let mut rows: BTreeMap<&Key, &AppliedRow> = BTreeMap::new();
-    for row in applied {
-        let known = rows.entry(&row.key).or_insert(row);
-        if row.state == RowState::Started {
-            *known = row;
-        }
+/// Rows in the order of their keys, one for each.
+pub(super) struct ByKey<'a>(Vec<&'a AppliedRow>);
+
+impl<'a> ByKey<'a> {
+    /// A mark of something begun counts before the row of an earlier run.
+    pub(super) fn of(applied: &'a [AppliedRow]) -> Self {
+        let mut rows: Vec<&AppliedRow> = applied.iter().collect();
+        rows.sort_by(|a, b| {
+            let applied = |row: &AppliedRow| row.state == RowState::Applied;
+            (&a.key, applied(a)).cmp(&(&b.key, applied(b)))
+        });
+        rows.dedup_by(|later, kept| later.key == kept.key);
+        Self(rows)
     }
-    rows
+
+    /// Returns the row with this key.
+    pub(super) fn get(&self, key: &Key) -> Option<&'a AppliedRow> {
+        self.0.binary_search_by(|row| row.key.cmp(key)).ok().map(|at| self.0[at])
+    }
 }
 
 /// Returns whether a row was recorded for another text than the file has.
 pub(super) fn is_other(chain: &Chain, file: &Migration, row: &AppliedRow) -> bool {
-    let same = |recorded: &str| chain.tool.same(file, recorded) || chain.accepts(file, recorded);
+    let same = |recorded: &str| chain.same(file, recorded) || chain.accepts(file, recorded);
     row.checksum.as_ref().is_some_and(|recorded| !same(recorded))
 }
 
@@ -96,18 +101,19 @@ fn state(problems: &[Problem], pending: &[Pending]) -> State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Text;
     use super::*;
     use crate::config::Format;
     use proptest::prelude::*;
 
     fn file(number: u64, sql: &str) -> Migration {
         Migration {
-            version: format!("{number:04}"),
+            version: format!("{number:04}").into(),
             name: "x".into(),
             key: Key::Number(number),
-            file: format!("/m/{number:04}_x.sql").into(),
-            sql: sql.into(),
-            checksum: Some(super::super::checksum(sql)),
+            file: format!("{number:04}_x.sql").into(),
+            text: Text::Held(sql.into()),
+            checksum: Some(super::super::checksum(sql).into()),
             transactional: true,
             ..Migration::default()
         }
@@ -120,9 +126,9 @@ mod tests {
     fn row(number: u64, sql: &str) -> AppliedRow {
         AppliedRow {
             key: Key::Number(number),
-            version: format!("{number:04}"),
+            version: format!("{number:04}").into(),
             name: "x".into(),
-            checksum: Some(super::super::checksum(sql)),
+            checksum: Some(super::super::checksum(sql).into()),
             applied_at: Some("2026-01-01 00:00:00+00".into()),
             product_version: Some("1.0".into()),
             ..AppliedRow::default()
@@ -206,7 +212,7 @@ mod tests {
         assert_eq!(compare(&[own.clone()], &[]).problems[0].kind, ProblemKind::Unrunnable);
         own.transactional = false;
         assert!(compare(&[own.clone()], &[]).problems.is_empty());
-        own.sql = "vacuum; begin; select 1".into();
+        own.text = Text::Held("vacuum; begin; select 1".into());
         assert_eq!(compare(&[own], &[]).problems[0].kind, ProblemKind::Unrunnable);
     }
 
@@ -228,7 +234,7 @@ mod tests {
             let mut applied_rows = rows(&applied.iter().copied().collect::<Vec<_>>());
             for row in &mut applied_rows {
                 if row.key == Key::Number(edited) {
-                    row.checksum = Some("0".repeat(64));
+                    row.checksum = Some("0".repeat(64).into());
                 }
             }
             let found = compare(&shipped_files, &applied_rows);

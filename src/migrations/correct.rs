@@ -171,7 +171,7 @@ pub fn repair(
             }
             correction.statements.push(chain.forget_sql(&table, &row.version));
             correction.note(Write {
-                version: row.version.clone(),
+                version: row.version.to_string(),
                 migration: row.label(),
                 action: Action::Forget,
                 before: Some("begun".to_owned()),
@@ -195,8 +195,8 @@ pub fn repair(
                 correction.statements.push(record);
             }
         }
-        correction
-            .note(Write { before: row.checksum.clone(), ..Write::new(file, Action::Checksum) });
+        let before = row.checksum.as_ref().map(ToString::to_string);
+        correction.note(Write { before, ..Write::new(file, Action::Checksum) });
     }
     Ok(correction)
 }
@@ -256,7 +256,7 @@ fn origin(product_version: &str) -> Origin {
 fn stood(row: &AppliedRow) -> String {
     match (row.state, &row.checksum) {
         (RowState::Started, _) => "begun".to_owned(),
-        (RowState::Applied, Some(checksum)) => checksum.clone(),
+        (RowState::Applied, Some(checksum)) => checksum.to_string(),
         (RowState::Applied, None) => "applied".to_owned(),
     }
 }

@@ -47,13 +47,13 @@ pub struct Write {
 
 impl Write {
     pub(super) fn new(migration: &Migration, action: Action) -> Self {
-        let after = Some(migration.checksum.clone().unwrap_or_else(|| "applied".to_owned()));
+        let after = migration.checksum.as_deref().unwrap_or("applied");
         Self {
-            version: migration.version.clone(),
+            version: migration.version.to_string(),
             migration: migration.label(),
             action,
             before: None,
-            after,
+            after: Some(after.to_owned()),
         }
     }
 

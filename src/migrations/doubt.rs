@@ -1,7 +1,10 @@
 //! Why a migration under way does not go on by itself, and the exact ways out.
 
+use smol_str::SmolStr;
+
 use super::chain::Chain;
 use super::history::Table;
+use super::problems::unreadable;
 use super::script::{head, place_of_byte};
 use super::underway::{self, Course, File, Underway};
 use super::{Problem, ProblemKind};
@@ -11,7 +14,7 @@ use crate::database::{ServerProcess, Session, SqlError};
 #[derive(Default)]
 pub(super) struct Doubt {
     /// The version that is under way.
-    pub(super) version: Option<String>,
+    pub(super) version: Option<SmolStr>,
     /// Why it does not go on by itself, if it does not.
     pub(super) problem: Option<Problem>,
     /// The server's side of the run that was cut off, where it still works.
@@ -30,13 +33,19 @@ pub(super) fn look(
         let problem = Some(unshipped(found));
         return Ok(Doubt { version: Some(version.clone()), problem, orphan: None });
     };
-    let file = File::of(migration);
-    let course = found.course(session, &file, None)?;
     let mut orphan = None;
+    let file = match File::read(chain, migration) {
+        Ok(file) => file,
+        Err(error) => {
+            let problem = unreadable(ProblemKind::Indeterminate, migration, &error);
+            return Ok(Doubt { version: Some(version.clone()), problem: Some(problem), orphan });
+        }
+    };
+    let course = found.course(session, &file, None)?;
     if let Course::AtWork { process, .. } = &course {
         orphan = Some(process.clone());
     }
-    let problem = problem(table, found, &file, &course);
+    let problem = problem(chain, table, found, &file, &course);
     Ok(Doubt { version: Some(version.clone()), problem, orphan })
 }
 
@@ -44,7 +53,7 @@ fn unshipped(found: &Underway) -> Problem {
     let version = &found.row.version;
     Problem {
         kind: ProblemKind::Missing,
-        version: version.clone(),
+        version: version.to_string(),
         what: format!(
             "migration {version} was begun outside a transaction, and this package does not ship it"
         ),
@@ -55,7 +64,13 @@ fn unshipped(found: &Underway) -> Problem {
     }
 }
 
-fn problem(table: &Table, found: &Underway, file: &File<'_>, course: &Course) -> Option<Problem> {
+fn problem(
+    chain: &Chain,
+    table: &Table,
+    found: &Underway,
+    file: &File<'_>,
+    course: &Course,
+) -> Option<Problem> {
     let label = file.migration.label();
     let version = &file.migration.version;
     let (kind, statement, what, hint) = match course {
@@ -103,21 +118,22 @@ fn problem(table: &Table, found: &Underway, file: &File<'_>, course: &Course) ->
     };
     Some(Problem {
         kind,
-        version: version.clone(),
+        version: version.to_string(),
         what,
-        detail: format!("{}; {}", at(file, *statement), begun(found)),
+        detail: format!("{}; {}", at(chain, file, *statement), begun(found)),
         hint,
     })
 }
 
 /// Where a statement is and how it begins.
-fn at(file: &File<'_>, statement: usize) -> String {
-    let name = file.migration.file.display();
+fn at(chain: &Chain, file: &File<'_>, statement: usize) -> String {
+    let path = chain.path(file.migration);
+    let name = path.display();
     let Some(range) = file.script.statements.get(statement - 1) else {
         return format!("{name} has {} statements", file.statements());
     };
-    let place = place_of_byte(&file.migration.sql, range.start);
-    format!("line {} of {name}, {}", place.line, head(&file.migration.sql[range.clone()]))
+    let place = place_of_byte(&file.sql, range.start);
+    format!("line {} of {name}, {}", place.line, head(&file.sql[range.clone()]))
 }
 
 fn begun(found: &Underway) -> String {

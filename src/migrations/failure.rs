@@ -1,6 +1,7 @@
 //! How a run of migrations failed, and what is true of the data afterwards.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -84,26 +85,32 @@ impl std::error::Error for Failure {}
 /// SQLSTATE of a statement that was cancelled.
 const CANCELLED: &str = "57014";
 
+/// A migration as it was sent.
+pub(super) struct Sent<'a> {
+    pub(super) migration: &'a Migration,
+    pub(super) path: PathBuf,
+    pub(super) sql: &'a str,
+}
+
 /// Says which migration failed, at which statement, and what the server said.
 pub(super) fn of_statement(
-    migration: &Migration,
+    sent: &Sent<'_>,
     sql: &SqlError,
     statement: Option<usize>,
     blockers: &[Blocker],
 ) -> Error {
+    let label = sent.migration.label();
     let what = match signals::received() {
         // Cancelled by the watch, on our behalf.
         Some(signal) if sql.code.as_deref() == Some(CANCELLED) => {
-            format!("migration {} was ended because we received {signal}", migration.label())
+            format!("migration {label} was ended because we received {signal}")
         }
-        Some(_) | None => {
-            format!("migration {} failed: {}", migration.label(), one_line(&sql.message))
-        }
+        Some(_) | None => format!("migration {label} failed: {}", one_line(&sql.message)),
     };
     let mut error = Error::new(Outcome::MigrationFailed, what).detail(format!(
         "{} at {}",
         sqlstate(sql),
-        at(migration, sql, statement)
+        at(sent, sql, statement)
     ));
     for text in [&sql.detail, &sql.hint, &sql.about].into_iter().flatten() {
         error = error.detail(one_line(text));
@@ -171,26 +178,24 @@ pub(super) fn why(error: &SqlError) -> Why {
 }
 
 /// Where the error lies: a place if it is known, the statement if only that is known.
-fn at(migration: &Migration, error: &SqlError, statement: Option<usize>) -> String {
-    let file = migration.file.display();
-    let read = if migration.transactional { scan } else { split };
-    let statements = read(&migration.sql).statements;
+fn at(sent: &Sent<'_>, error: &SqlError, statement: Option<usize>) -> String {
+    let (file, sql) = (sent.path.display(), sent.sql);
+    let read = if sent.migration.transactional { scan } else { split };
+    let statements = read(sql).statements;
     if let Some(position) = error.position {
-        let offset = byte_of_character(&migration.sql, position as usize);
-        let place = place_of_byte(&migration.sql, offset);
+        let offset = byte_of_character(sql, position as usize);
+        let place = place_of_byte(sql, offset);
         let quoted = statements
             .iter()
             .find(|range| range.start <= offset && offset <= range.end)
-            .map_or(String::new(), |range| {
-                format!(", in: {}", head(&migration.sql[range.clone()]))
-            });
+            .map_or(String::new(), |range| format!(", in: {}", head(&sql[range.clone()])));
         return format!("line {}, column {} of {file}{quoted}", place.line, place.column);
     }
     let only = if statements.len() == 1 { Some(0) } else { statement };
     match only.and_then(|index| statements.get(index)) {
         Some(range) => {
-            let place = place_of_byte(&migration.sql, range.start);
-            format!("line {} of {file}, in: {}", place.line, head(&migration.sql[range.clone()]))
+            let place = place_of_byte(sql, range.start);
+            format!("line {} of {file}, in: {}", place.line, head(&sql[range.clone()]))
         }
         None => format!("one of the {} statements of {file}", statements.len()),
     }

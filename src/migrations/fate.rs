@@ -87,7 +87,7 @@ fn state_of(chain: &Chain, rows: &[AppliedRow], migration: &Migration) -> Option
     let own = |row: &&AppliedRow| row.key == migration.key;
     let of_text = |row: &&AppliedRow| {
         !matches!(row.key, Key::Repeatable(_))
-            || row.checksum.as_ref().is_none_or(|checksum| chain.tool.same(migration, checksum))
+            || row.checksum.as_ref().is_none_or(|checksum| chain.same(migration, checksum))
     };
     let begun = rows.iter().filter(own).find(|row| row.state == RowState::Started);
     begun.or_else(|| rows.iter().filter(own).find(of_text)).map(|row| row.state)

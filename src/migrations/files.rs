@@ -4,7 +4,7 @@
 //! with its suffix or refuses it. Everything else (a README, dot files, what editors and package
 //! managers leave behind) is ignored.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,23 @@ const LARGEST: u64 = 512 * 1024 * 1024;
 
 /// One entry of a directory, not opened yet.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) path: PathBuf,
-    /// The name as text; what is no UTF-8 in it was replaced.
-    pub(super) name: String,
+pub(super) struct Entry<'d> {
+    dir: &'d Path,
+    /// Where it lies below the directory of the migrations.
+    pub(super) file: PathBuf,
     kind: fs::FileType,
 }
 
-impl Entry {
+impl Entry<'_> {
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.join(&self.file)
+    }
+
+    /// The name as text; what is no UTF-8 in it is replaced.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        self.file.file_name().unwrap_or_default().to_string_lossy()
+    }
+
     pub(super) fn is_dir(&self) -> bool {
         self.kind.is_dir()
     }
@@ -33,35 +42,44 @@ impl Entry {
     pub(super) fn is_file(&self) -> bool {
         self.kind.is_file()
     }
+
+    /// Lists what lies in it, where it is a directory.
+    pub(super) fn list(&self) -> Result<Vec<Self>> {
+        list_below(self.dir, &self.file)
+    }
 }
 
 /// Lists what lies in a directory in the order of names, with its kind as the directory has it,
 /// which costs no call for each; hidden entries are left out.
-pub(super) fn list(dir: &Path) -> Result<Vec<Entry>> {
+pub(super) fn list(dir: &Path) -> Result<Vec<Entry<'_>>> {
+    list_below(dir, Path::new(""))
+}
+
+fn list_below<'d>(dir: &'d Path, below: &Path) -> Result<Vec<Entry<'d>>> {
+    let whole = dir.join(below);
     let unreadable = |error: std::io::Error| {
-        bad(format!("cannot read the migrations directory {}", dir.display()))
+        bad(format!("cannot read the migrations directory {}", whole.display()))
             .source(error)
-            .hint(format!("Look at it with `ls -ld {}`.", dir.display()))
+            .hint(format!("Look at it with `ls -ld {}`.", whole.display()))
     };
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
+    for entry in fs::read_dir(&whole).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();
         if !name.as_bytes().starts_with(b".") {
             let kind = entry.file_type().map_err(unreadable)?;
-            let text = name.to_string_lossy().into_owned();
-            found.push(Entry { path: dir.join(name), name: text, kind });
+            found.push(Entry { dir, file: below.join(name), kind });
         }
     }
-    // By name, as all are of one directory: paths are compared part by part, which is dear.
-    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    // As bytes, since all are of one directory: paths are compared part by part, which is dear.
+    found.sort_unstable_by(|a, b| a.file.as_os_str().cmp(b.file.as_os_str()));
     Ok(found)
 }
 
 /// Lists the entries whose names end with `.sql`, in any case.
-pub(super) fn list_sql(dir: &Path) -> Result<Vec<Entry>> {
+pub(super) fn list_sql(dir: &Path) -> Result<Vec<Entry<'_>>> {
     let mut found = list(dir)?;
-    found.retain(|entry| has_suffix(&entry.name, ".sql"));
+    found.retain(|entry| has_suffix(&entry.name(), ".sql"));
     Ok(found)
 }
 
@@ -77,23 +95,24 @@ const SHARED: usize = 200;
 /// Reads many files; the order of the answers is that of the entries, each of which is let go once
 /// its file was read.
 pub(super) fn read_all<T: Send>(
-    mut entries: Vec<Entry>,
-    read: impl Fn(&Entry) -> Result<T> + Sync,
+    mut entries: Vec<Entry<'_>>,
+    read: impl Fn(&Entry<'_>) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
-    let read_some = |some: Vec<Entry>| -> Result<Vec<T>> {
-        let mut all = Vec::with_capacity(some.len());
+    let read_some = |some: Vec<Entry<'_>>, room: usize| -> Result<Vec<T>> {
+        let mut all = Vec::with_capacity(room);
         for entry in some {
             all.push(read(&entry)?);
         }
         Ok(all)
     };
-    if entries.len() < SHARED {
-        return read_some(entries);
+    let count = entries.len();
+    if count < SHARED {
+        return read_some(entries, count);
     }
-    let second = entries.split_off(entries.len() / 2);
+    let second = entries.split_off(count / 2);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| read_some(second));
-        let mut all = read_some(entries)?;
+        let other = scope.spawn(|| read_some(second, count - count / 2));
+        let mut all = read_some(entries, count)?;
         let rest =
             other.join().unwrap_or_else(|_| Err(bad("a thread that read migrations ended".into())));
         all.extend(rest?);
@@ -102,8 +121,8 @@ pub(super) fn read_all<T: Send>(
 }
 
 /// Reads one file, exactly as it lies there; a format whose tool hashes raw bytes hashes these.
-pub(super) fn read_raw(entry: &Entry) -> Result<String> {
-    let path = &entry.path;
+pub(super) fn read_raw(entry: &Entry<'_>) -> Result<String> {
+    let path = entry.path();
     if !entry.kind.is_file() {
         let what = match (entry.kind.is_dir(), entry.kind.is_symlink()) {
             (true, _) => "a directory",
@@ -113,6 +132,11 @@ pub(super) fn read_raw(entry: &Entry) -> Result<String> {
         return Err(bad(format!("{} is {what}, not a file", path.display()))
             .hint("Put the file itself there, or reinstall the package."));
     }
+    read_text(&path)
+}
+
+/// Reads a file that is known to be one.
+pub(super) fn read_text(path: &Path) -> Result<String> {
     let raw = files::read_text(path, LARGEST).map_err(|error| {
         bad(format!("cannot read the migration {}", path.display()))
             .source(error)
@@ -137,19 +161,20 @@ pub(super) fn into_normalised(raw: String) -> String {
 }
 
 /// Refuses a file without any text, for formats whose tool would record it as applied.
-pub(super) fn refuse_empty(entry: &Entry, sql: &str) -> Result<()> {
+pub(super) fn refuse_empty(entry: &Entry<'_>, sql: &str) -> Result<()> {
     if !sql.trim().is_empty() {
         return Ok(());
     }
-    Err(bad(format!("{} is empty", entry.path.display()))
+    Err(bad(format!("{} is empty", entry.path().display()))
         .detail("a migration that is meant to do nothing says so in a comment")
         .hint("Reinstall the package, or write the statements into the file."))
 }
 
 /// Says that a file's name is not one of the format, and what names look like.
-pub(super) fn misnamed(entry: &Entry, what: &str) -> Error {
-    let parent = entry.path.parent().unwrap_or(Path::new("/"));
-    bad(format!("{} is not named like a migration", entry.path.display()))
+pub(super) fn misnamed(entry: &Entry<'_>, what: &str) -> Error {
+    let path = entry.path();
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    bad(format!("{} is not named like a migration", path.display()))
         .detail(what)
         .hint(format!("Rename it, or move it out of `{}`.", parent.display()))
 }
@@ -173,21 +198,15 @@ pub(super) fn only_lines(text: &str, keep: impl Fn(usize) -> bool) -> String {
 
 /// Puts migrations into their order and refuses two of one version.
 pub(super) fn in_order(dir: &Path, mut all: Vec<Migration>, names: &str) -> Result<Vec<Migration>> {
-    all.sort_by(|a, b| (&a.key, &a.file).cmp(&(&b.key, &b.file)));
-    let twice = |one: &Migration, other: &Migration| {
-        Err(bad(format!("two migrations have the number {}", other.version))
-            .detail(format!("{} and {}", one.file.display(), other.file.display()))
-            .hint(format!("Give `{}` another number.", other.file.display())))
-    };
-    let mut versions: HashMap<&str, &Migration> = HashMap::with_capacity(all.len());
-    for migration in all.iter().filter(|migration| !migration.version.is_empty()) {
-        if let Some(one) = versions.insert(&migration.version, migration) {
-            return twice(one, migration);
-        }
+    let mut versions: Vec<&Migration> = all.iter().filter(|m| !m.version.is_empty()).collect();
+    versions.sort_unstable_by(|a, b| (&a.version, &a.file).cmp(&(&b.version, &b.file)));
+    if let Some(pair) = versions.windows(2).find(|pair| pair[0].version == pair[1].version) {
+        return Err(twice(dir, pair[0], pair[1]));
     }
     drop(versions);
+    all.sort_unstable_by(|a, b| (&a.key, &a.file).cmp(&(&b.key, &b.file)));
     if let Some(pair) = all.windows(2).find(|pair| pair[0].key == pair[1].key) {
-        return twice(&pair[0], &pair[1]);
+        return Err(twice(dir, &pair[0], &pair[1]));
     }
     if all.is_empty() {
         return Err(bad(format!("{} holds no migration", dir.display()))
@@ -195,6 +214,14 @@ pub(super) fn in_order(dir: &Path, mut all: Vec<Migration>, names: &str) -> Resu
             .hint(format!("List it with `ls -l {}`, or reinstall the package.", dir.display())));
     }
     Ok(all)
+}
+
+/// Two files of one version.
+pub(super) fn twice(dir: &Path, one: &Migration, other: &Migration) -> Error {
+    let (first, second) = (dir.join(&one.file), dir.join(&other.file));
+    bad(format!("two migrations have the number {}", other.version))
+        .detail(format!("{} and {}", first.display(), second.display()))
+        .hint(format!("Give `{}` another number.", second.display()))
 }
 
 /// An error in what a package ships.

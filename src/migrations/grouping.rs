@@ -75,7 +75,7 @@ pub(super) fn fall_back(
     match (broken.trouble()?, shape) {
         (Trouble::NeedsNoTransaction, _) => {
             let at = broken.at.filter(|m| !alone.contains(&m.key));
-            if let Some(at) = at.filter(|m| scan(&m.sql).statements.len() == 1) {
+            if let Some(at) = at.filter(|_| scan(&broken.sql).statements.len() == 1) {
                 alone.insert(at.key.clone());
                 let text =
                     format!("migration {} cannot share a transaction: it runs alone", at.label());
@@ -107,13 +107,11 @@ mod tests {
     use super::*;
     use crate::database::SqlError;
 
-    fn file(number: u64, sql: &str) -> Migration {
+    fn file(number: u64) -> Migration {
         Migration {
-            version: format!("{number:04}"),
+            version: format!("{number:04}").into(),
             name: "x".into(),
             key: Key::Number(number),
-            file: "/m/x.sql".into(),
-            sql: sql.into(),
             transactional: true,
             ..Migration::default()
         }
@@ -133,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_migration_that_runs_alone_divides_the_others() {
-        let files: Vec<Migration> = (1..=5).map(|n| file(n, "x")).collect();
+        let files: Vec<Migration> = (1..=5).map(file).collect();
         let rest: Vec<&Migration> = files.iter().collect();
         let alone = BTreeSet::from([Key::Number(3)]);
         assert_eq!(
@@ -149,9 +147,8 @@ mod tests {
 
     #[test]
     fn what_the_server_says_decides_how_to_go_on() {
-        let one = file(1, "vacuum");
-        let two = file(1, "vacuum; vacuum");
-        let next = |shape, code: &str, at| {
+        let (file, one, two) = (file(1), "vacuum", "vacuum; vacuum");
+        let next = |shape, code: &str, sql: &str| {
             let error = SqlError {
                 code: Some(code.into()),
                 message: String::new(),
@@ -160,18 +157,18 @@ mod tests {
                 position: None,
                 about: None,
             };
-            let broken = Broken::new(Some(at), Cause::Sql(error));
+            let broken = Broken { sql: sql.into(), ..Broken::new(Some(&file), Cause::Sql(error)) };
             fall_back(shape, &broken, &mut BTreeSet::new()).map(|(shape, _)| shape)
         };
-        assert_eq!(next(Shape::All, "25001", &one), Some(Shape::All));
-        assert_eq!(next(Shape::All, "25001", &two), Some(Shape::Each));
-        assert_eq!(next(Shape::Each, "25001", &two), None);
-        assert_eq!(next(Shape::All, "55P04", &one), Some(Shape::Each));
-        assert_eq!(next(Shape::All, "55006", &one), Some(Shape::Each));
-        assert_eq!(next(Shape::Each, "55P04", &one), None);
-        assert_eq!(next(Shape::All, "53200", &one), Some(Shape::Batches(BATCH)));
-        assert_eq!(next(Shape::Batches(BATCH), "53200", &one), Some(Shape::Batches(126)));
-        assert_eq!(next(Shape::Batches(2), "53200", &one), Some(Shape::Each));
-        assert_eq!(next(Shape::All, "42P01", &one), None);
+        assert_eq!(next(Shape::All, "25001", one), Some(Shape::All));
+        assert_eq!(next(Shape::All, "25001", two), Some(Shape::Each));
+        assert_eq!(next(Shape::Each, "25001", two), None);
+        assert_eq!(next(Shape::All, "55P04", one), Some(Shape::Each));
+        assert_eq!(next(Shape::All, "55006", one), Some(Shape::Each));
+        assert_eq!(next(Shape::Each, "55P04", one), None);
+        assert_eq!(next(Shape::All, "53200", one), Some(Shape::Batches(BATCH)));
+        assert_eq!(next(Shape::Batches(BATCH), "53200", one), Some(Shape::Batches(126)));
+        assert_eq!(next(Shape::Batches(2), "53200", one), Some(Shape::Each));
+        assert_eq!(next(Shape::All, "42P01", one), None);
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::chain::Chain;
 use super::{Key, Migration, underway};
 use crate::database::{ServerProcess, Session, SqlError, quoted};
@@ -51,17 +53,17 @@ pub struct AppliedRow {
     /// By which rows and files are matched and ordered.
     pub key: Key,
     /// The version as the table has it.
-    pub version: String,
+    pub version: SmolStr,
     /// The name, where the tool records it; else that of the file, or nothing.
-    pub name: String,
+    pub name: SmolStr,
     /// The checksum as the table has it, where the tool keeps one.
-    pub checksum: Option<String>,
+    pub checksum: Option<SmolStr>,
     /// Whether it ended.
     pub state: RowState,
     /// When, as the server writes it, where the tool records it.
-    pub applied_at: Option<String>,
+    pub applied_at: Option<Box<str>>,
     /// Version of the package that applied it, which only our own table knows.
-    pub product_version: Option<String>,
+    pub product_version: Option<Box<str>>,
     /// How it came to be known.
     pub evidence: Evidence,
 }
@@ -85,6 +87,18 @@ impl AppliedRow {
 /// Joins version and name as messages show them.
 pub(super) fn label(version: &str, name: &str) -> String {
     if name.is_empty() { version.to_owned() } else { format!("{version}_{name}") }
+}
+
+/// Names versions in one line: each of up to ten; of more how many, the first and the last.
+pub fn named<S: AsRef<str>>(versions: &[S]) -> String {
+    const MOST: usize = 10;
+    match versions {
+        [first, .., last] if versions.len() > MOST => {
+            let (count, first, last) = (versions.len(), first.as_ref(), last.as_ref());
+            format!("{count} migrations: {first} to {last}")
+        }
+        few => few.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// A run of one migration, as its row records it.
@@ -159,5 +173,18 @@ impl Chain {
             Evidence::Recorded | Evidence::Assumed => self.tool.remove_sql(table, row),
             Evidence::Beside => underway::drop_sql(table),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_versions_are_named_and_of_more_the_first_and_the_last() {
+        let upto = |last: usize| -> Vec<String> { (1..=last).map(|n| format!("{n:04}")).collect() };
+        assert_eq!(named(&upto(2)), "0001 0002");
+        assert_eq!(named(&upto(10)).split(' ').count(), 10);
+        assert_eq!(named(&upto(11)), "11 migrations: 0001 to 0011");
     }
 }

@@ -31,6 +31,7 @@ mod script;
 mod script_oracle;
 mod statement;
 mod target;
+mod text;
 mod together;
 mod tokens;
 mod trace;
@@ -41,6 +42,7 @@ mod wrapper;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use smol_str::SmolStr;
 
 pub use apply::{Applied, How, Mode, Observer, Place, TRIES, apply, apply_observed};
 pub use chain::{Chain, load, load_for};
@@ -50,9 +52,10 @@ pub use correct::{Correction, baseline, carry_out, mark_applied, marking, repair
 pub use correction::{Action, Signature, Write};
 pub use failure::{DataState, Failure, Why};
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
-pub use history::{AppliedRow, Evidence, RowState, Table};
+pub use history::{AppliedRow, Evidence, RowState, Table, named};
 pub use look::look;
 pub use target::{applied_beyond, cut_at};
+pub use text::Text;
 
 /// By which migrations are ordered, and files and rows matched; within one format all are of one
 /// kind, except that repeatable ones follow all others.
@@ -61,46 +64,41 @@ pub enum Key {
     /// A number; its width does not count.
     Number(u64),
     /// Numbers between dots, without zeros at the end.
-    Parts(Vec<u64>),
+    Parts(Box<[u64]>),
     /// Text, compared byte by byte.
-    Text(String),
+    Text(Box<str>),
     /// No version: runs again when its text changed, known by its description.
-    Repeatable(String),
+    Repeatable(Box<str>),
 }
 
 impl Default for Key {
     fn default() -> Self {
-        Self::Text(String::new())
+        Self::Text(Box::default())
     }
 }
 
-/// One shipped file.
+/// One shipped file: what identifies it and how it runs, without its text.
+///
+/// There are thousands of them, and most are applied already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Migration {
     /// The version as the tool records it, such as `0035`.
-    pub version: String,
+    pub version: SmolStr,
     /// The rest of the file name, as the tool understands it.
-    pub name: String,
+    pub name: SmolStr,
     /// By which it is ordered and matched.
     pub key: Key,
-    /// Where the file is.
+    /// Where the file is, below the directory of its chain.
     pub file: PathBuf,
-    /// The file as the tool records it, where it records one.
-    pub script: String,
-    /// The text that is sent: UTF-8, no byte order mark, lines ending as the tool sends them. Its lines
-    /// are those of the file; what belongs to another section of it is left empty.
-    pub sql: String,
-    /// The text of the file, where a tool hashes it and `sql` is not the same.
-    pub raw: Option<String>,
+    /// Where its text is to be had.
+    pub text: Text,
     /// The checksum as the tool records it, where it keeps one.
-    pub checksum: Option<String>,
+    pub checksum: Option<SmolStr>,
     /// Whether it runs inside a transaction.
     pub transactional: bool,
-    /// The text that takes it back, where the format has one, made like `sql`.
-    pub down: Option<String>,
     /// Why it cannot be run, where it cannot, as the end of a sentence that begins with its name;
     /// one that is applied already does no harm.
-    pub obstacle: Option<String>,
+    pub obstacle: Option<Box<str>>,
 }
 
 impl Migration {

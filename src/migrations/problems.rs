@@ -1,13 +1,12 @@
 //! What is wrong between history and files, each with its facts and the way out.
 
-use std::collections::BTreeMap;
-
 use super::chain::Chain;
-use super::compare::is_other;
+use super::compare::{ByKey, is_other};
 use super::formats::Gaps;
 use super::history::{AppliedRow, RowState};
 use super::script::{place_of_byte, scan, split};
 use super::{Key, Migration, Problem, ProblemKind};
+use crate::error::Error;
 
 /// Looks at one row and the file that it is about.
 pub(super) fn check_row(
@@ -26,7 +25,7 @@ pub(super) fn check_row(
     let repeatable = matches!(file.key, Key::Repeatable(_));
     (!repeatable && is_other(chain, file, row)).then(|| Problem {
         kind: ProblemKind::Divergent,
-        version: row.version.clone(),
+        version: row.version.to_string(),
         what: format!("migration {} was changed after it was applied", row.label()),
         detail: format!(
             "the history table has checksum {}, the file {}; {}",
@@ -45,7 +44,7 @@ pub(super) fn check_row(
 fn indeterminate(chain: &Chain, row: &AppliedRow) -> Problem {
     Problem {
         kind: ProblemKind::Indeterminate,
-        version: row.version.clone(),
+        version: row.version.to_string(),
         what: format!("migration {} {}", row.label(), chain.tool.begun()),
         detail: format!(
             "begun {}; if it took no effect, remove what it left and run `openwatch migrate repair {}`",
@@ -63,7 +62,7 @@ fn unshipped(chain: &Chain, row: &AppliedRow, head: Option<&Key>) -> Problem {
     if repeatable || head.is_some_and(|head| row.key < *head) {
         return Problem {
             kind: ProblemKind::Missing,
-            version: row.version.clone(),
+            version: row.version.to_string(),
             what: format!("migration {label} was applied, but this package does not ship it"),
             detail: by,
             hint: "Install a package that ships it, or report this to who made the package.".into(),
@@ -75,7 +74,7 @@ fn unshipped(chain: &Chain, row: &AppliedRow, head: Option<&Key>) -> Problem {
     };
     Problem {
         kind: ProblemKind::Ahead,
-        version: row.version.clone(),
+        version: row.version.to_string(),
         what: format!("the schema is ahead: migration {label} is newer than this package"),
         detail: by,
         hint: format!(
@@ -85,7 +84,7 @@ fn unshipped(chain: &Chain, row: &AppliedRow, head: Option<&Key>) -> Problem {
 }
 
 /// Finds numbers that no file has.
-pub(super) fn gaps_in_package(chain: &Chain, rows: &BTreeMap<&Key, &AppliedRow>) -> Vec<Problem> {
+pub(super) fn gaps_in_package(chain: &Chain, rows: &ByKey<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for pair in chain.migrations.windows(2) {
         let (before, after) = (&pair[0], &pair[1]);
@@ -95,11 +94,12 @@ pub(super) fn gaps_in_package(chain: &Chain, rows: &BTreeMap<&Key, &AppliedRow>)
         }
         // Numbers of applied migrations are reported as missing, by name.
         let known = |key: Key, number: u64| {
-            rows.contains_key(&key) || chain.is_removed(&key, &number.to_string())
+            rows.get(&key).is_some() || chain.is_removed(&key, &number.to_string())
         };
         let hole = (low + 1..*high).take(1000).find(|number| !known(Key::Number(*number), *number));
         if let Some(number) = hole {
             let version = format!("{number:0width$}", width = before.version.len());
+            let (first, second) = (chain.path(before), chain.path(after));
             problems.push(Problem {
                 kind: ProblemKind::Gap,
                 what: format!(
@@ -107,7 +107,7 @@ pub(super) fn gaps_in_package(chain: &Chain, rows: &BTreeMap<&Key, &AppliedRow>)
                     before.version, after.version
                 ),
                 version,
-                detail: format!("{} and {}", before.file.display(), after.file.display()),
+                detail: format!("{} and {}", first.display(), second.display()),
                 hint: "Reinstall the package, or report this to who made it.".into(),
             });
         }
@@ -123,7 +123,7 @@ pub(super) fn gap_in_history(file: &Migration, newest: &AppliedRow) -> Problem {
     );
     Problem {
         kind: ProblemKind::Gap,
-        version: file.version.clone(),
+        version: file.version.to_string(),
         what: format!(
             "gap: migration {} was never applied, although {} was",
             file.label(),
@@ -139,27 +139,43 @@ pub(super) fn gap_in_history(file: &Migration, newest: &AppliedRow) -> Problem {
 }
 
 /// Finds what in a pending file cannot run here, before anything runs.
-pub(super) fn check_text(file: &Migration) -> Option<Problem> {
+pub(super) fn check_text(chain: &Chain, file: &Migration) -> Option<Problem> {
+    let path = chain.path(file);
     if let Some(obstacle) = &file.obstacle {
         return Some(Problem {
             kind: ProblemKind::Unrunnable,
-            version: file.version.clone(),
+            version: file.version.to_string(),
             what: format!("migration {} {obstacle}", file.label()),
-            detail: file.file.display().to_string(),
+            detail: path.display().to_string(),
             hint: "Report this to who made the package.".into(),
         });
     }
-    let script = if file.transactional { scan(&file.sql) } else { split(&file.sql) };
+    let sql = match chain.sql(file) {
+        Ok(sql) => sql,
+        Err(error) => return Some(unreadable(ProblemKind::Unrunnable, file, &error)),
+    };
+    let script = if file.transactional { scan(&sql) } else { split(&sql) };
     let (at, what) = script.obstacle?;
-    let place = place_of_byte(&file.sql, at);
+    let place = place_of_byte(&sql, at);
     Some(Problem {
         kind: ProblemKind::Unrunnable,
-        version: file.version.clone(),
+        version: file.version.to_string(),
         what: format!("migration {} contains {what}, which cannot run here", file.label()),
-        detail: format!("line {} of {}", place.line, file.file.display()),
+        detail: format!("line {} of {}", place.line, path.display()),
         hint: "Report this to who made the package: a migration is plain SQL without transactions."
             .into(),
     })
+}
+
+/// A file that cannot be read again, or changed since it was looked at.
+pub(super) fn unreadable(kind: ProblemKind, file: &Migration, error: &Error) -> Problem {
+    Problem {
+        kind,
+        version: file.version.to_string(),
+        what: error.message(),
+        detail: error.details().join("; "),
+        hint: error.hint_line().unwrap_or_default().to_owned(),
+    }
 }
 
 fn short(checksum: Option<&str>) -> String {

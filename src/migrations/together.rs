@@ -1,5 +1,6 @@
 //! Several migrations and their history rows in one transaction.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Migration;
@@ -36,7 +37,7 @@ impl<'a> Runner<'a> {
             && begun.elapsed() < QUICK
             && signals::received().is_none()
         {
-            broken.statement = self.find_statement(group, at, error);
+            broken.statement = self.find_statement(group, (at, &broken.sql), error);
         }
         Err(broken)
     }
@@ -55,10 +56,11 @@ impl<'a> Runner<'a> {
                 self.watch.check_lock().map_err(Broken::of_lock)?;
             }
             self.watch.now(migration.label(), self.done + runs.len());
+            let sql = self.chain.sql(migration).map_err(|e| Broken::of_file(migration, e))?;
             let begun = Instant::now();
-            let result = self.session.run_script(mark, &self.limits, &migration.sql);
+            let result = self.session.run_script(mark, &self.limits, &sql);
             let previous = runs.last().map(|run: &Run<'a>| run.migration);
-            result.map_err(|error| broken(error, Some(migration), previous))?;
+            result.map_err(|error| Broken { sql, ..broken(error, Some(migration), previous) })?;
             let duration = begun.elapsed();
             self.observed(migration, duration, Place::Transaction).map_err(Broken::of_run)?;
             runs.push(Run { migration, duration });
@@ -120,33 +122,30 @@ impl<'a> Runner<'a> {
     fn find_statement(
         &mut self,
         group: &[&'a Migration],
-        at: &Migration,
+        (at, sql): (&Migration, &str),
         error: &SqlError,
     ) -> Option<usize> {
-        let statements = scan(&at.sql).statements;
+        let statements = scan(sql).statements;
         if error.position.is_some() || statements.len() < 2 || error.trouble() != Trouble::Other {
             return None;
         }
-        let mut search = || -> Result<Option<usize>, ScriptError> {
-            let mark = self.session.begin_script(&self.limits)?;
+        let mut search = || -> Option<usize> {
+            let mark = self.session.begin_script(&self.limits).ok()?;
             if self.create {
                 let sql = self.chain.tool.create_sql(&self.table);
-                self.session.run_script(&mark, &self.limits, &sql)?;
+                self.session.run_script(&mark, &self.limits, &sql).ok()?;
             }
             for migration in group.iter().take_while(|migration| migration.key != at.key) {
-                self.session.run_script(&mark, &self.limits, &migration.sql)?;
+                let sql = self.chain.sql(migration).ok()?;
+                self.session.run_script(&mark, &self.limits, &sql).ok()?;
             }
-            self.session.run_script(&mark, &self.limits, "")?;
-            for (index, range) in statements.iter().enumerate() {
-                match self.session.run(&at.sql[range.clone()]) {
-                    Ok(()) => {}
-                    Err(again) if again.code == error.code => return Ok(Some(index)),
-                    Err(_) => return Ok(None),
-                }
-            }
-            Ok(None)
+            self.session.run_script(&mark, &self.limits, "").ok()?;
+            let runs = |range: &Range<usize>| self.session.run(&sql[range.clone()]).err();
+            let (index, again) =
+                statements.iter().map(runs).enumerate().find_map(|(at, e)| Some((at, e?)))?;
+            (again.code == error.code).then_some(index)
         };
-        let found = search().ok().flatten();
+        let found = search();
         // A lost connection here changes nothing: the first failure is the one that is reported.
         let _ = self.session.roll_back_script();
         found

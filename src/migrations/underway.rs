@@ -18,6 +18,7 @@ use super::script::{Script, split};
 use super::statement::{self, Statement};
 use super::trace::{Became, Trace};
 use crate::database::{ServerProcess, Session, SqlError, literal};
+use crate::error;
 
 /// Name of the table.
 pub(super) const NAME: &str = "openwatch_migration_progress";
@@ -25,12 +26,15 @@ pub(super) const NAME: &str = "openwatch_migration_progress";
 /// A file whose statements are sent one by one.
 pub(super) struct File<'a> {
     pub(super) migration: &'a Migration,
+    pub(super) sql: String,
     pub(super) script: Script,
 }
 
 impl<'a> File<'a> {
-    pub(super) fn of(migration: &'a Migration) -> Self {
-        Self { migration, script: split(&migration.sql) }
+    pub(super) fn read(chain: &Chain, migration: &'a Migration) -> error::Result<Self> {
+        let sql = chain.sql(migration)?;
+        let script = split(&sql);
+        Ok(Self { migration, sql, script })
     }
 
     pub(super) fn units(&self) -> usize {
@@ -48,9 +52,8 @@ impl<'a> File<'a> {
     }
 
     /// The statement with this index.
-    pub(super) fn text(&self, statement: usize) -> &'a str {
-        let sql = &self.migration.sql;
-        self.script.statements.get(statement).map_or("", |range| &sql[range.clone()])
+    pub(super) fn text(&self, statement: usize) -> &str {
+        self.script.statements.get(statement).map_or("", |range| &self.sql[range.clone()])
     }
 
     /// The kind of a unit; a transaction of the file's own is no kind that needs care.
@@ -206,10 +209,10 @@ pub(super) fn read(
     let row = AppliedRow {
         key: file.map(|file| file.key.clone()).unwrap_or_default(),
         name: file.map(|file| file.name.clone()).unwrap_or_default(),
-        version,
+        version: version.into(),
         state: RowState::Started,
-        applied_at: Some(first[7].clone()),
-        product_version: Some(first[8].clone()),
+        applied_at: Some(first[7].as_str().into()),
+        product_version: Some(first[8].as_str().into()),
         evidence: Evidence::Beside,
         ..AppliedRow::default()
     };

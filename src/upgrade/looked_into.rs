@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::migrations::{self, Chain, Migration};
+use crate::migrations::{self, Chain};
 use crate::package::{self, PackageFile, Wanted};
 use crate::progress::Progress;
 use crate::system::scratch::ScratchDir;
@@ -54,8 +54,8 @@ impl Machine {
         for warning in &mut machine.config.warnings {
             *warning = trees.tell(warning);
         }
-        for migration in machine.databases.iter_mut().flat_map(|d| &mut d.migrations.migrations) {
-            trees.name_inside(migration);
+        for database in &mut machine.databases {
+            trees.take_out(&mut database.migrations)?;
         }
         // What the package brings is not on this machine, or is the tool of another version.
         machine.databases.iter_mut().for_each(|database| database.migrations.not_installed());
@@ -80,7 +80,7 @@ pub fn migrations_of(
         let (_, config) = unpacked(layout, operator_file, &mut package, &trees)?;
         let read = config.databases.into_iter().map(|database| {
             let mut chain = migrations::load(&database.migrations)?;
-            chain.migrations.iter_mut().for_each(|migration| trees.name_inside(migration));
+            trees.take_out(&mut chain)?;
             Ok((database.name, chain))
         });
         read.collect()
@@ -115,10 +115,11 @@ impl Trees {
         })
     }
 
-    fn name_inside(&self, migration: &mut Migration) {
-        if let Ok(inside) = migration.file.strip_prefix(&self.content) {
-            migration.file = Path::new("/").join(inside);
-        }
+    /// Takes the texts of migrations along, which are named as in the package from now on.
+    fn take_out(&self, chain: &mut Chain) -> Result<()> {
+        let inside =
+            chain.dir.strip_prefix(&self.content).map(|inside| Path::new("/").join(inside));
+        inside.map_or(Ok(()), |inside| self.told(|| chain.hold_as_of(inside)))
     }
 }
 

@@ -134,8 +134,8 @@ impl Observer for Notes {
         // Taken back and tried again: only the last time counts.
         self.done.retain(|noted| noted.version != migration.version);
         self.done.push(Noted {
-            version: migration.version.clone(),
-            name: migration.name.clone(),
+            version: migration.version.to_string(),
+            name: migration.name.to_string(),
             place,
             duration: took,
             locks,

@@ -81,7 +81,7 @@ impl Survey<'_> {
 pub fn applied_versions(shipped: &Chain, comparison: &Comparison) -> Vec<String> {
     let pending = |version: &str| comparison.pending.iter().any(|p| p.version == version);
     let all = shipped.migrations.iter();
-    all.map(|m| m.version.clone()).filter(|version| !pending(version)).collect()
+    all.map(|m| m.version.to_string()).filter(|version| !pending(version)).collect()
 }
 
 impl Surveyed<'_> {

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use openwatch::config::{FilesSpec, Format, MigrationsSpec};
 use openwatch::error::Error;
-use openwatch::migrations;
+use openwatch::migrations::{self, Chain, Migration};
 use openwatch::outcome::Outcome;
 
-fn load(dir: &Path) -> Result<Vec<migrations::Migration>, Error> {
-    let spec = MigrationsSpec::Files(FilesSpec::new(Format::Plain, dir));
-    Ok(migrations::load(&spec)?.migrations)
+fn chain(dir: &Path) -> Result<Chain, Error> {
+    migrations::load(&MigrationsSpec::Files(FilesSpec::new(Format::Plain, dir)))
+}
+
+fn load(dir: &Path) -> Result<Vec<Migration>, Error> {
+    Ok(chain(dir)?.migrations)
 }
 
 /// Loads a directory that holds one good migration and what `spoil` puts beside it.
@@ -122,8 +125,10 @@ fn a_checkout_with_other_line_endings_is_the_same_migration() {
         "\u{feff}-- openwatch: no-transaction\r\nvacuum;\r\n",
     )
     .unwrap();
-    let (a, b) = (load(unix.path()).unwrap().remove(0), load(other.path()).unwrap().remove(0));
-    assert_eq!((a.checksum, a.sql, a.transactional), (b.checksum, b.sql, b.transactional));
+    let (a, b) = (chain(unix.path()).unwrap(), chain(other.path()).unwrap());
+    assert_eq!(a.sql(&a.migrations[0]).unwrap(), b.sql(&b.migrations[0]).unwrap());
+    let (a, b) = (&a.migrations[0], &b.migrations[0]);
+    assert_eq!((&a.checksum, a.transactional), (&b.checksum, b.transactional));
     assert!(!b.transactional);
 }
 

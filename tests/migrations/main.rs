@@ -6,6 +6,7 @@
 mod support;
 
 mod applying;
+mod changed;
 mod flyway;
 mod input;
 mod killed;

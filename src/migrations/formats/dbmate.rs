@@ -13,7 +13,7 @@ use crate::database::{Session, literal, quoted};
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, only_lines};
 use crate::migrations::history::{AppliedRow, Origin, Run, Table};
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 #[derive(Debug)]
 pub(super) struct Dbmate;
@@ -34,9 +34,15 @@ impl Tool for Dbmate {
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         // dbmate skips every other file too.
         let mut entries = files::list(dir)?;
-        entries.retain(|entry| !entry.is_dir() && parse_name(&entry.name).is_some());
+        entries.retain(|entry| !entry.is_dir() && parse_name(&entry.name()).is_some());
         let read = files::read_all(entries, read)?;
         Ok(read.into_iter().flatten().collect())
+    }
+
+    fn sql(&self, _: &Migration, raw: String) -> String {
+        // Sent with the line ends that it has: they are part of function bodies.
+        let Sections { up, down, .. } = sections(&raw).unwrap_or_default();
+        only_lines(&raw, |line| line > up && line < down)
     }
 
     /// Only `--strict` forbids it there, which is off unless it is asked for.
@@ -63,9 +69,10 @@ impl Tool for Dbmate {
             let version = columns.into_iter().next().flatten().unwrap_or_default();
             let file = files.get(version.as_str());
             AppliedRow {
-                key: file.map_or_else(|| Key::Text(version.clone()), |file| file.key.clone()),
+                key: file
+                    .map_or_else(|| Key::Text(version.as_str().into()), |file| file.key.clone()),
                 name: file.map(|file| file.name.clone()).unwrap_or_default(),
-                version,
+                version: version.into(),
                 ..AppliedRow::default()
             }
         };
@@ -91,24 +98,20 @@ fn parse_name(file: &str) -> Option<(&str, &str)> {
     (digits > 0).then(|| (version, rest.strip_prefix('_').unwrap_or(rest)))
 }
 
-fn read(entry: &Entry) -> Result<Option<Migration>> {
-    let Some((version, name)) = parse_name(&entry.name) else { return Ok(None) };
-    // Sent with the line ends that it has: they are part of function bodies.
-    let text = files::read_raw(entry)?;
-    let sections = sections(&text);
-    let obstacle = sections.as_ref().err().map(|why| (*why).to_owned());
-    let sections = sections.unwrap_or_default();
-    let part = |from: usize, to: usize| only_lines(&text, |line| line > from && line < to);
+fn read(entry: &Entry<'_>) -> Result<Option<Migration>> {
+    let file = entry.name();
+    let Some((version, name)) = parse_name(&file) else { return Ok(None) };
+    let raw = files::read_raw(entry)?;
+    let sections = sections(&raw);
     Ok(Some(Migration {
-        version: version.to_owned(),
-        name: name.to_owned(),
-        key: Key::Text(entry.name.clone()),
-        file: entry.path.clone(),
-        sql: part(sections.up, sections.down),
-        transactional: sections.transactional,
-        down: Some(part(sections.down, usize::MAX)),
-        obstacle,
-        ..Migration::default()
+        version: version.into(),
+        name: name.into(),
+        key: Key::Text(file.as_ref().into()),
+        file: entry.file.clone(),
+        text: Text::in_file(&raw),
+        checksum: None,
+        transactional: sections.as_ref().is_ok_and(|sections| sections.transactional),
+        obstacle: sections.err().map(Box::from),
     }))
 }
 

@@ -13,7 +13,7 @@ use crate::database::{Session, literal};
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::history::{AppliedRow, Origin, Run, Table};
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 /// What diesel itself makes in a new project: helper functions. Some projects delete it later.
 const INITIAL_SETUP: &str = "00000000000000";
@@ -41,6 +41,10 @@ impl Tool for Diesel {
         let mut entries = files::list(dir)?;
         entries.retain(|entry| !entry.is_file());
         files::read_all(entries, read)
+    }
+
+    fn sql(&self, migration: &Migration, raw: String) -> String {
+        as_sent(&raw, migration.transactional)
     }
 
     /// `diesel migration run` applies it without a word.
@@ -80,7 +84,7 @@ impl Tool for Diesel {
 fn row(columns: Vec<Option<String>>, shipped: &[Migration]) -> AppliedRow {
     let mut columns = columns.into_iter();
     let version = columns.next().flatten().unwrap_or_default();
-    let key = Key::Text(version.clone());
+    let key = Key::Text(version.as_str().into());
     // Both are in the order of versions as a rule, and then this costs a few steps for each row.
     let file = shipped
         .binary_search_by(|migration| migration.key.cmp(&key))
@@ -89,8 +93,8 @@ fn row(columns: Vec<Option<String>>, shipped: &[Migration]) -> AppliedRow {
     AppliedRow {
         name: file.map(|file| file.name.clone()).unwrap_or_default(),
         key,
-        version,
-        applied_at: columns.next().flatten(),
+        version: version.into(),
+        applied_at: columns.next().flatten().map(String::into),
         ..AppliedRow::default()
     }
 }
@@ -115,33 +119,30 @@ fn transactional(metadata: Option<&str>) -> bool {
     }
 }
 
-fn read(entry: &Entry) -> Result<Migration> {
+fn read(entry: &Entry<'_>) -> Result<Migration> {
+    let directory = entry.name();
     let names = "diesel wants a directory named VERSION_NAME, as in 2026-01-01-120000_hosts";
-    let Some((version, name)) = parse_name(&entry.name) else {
+    let Some((version, name)) = parse_name(&directory) else {
         return Err(files::misnamed(entry, names));
     };
-    let inside = files::list(&entry.path)?;
-    let file = |name: &str| inside.iter().find(|entry| entry.name == name);
-    let text = |name: &str| file(name).map(files::read_raw).transpose();
+    let inside = entry.list()?;
+    let file = |name: &str| inside.iter().find(|entry| entry.name() == name);
     let Some(up) = file("up.sql") else {
-        return Err(bad(format!("{} has no file up.sql", entry.path.display()))
+        return Err(bad(format!("{} has no file up.sql", entry.path().display()))
             .detail("diesel refuses to migrate while such a directory is there")
-            .hint(format!("Remove `{}`, or reinstall the package.", entry.path.display())));
+            .hint(format!("Remove `{}`, or reinstall the package.", entry.path().display())));
     };
     let raw = files::read_raw(up)?;
-    let obstacle = raw.is_empty().then(|| "is empty, which diesel refuses to run".to_owned());
-    let metadata = text("metadata.toml").ok().flatten();
-    let transactional = transactional(metadata.as_deref());
+    let metadata = file("metadata.toml").and_then(|file| files::read_raw(file).ok());
     Ok(Migration {
-        key: Key::Text(version.clone()),
-        version,
-        name: name.to_owned(),
-        file: up.path.clone(),
-        transactional,
-        sql: as_sent(&raw, transactional),
-        down: text("down.sql")?.map(|raw| as_sent(&raw, transactional)),
-        obstacle,
-        ..Migration::default()
+        key: Key::Text(version.as_str().into()),
+        version: version.into(),
+        name: name.into(),
+        file: up.file.clone(),
+        text: Text::in_file(&raw),
+        checksum: None,
+        transactional: transactional(metadata.as_deref()),
+        obstacle: raw.is_empty().then(|| "is empty, which diesel refuses to run".into()),
     })
 }
 

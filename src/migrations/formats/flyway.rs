@@ -4,10 +4,13 @@
 //! `PostgreSQLAdvisoryLockTemplate`. What its paid editions do (undo, baseline scripts, conditions) is
 //! left out or refused, as the free one does.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use smol_str::SmolStr;
+
 use super::flyway_files::{parts, read_dir};
-use super::{LockGround, OwnMarks, Rows, Tool};
+use super::{LockGround, OwnMarks, Rows, Tool, as_sent};
 use crate::config::Format;
 use crate::database::{Session, literal, quoted};
 use crate::error::Result;
@@ -38,6 +41,10 @@ impl Tool for Flyway {
 
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         read_dir(dir)
+    }
+
+    fn sql(&self, migration: &Migration, raw: String) -> String {
+        as_sent(&raw, migration.transactional)
     }
 
     fn create_sql(&self, table: &Table) -> String {
@@ -92,7 +99,7 @@ impl Tool for Flyway {
              where {} and success and type not in ({MARKERS})",
             file.checksum.as_deref().unwrap_or("null"),
             literal(&shortened(&file.name)),
-            literal(&file.script),
+            literal(&script(file)),
             which(&row.key, &row.version)
         ))
     }
@@ -154,7 +161,7 @@ fn insert_sql(table: &Table, runs: &[Run<'_>], success: &str) -> String {
     let row = |(index, run): (usize, &Run<'_>)| {
         let migration = run.migration;
         let (version, description) = match &migration.key {
-            Key::Repeatable(description) => ("null".to_owned(), description.as_str()),
+            Key::Repeatable(description) => ("null".to_owned(), &**description),
             Key::Number(_) | Key::Parts(_) | Key::Text(_) => {
                 (literal(&migration.version), migration.name.as_str())
             }
@@ -164,7 +171,7 @@ fn insert_sql(table: &Table, runs: &[Run<'_>], success: &str) -> String {
              {}, current_user, {}, {success})",
             index + 1,
             literal(&shortened(description)),
-            literal(&migration.script),
+            literal(&script(migration)),
             migration.checksum.as_deref().unwrap_or("null"),
             run.duration.as_millis(),
         )
@@ -177,6 +184,11 @@ fn insert_sql(table: &Table, runs: &[Run<'_>], success: &str) -> String {
     )
 }
 
+/// The file as Flyway records it: its path below the directory.
+fn script(migration: &Migration) -> Cow<'_, str> {
+    migration.file.to_string_lossy()
+}
+
 /// A description as it fits into its column.
 fn shortened(description: &str) -> String {
     if description.chars().count() <= 200 {
@@ -187,10 +199,10 @@ fn shortened(description: &str) -> String {
 
 fn key_of(version: Option<&str>, description: &str) -> Key {
     match version {
-        None => Key::Repeatable(description.to_owned()),
+        None => Key::Repeatable(description.into()),
         Some(version) => match parts(version) {
             Some(parts) => Key::Parts(parts),
-            None => Key::Text(version.to_owned()),
+            None => Key::Text(version.into()),
         },
     }
 }
@@ -222,16 +234,16 @@ fn live(rows: Vec<Vec<Option<String>>>, shipped: &[Migration]) -> Vec<AppliedRow
             continue;
         }
         let file = shipped.iter().find(|file| file.key == key);
-        let name = if version.is_some() { description.clone() } else { String::new() };
+        let name = if version.is_some() { description.as_str().into() } else { SmolStr::default() };
         let unshipped =
-            || version.unwrap_or_else(|| format!("R__{}", description.replace(' ', "_")));
+            || version.unwrap_or_else(|| format!("R__{}", description.replace(' ', "_"))).into();
         live.push(AppliedRow {
             version: file.map_or_else(unshipped, |file| file.version.clone()),
             key,
             name,
-            checksum,
+            checksum: checksum.map(SmolStr::from),
             state: if success { RowState::Applied } else { RowState::Started },
-            applied_at,
+            applied_at: applied_at.map(String::into),
             ..AppliedRow::default()
         });
     }
@@ -291,7 +303,7 @@ mod tests {
         let shipped: Vec<Migration> = shipped
             .iter()
             .map(|version| Migration {
-                version: (*version).to_owned(),
+                version: (*version).into(),
                 key: key_of(Some(version), ""),
                 ..Migration::default()
             })

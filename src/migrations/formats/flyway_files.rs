@@ -4,14 +4,14 @@
 //! `SqlScriptMetadata` and `PostgreSQLParser`; prefixes, separator and suffix are its defaults.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::as_sent;
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::script::scan;
 use crate::migrations::tokens::{Kind, Tokens};
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 /// Files named after these run around a migration; what they do cannot be left out in silence.
 const CALLBACKS: &[&str] = &[
@@ -64,36 +64,29 @@ enum Named<'a> {
 /// Reads a directory and those below it, as Flyway does.
 pub(super) fn read_dir(dir: &Path) -> Result<Vec<Migration>> {
     let mut entries = Vec::new();
-    walk(dir, "", &mut entries)?;
-    let sides: BTreeMap<&str, &Entry> = entries
+    walk(files::list(dir)?, &mut entries)?;
+    let sides: BTreeMap<PathBuf, &Entry<'_>> = entries
         .iter()
-        .filter_map(|(script, entry)| Some((script.strip_suffix(".conf")?, entry)))
+        .filter(|entry| entry.name().ends_with(".conf"))
+        .map(|entry| (entry.file.with_extension(""), entry))
         .collect();
     let mut all = Vec::new();
-    let mut baseline: Option<(Key, &Entry)> = None;
-    for (script, entry) in entries.iter().filter(|(script, _)| files::has_suffix(script, ".sql")) {
-        let side = sides.get(script.as_str()).copied();
-        match named(&entry.name) {
+    let mut baseline: Option<(Key, &Entry<'_>)> = None;
+    for entry in entries.iter().filter(|entry| files::has_suffix(&entry.name(), ".sql")) {
+        let side = sides.get(&entry.file).copied();
+        match named(&entry.name()) {
             Some(Named::Versioned { version, description }) => {
                 let version = version.replace('_', ".");
                 let key = Key::Parts(parts(&version).unwrap_or_default());
-                let name = described(description);
-                all.push(migration(
-                    entry,
-                    side,
-                    script,
-                    Migration { version, name, key, ..Migration::default() },
-                )?);
+                let (version, name) = (version.into(), described(description).into());
+                let named = Migration { version, name, key, ..Migration::default() };
+                all.push(migration(entry, side, named)?);
             }
             Some(Named::Repeatable { description }) => {
-                let version = format!("R__{description}");
-                let key = Key::Repeatable(described(description));
-                all.push(migration(
-                    entry,
-                    side,
-                    script,
-                    Migration { version, key, ..Migration::default() },
-                )?);
+                let version = format!("R__{description}").into();
+                let key = Key::Repeatable(described(description).into());
+                let named = Migration { version, key, ..Migration::default() };
+                all.push(migration(entry, side, named)?);
             }
             Some(Named::Baseline { version }) => {
                 let key = Key::Parts(parts(&version.replace('_', ".")).unwrap_or_default());
@@ -117,7 +110,7 @@ pub(super) fn read_dir(dir: &Path) -> Result<Vec<Migration>> {
     {
         return Err(bad(format!(
             "{} stands for migrations that are not shipped",
-            entry.path.display()
+            entry.path().display()
         ))
         .detail("a new database would have to begin with it, which only Flyway's paid editions do")
         .hint("Ship the migrations that it stands for as well."));
@@ -125,20 +118,19 @@ pub(super) fn read_dir(dir: &Path) -> Result<Vec<Migration>> {
     Ok(all)
 }
 
-fn walk(dir: &Path, below: &str, found: &mut Vec<(String, Entry)>) -> Result<()> {
-    for entry in files::list(dir)? {
-        let script = format!("{below}{}", entry.name);
-        if entry.is_dir() && !files::has_suffix(&entry.name, ".sql") {
-            walk(&entry.path, &format!("{script}/"), found)?;
+fn walk<'d>(entries: Vec<Entry<'d>>, found: &mut Vec<Entry<'d>>) -> Result<()> {
+    for entry in entries {
+        if entry.is_dir() && !files::has_suffix(&entry.name(), ".sql") {
+            walk(entry.list()?, found)?;
         } else {
-            found.push((script, entry));
+            found.push(entry);
         }
     }
     Ok(())
 }
 
-fn callback(entry: &Entry) -> crate::error::Error {
-    bad(format!("{} is a callback, which only Flyway runs", entry.path.display()))
+fn callback(entry: &Entry<'_>) -> crate::error::Error {
+    bad(format!("{} is a callback, which only Flyway runs", entry.path().display()))
         .detail("what it does around a migration cannot be left out")
         .hint("Write its statements into a migration (R__… runs again when it changed).")
 }
@@ -175,7 +167,7 @@ fn described(name: &str) -> String {
 }
 
 /// Takes a version apart; zeros at its end do not count.
-pub(super) fn parts(version: &str) -> Option<Vec<u64>> {
+pub(super) fn parts(version: &str) -> Option<Box<[u64]>> {
     let mut parts = Vec::new();
     for part in version.split('.') {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -184,15 +176,10 @@ pub(super) fn parts(version: &str) -> Option<Vec<u64>> {
     while parts.len() > 1 && parts.last() == Some(&0) {
         parts.pop();
     }
-    Some(parts)
+    Some(parts.into())
 }
 
-fn migration(
-    entry: &Entry,
-    side: Option<&Entry>,
-    script: &str,
-    named: Migration,
-) -> Result<Migration> {
+fn migration(entry: &Entry<'_>, side: Option<&Entry<'_>>, named: Migration) -> Result<Migration> {
     let raw = files::read_raw(entry)?;
     let side = match side {
         Some(side) => Side::read(&files::read_raw(side)?),
@@ -206,12 +193,11 @@ fn migration(
         format!("has the placeholder {name}, which only Flyway's own configuration can fill")
     });
     Ok(Migration {
-        file: entry.path.clone(),
-        script: script.to_owned(),
-        checksum: Some(checksum(&raw).to_string()),
+        file: entry.file.clone(),
+        text: Text::in_file(&raw),
+        checksum: Some(checksum(&raw).to_string().into()),
         transactional,
-        obstacle: side.obstacle.or(placeholder),
-        sql,
+        obstacle: side.obstacle.or(placeholder).map(String::into),
         ..named
     })
 }
@@ -336,9 +322,9 @@ mod tests {
 
     #[test]
     fn versions_are_numbers_between_dots_without_zeros_at_the_end() {
-        assert_eq!(parts("1.0.0"), Some(vec![1]));
-        assert_eq!(parts("001.010"), Some(vec![1, 10]));
-        assert_eq!(parts("0"), Some(vec![0]));
+        assert_eq!(parts("1.0.0"), Some([1].into()));
+        assert_eq!(parts("001.010"), Some([1, 10].into()));
+        assert_eq!(parts("0"), Some([0].into()));
         assert!(parts("1.9") < parts("1.10") && parts("1") < parts("1.0.1"));
         assert_eq!((parts(""), parts("1."), parts("+1"), parts("1.x")), (None, None, None, None));
     }

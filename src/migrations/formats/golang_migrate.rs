@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::history::{AppliedRow, Evidence, Origin, RowState, Run, Table};
 use crate::migrations::wrapper::without_wrapper;
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 #[derive(Debug)]
 pub(super) struct GolangMigrate;
@@ -38,9 +38,14 @@ impl Tool for GolangMigrate {
 
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = files::list(dir)?;
-        entries.retain(|entry| !entry.is_dir() && parse_name(&entry.name).is_some());
+        entries.retain(|entry| !entry.is_dir() && parse_name(&entry.name()).is_some());
         let parts = files::read_all(entries, read)?;
-        together(parts.into_iter().flatten())
+        together(dir, parts.into_iter().flatten())
+    }
+
+    fn sql(&self, _: &Migration, raw: String) -> String {
+        // Sent with the line ends that it has: they are part of function bodies.
+        without_wrapper(&raw)
     }
 
     fn create_sql(&self, table: &Table) -> String {
@@ -117,7 +122,7 @@ fn rows_up_to(version: &str, dirty: bool, shipped: &[Migration]) -> Vec<AppliedR
     let mark = version.parse::<u64>().unwrap_or(0);
     let recorded = AppliedRow {
         key: Key::Number(mark),
-        version: version.to_owned(),
+        version: version.into(),
         state: if dirty { RowState::Started } else { RowState::Applied },
         ..AppliedRow::default()
     };
@@ -160,56 +165,48 @@ fn parse_name(file: &str) -> Option<(&str, &str, Direction)> {
     digits.then(|| (version, &rest[..at], direction))
 }
 
-/// One file: a direction of a migration.
-struct Part {
-    number: u64,
-    direction: Direction,
-    migration: Migration,
-}
-
-fn read(entry: &Entry) -> Result<Option<Part>> {
-    let Some((version, name, direction)) = parse_name(&entry.name) else { return Ok(None) };
+fn read(entry: &Entry<'_>) -> Result<Option<(Migration, Direction)>> {
+    let file = entry.name();
+    let Some((version, name, direction)) = parse_name(&file) else { return Ok(None) };
     // The column is a signed number of 64 bits.
     let number = version.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
     let Some(number) = number else {
-        return Err(bad(format!("the number of {} is too large", entry.path.display()))
+        return Err(bad(format!("the number of {} is too large", entry.path().display()))
             .detail("golang-migrate records it as a bigint")
             .hint("Give it a smaller number."));
     };
-    // Sent with the line ends that it has: they are part of function bodies.
-    let sql = without_wrapper(&files::read_raw(entry)?);
-    let migration = Migration {
-        version: number.to_string(),
-        name: name.to_owned(),
-        key: Key::Number(number),
-        file: entry.path.clone(),
-        sql,
-        transactional: true,
-        ..Migration::default()
+    // A way back is not run here: what it stands for is a migration that does nothing.
+    let text = match direction {
+        Direction::Up => Text::in_file(&files::read_raw(entry)?),
+        Direction::Down => Text::default(),
     };
-    Ok(Some(Part { number, direction, migration }))
+    let migration = Migration {
+        version: number.to_string().into(),
+        name: name.into(),
+        key: Key::Number(number),
+        file: entry.file.clone(),
+        text,
+        checksum: None,
+        transactional: true,
+        obstacle: None,
+    };
+    Ok(Some((migration, direction)))
 }
 
 /// Puts the two directions together; where one is missing, it is an empty one to golang-migrate.
-fn together(parts: impl Iterator<Item = Part>) -> Result<Vec<Migration>> {
-    let mut found: BTreeMap<u64, [Option<Migration>; 2]> = BTreeMap::new();
-    for Part { number, direction, migration } in parts {
-        let slot = &mut found.entry(number).or_default()[direction as usize];
+fn together(
+    dir: &Path,
+    parts: impl Iterator<Item = (Migration, Direction)>,
+) -> Result<Vec<Migration>> {
+    let mut found: BTreeMap<Key, [Option<Migration>; 2]> = BTreeMap::new();
+    for (migration, direction) in parts {
+        let slot = &mut found.entry(migration.key.clone()).or_default()[direction as usize];
         if let Some(other) = slot {
-            return Err(bad(format!("two migrations have the number {number}"))
-                .detail(format!("{} and {}", other.file.display(), migration.file.display()))
-                .hint(format!("Give `{}` another number.", migration.file.display())));
+            return Err(files::twice(dir, other, &migration));
         }
         *slot = Some(migration);
     }
-    let whole = found.into_values().filter_map(|parts| match parts {
-        [Some(up), down] => Some(Migration { down: down.map(|down| down.sql), ..up }),
-        [None, Some(down)] => {
-            Some(Migration { sql: String::new(), down: Some(down.sql.clone()), ..down })
-        }
-        [None, None] => None,
-    });
-    Ok(whole.collect())
+    Ok(found.into_values().filter_map(|[up, down]| up.or(down)).collect())
 }
 
 #[cfg(test)]
@@ -240,7 +237,7 @@ mod tests {
     #[test]
     fn the_row_says_something_about_every_file_up_to_it() {
         let file = |number: u64| Migration {
-            version: number.to_string(),
+            version: number.to_string().into(),
             key: Key::Number(number),
             ..Migration::default()
         };

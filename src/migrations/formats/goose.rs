@@ -11,7 +11,7 @@ use crate::database::Session;
 use crate::error::Result;
 use crate::migrations::files::{self, Entry};
 use crate::migrations::history::{AppliedRow, Origin, Run, Table};
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 #[derive(Debug)]
 pub(super) struct Goose;
@@ -35,11 +35,19 @@ impl Tool for Goose {
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = files::list(dir)?;
         // Go code without a number in front is not a migration; with one it is.
-        entries.retain(|entry| match entry.name.strip_suffix(".go") {
-            Some(stem) => !stem.ends_with("_test") && parse_name(&entry.name, ".go").is_some(),
-            None => entry.name.ends_with(".sql"),
+        entries.retain(|entry| {
+            let name = entry.name();
+            match name.strip_suffix(".go") {
+                Some(stem) => !stem.ends_with("_test") && parse_name(&name, ".go").is_some(),
+                None => name.ends_with(".sql"),
+            }
         });
         files::read_all(entries, read)
+    }
+
+    fn sql(&self, _: &Migration, raw: String) -> String {
+        // Its parser takes lines without their ends too, and a byte order mark for a statement.
+        parse(&raw).up
     }
 
     fn create_sql(&self, table: &Table) -> String {
@@ -72,8 +80,8 @@ impl Tool for Goose {
             AppliedRow {
                 name: file.map(|at| shipped[at].name.clone()).unwrap_or_default(),
                 key,
-                version,
-                applied_at: columns.next().flatten(),
+                version: version.into(),
+                applied_at: columns.next().flatten().map(String::into),
                 ..AppliedRow::default()
             }
         };
@@ -114,46 +122,35 @@ fn parse_name<'a>(file: &'a str, suffix: &str) -> Option<(u64, &'a str)> {
     Some((number.unsigned_abs(), name))
 }
 
-fn read(entry: &Entry) -> Result<Migration> {
-    if let Some((number, name)) = parse_name(&entry.name, ".go") {
+fn read(entry: &Entry<'_>) -> Result<Migration> {
+    let file = entry.name();
+    let migration = |number: u64, name: &str| Migration {
+        version: number.to_string().into(),
+        name: name.into(),
+        key: Key::Number(number),
+        file: entry.file.clone(),
+        transactional: true,
+        ..Migration::default()
+    };
+    if let Some((number, name)) = parse_name(&file, ".go") {
         let why = "is written in Go, which only the program can run that it is built into";
-        return Ok(migration(entry, number, name, Parsed::refused(why)));
+        return Ok(Migration { obstacle: Some(why.into()), ..migration(number, name) });
     }
     let what = "a number above 0, an underscore, and a name, as in 00007_hosts.sql";
-    let (number, name) =
-        parse_name(&entry.name, ".sql").ok_or_else(|| files::misnamed(entry, what))?;
-    // Its parser takes lines without their ends too, and a byte order mark for a statement.
-    let text = files::read_raw(entry)?;
-    Ok(migration(entry, number, name, parse(&text)))
+    let (number, name) = parse_name(&file, ".sql").ok_or_else(|| files::misnamed(entry, what))?;
+    let raw = files::read_raw(entry)?;
+    let Parsed { transactional, obstacle, .. } = parse(&raw);
+    let obstacle = obstacle.map(String::into);
+    Ok(Migration { text: Text::in_file(&raw), transactional, obstacle, ..migration(number, name) })
 }
 
-fn migration(entry: &Entry, number: u64, name: &str, parsed: Parsed) -> Migration {
-    Migration {
-        version: number.to_string(),
-        name: name.to_owned(),
-        key: Key::Number(number),
-        file: entry.path.clone(),
-        sql: parsed.up,
-        transactional: parsed.transactional,
-        down: Some(parsed.down).filter(|down| !down.trim().is_empty()),
-        obstacle: parsed.obstacle,
-        ..Migration::default()
-    }
-}
-
-/// What a file holds; the lines of both texts are those of the file.
+/// What a file holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Parsed {
+    /// The lines are those of the file.
     up: String,
-    down: String,
     transactional: bool,
     obstacle: Option<String>,
-}
-
-impl Parsed {
-    fn refused(why: &str) -> Self {
-        Self { transactional: true, obstacle: Some(why.to_owned()), ..Self::default() }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +187,6 @@ fn parse(text: &str) -> Parsed {
             return Parsed { obstacle, ..parser.parsed };
         }
         parser.parsed.up.push('\n');
-        parser.parsed.down.push('\n');
     }
     let unfinished = match (parser.place, parser.block, parser.open) {
         (Place::Start, ..) => Some("has no line `-- +goose Up`"),
@@ -220,7 +216,7 @@ impl Parser {
                 );
             }
             Place::Up => self.parsed.up.push_str(line),
-            Place::Down => self.parsed.down.push_str(line),
+            Place::Down => {}
         }
         self.open = self.block || !ends_statement(line);
         Ok(())
@@ -259,9 +255,8 @@ impl Parser {
     fn end_block(&mut self) {
         self.block = false;
         self.open = false;
-        match self.place {
-            Place::Up => self.parsed.up.push(';'),
-            Place::Start | Place::Down => self.parsed.down.push(';'),
+        if self.place == Place::Up {
+            self.parsed.up.push(';');
         }
     }
 }
@@ -294,7 +289,6 @@ mod tests {
         let text = "-- +goose Up\nselect 1;\n\n-- +goose Down\nselect 2;\n";
         let parsed = parse(text);
         assert_eq!(parsed.up, "\nselect 1;\n\n\n\n");
-        assert_eq!(parsed.down, "\n\n\n\nselect 2;\n");
         assert!(parsed.transactional && parsed.obstacle.is_none());
     }
 

@@ -20,7 +20,6 @@ use std::path::Path;
 pub use plain::{NO_TRANSACTION, TABLE, checksum, parse_name};
 
 use super::Migration;
-use super::files::normalised;
 use super::history::{AppliedRow, Origin, Run, Table};
 use super::wrapper::without_wrapper;
 use crate::config::Format;
@@ -50,21 +49,6 @@ pub(super) fn tool(format: Format) -> &'static dyn Tool {
 fn as_sent(raw: &str, transactional: bool) -> String {
     let text = raw.strip_prefix('\u{feff}').unwrap_or(raw);
     if transactional { without_wrapper(text) } else { text.to_owned() }
-}
-
-/// The file of a tool that hashes the bytes of files, as it is on this system and on others.
-///
-/// [`Migration::raw`] keeps it only where it is not what is sent, which is seldom.
-fn with_text(migration: Migration, raw: String) -> Migration {
-    let sql = as_sent(&raw, migration.transactional);
-    let raw = (sql != raw).then_some(raw);
-    Migration { sql, raw, ..migration }
-}
-
-/// Returns whether the text of a file has this checksum when its lines end with LF, or with CRLF.
-fn same_but_for_line_ends(migration: &Migration, is: impl Fn(&str) -> bool) -> bool {
-    let lf = normalised(migration.raw.as_ref().unwrap_or(&migration.sql));
-    is(&lf) || is(&lf.replace('\n', "\r\n"))
 }
 
 /// What a hole in the numbers of shipped files means.
@@ -116,10 +100,12 @@ pub(super) trait Tool: Debug + Sync {
     /// over. A file that the tool would run otherwise than we can, or not at all, gets
     /// [`Migration::obstacle`], which counts while it is pending.
     ///
-    /// [`Migration::sql`] is what is sent: [`as_sent`] or [`super::files::normalised`], with the lines of
-    /// other sections left empty by [`super::files::only_lines`]. [`Migration::checksum`] is what the tool
-    /// records, over what the tool hashes.
+    /// [`Migration::checksum`] is what the tool records, over what the tool hashes.
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>>;
+
+    /// Makes of a file, as it lies there, what is sent: [`as_sent`] or [`super::files::normalised`], with
+    /// the lines of other sections left empty by [`super::files::only_lines`].
+    fn sql(&self, migration: &Migration, raw: String) -> String;
 
     /// Whether a hole between the versions of two files that follow each other is an error.
     fn gaps(&self, _before: &str, _after: &str) -> Gaps {
@@ -131,12 +117,10 @@ pub(super) trait Tool: Debug + Sync {
         Older::Refused
     }
 
-    /// Returns whether a recorded checksum stands for a shipped file; none recorded proves nothing
-    /// against it.
-    ///
-    /// A format whose tool hashes raw bytes also accepts here the same text with other line ends.
-    fn same(&self, migration: &Migration, recorded: &str) -> bool {
-        migration.checksum.as_deref().is_none_or(|checksum| checksum == recorded)
+    /// Returns the checksum that a migration would have with this text; only of a tool that hashes
+    /// raw bytes, so that other line ends make another one.
+    fn checksum(&self, _migration: &Migration, _raw: &str) -> Option<String> {
+        None
     }
 
     /// Makes the history table as the tool makes it, so that `pg_dump --schema-only` shows no

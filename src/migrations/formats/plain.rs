@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
+use smol_str::SmolStr;
 
 use super::{Gaps, OwnMarks, Rows, Tool};
 use crate::config::Format;
@@ -14,7 +15,7 @@ use crate::database::{Session, SqlError, literal};
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad, into_normalised, normalised};
 use crate::migrations::history::{AppliedRow, Origin, RowState, Run, Table};
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 /// Name of our history table.
 pub const TABLE: &str = "openwatch_schema_history";
@@ -45,6 +46,10 @@ impl Tool for Plain {
         files::read_all(files::list_sql(dir)?, read)
     }
 
+    fn sql(&self, _: &Migration, raw: String) -> String {
+        into_normalised(raw)
+    }
+
     fn gaps(&self, before: &str, after: &str) -> Gaps {
         let dates = before.len() >= DATE_DIGITS || after.len() >= DATE_DIGITS;
         if dates { Gaps::Allowed } else { Gaps::Refused }
@@ -68,9 +73,19 @@ impl Tool for Plain {
         let mut rows = Vec::with_capacity(shipped.len());
         let sql = format!("select version, name, checksum, state from {table}");
         session.each(&sql, |[version, name, checksum, state]| {
-            rows.push(row(version, name, checksum, state));
+            // The server answers in the order in which they were written, as a rule that of the files.
+            let file = shipped.get(rows.len());
+            rows.push(AppliedRow {
+                // What is no number sorts last.
+                key: Key::Number(version.parse().unwrap_or(u64::MAX)),
+                version: shared(version, file.map(|file| &file.version)),
+                name: shared(name, file.map(|file| &file.name)),
+                checksum: Some(shared(checksum, file.and_then(|file| file.checksum.as_ref()))),
+                state: if state == "applied" { RowState::Applied } else { RowState::Started },
+                ..AppliedRow::default()
+            });
         })?;
-        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         // Who applied a migration and when is asked only where something is to be told about one: it
         // would be half of what a server sends of a long history, and most of its work.
         if !all_as_shipped(&rows, shipped) {
@@ -144,15 +159,11 @@ fn insert_sql(table: &Table, runs: &[Run<'_>], state: RowState, origin: &Origin)
     )
 }
 
-fn row(version: &str, name: &str, checksum: &str, state: &str) -> AppliedRow {
-    AppliedRow {
-        // What is no number sorts last.
-        key: Key::Number(version.parse().unwrap_or(u64::MAX)),
-        version: version.to_owned(),
-        name: name.to_owned(),
-        checksum: Some(checksum.to_owned()),
-        state: if state == "applied" { RowState::Applied } else { RowState::Started },
-        ..AppliedRow::default()
+/// A text of a row; where the file has the same, both have it in one place.
+fn shared(text: &str, shipped: Option<&SmolStr>) -> SmolStr {
+    match shipped {
+        Some(shipped) if shipped == text => shipped.clone(),
+        Some(_) | None => text.into(),
     }
 }
 
@@ -174,7 +185,7 @@ fn add_provenance(
     );
     let mut known = HashMap::with_capacity(rows.len());
     session.each(&sql, |[version, applied_at, product]| {
-        known.insert(version.to_owned(), (applied_at.to_owned(), product.to_owned()));
+        known.insert(SmolStr::new(version), (applied_at.into(), product.into()));
     })?;
     for row in rows {
         let (applied_at, product) = known.remove(&row.version).unzip();
@@ -199,28 +210,30 @@ pub fn checksum(text: &str) -> String {
     hex::encode(Sha256::digest(normalised(text).as_bytes()))
 }
 
-fn read(entry: &Entry) -> Result<Migration> {
-    let path = &entry.path;
+fn read(entry: &Entry<'_>) -> Result<Migration> {
+    let (file, path) = (entry.name(), entry.path());
     let names = "digits, an underscore, then letters, digits, _ and -, as in 0007_hosts.sql";
-    let (version, name) = parse_name(&entry.name).ok_or_else(|| files::misnamed(entry, names))?;
+    let (version, name) = parse_name(&file).ok_or_else(|| files::misnamed(entry, names))?;
     let number = version.parse::<u64>().ok().filter(|_| version.len() <= 18).ok_or_else(|| {
         bad(format!("the number of {} is too long", path.display()))
             .detail("at most 18 digits")
             .hint("Give it a shorter number.")
     })?;
-    let sql = into_normalised(files::read_raw(entry)?);
+    let raw = files::read_raw(entry)?;
+    let text = Text::in_file(&raw);
+    let sql = into_normalised(raw);
     files::refuse_empty(entry, &sql)?;
-    check_directives(path, &sql)?;
+    check_directives(&path, &sql)?;
     let first = sql.lines().next().unwrap_or_default().trim_end();
     Ok(Migration {
-        version: version.to_owned(),
-        name: name.to_owned(),
+        version: version.into(),
+        name: name.into(),
         key: Key::Number(number),
-        file: path.to_owned(),
-        checksum: Some(hex::encode(Sha256::digest(sql.as_bytes()))),
+        file: entry.file.clone(),
+        text,
+        checksum: Some(hex::encode(Sha256::digest(sql.as_bytes())).into()),
         transactional: first != NO_TRANSACTION,
-        sql,
-        ..Migration::default()
+        obstacle: None,
     })
 }
 

@@ -9,14 +9,15 @@ use std::hash::Hasher as _;
 use std::path::Path;
 
 use siphasher::sip::SipHasher13;
+use smol_str::SmolStr;
 
-use super::{Older, Rows, Tool, same_but_for_line_ends, with_text};
+use super::{Older, Rows, Tool, as_sent};
 use crate::config::Format;
 use crate::database::{Session, literal};
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::history::{AppliedRow, Origin, Run, Table};
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 /// refinery as it is built by default, or with its feature `int8-versions`.
 #[derive(Debug)]
@@ -43,8 +44,12 @@ impl Tool for Refinery {
 
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = Vec::new();
-        self.collect(dir, &mut entries)?;
+        collect(files::list(dir)?, &mut entries)?;
         files::read_all(entries, |entry| self.read(entry))
+    }
+
+    fn sql(&self, migration: &Migration, raw: String) -> String {
+        as_sent(&raw, migration.transactional)
     }
 
     /// `V` is refused as by the library; the command line only logs an error, and leaves it out.
@@ -53,13 +58,9 @@ impl Tool for Refinery {
         if name.starts_with(b"U") { Older::Applied } else { Older::Refused }
     }
 
-    fn same(&self, migration: &Migration, recorded: &str) -> bool {
-        // A migration in Rust has none.
-        migration.checksum.as_deref().is_none_or(|checksum| checksum == recorded)
-            || same_but_for_line_ends(migration, |text| {
-                let Key::Number(number) = migration.key else { return false };
-                self.checksum(&migration.name, number, text) == recorded
-            })
+    fn checksum(&self, migration: &Migration, raw: &str) -> Option<String> {
+        let Key::Number(number) = migration.key else { return None };
+        Some(self.hash(&migration.name, number, raw))
     }
 
     fn create_sql(&self, table: &Table) -> String {
@@ -114,20 +115,9 @@ impl Tool for Refinery {
 }
 
 impl Refinery {
-    /// Looks below directories too; a link to a directory is not followed.
-    fn collect(&self, dir: &Path, found: &mut Vec<Entry>) -> Result<()> {
-        for entry in files::list(dir)? {
-            if entry.is_dir() {
-                self.collect(&entry.path, found)?;
-            } else if Name::parse(&entry.name).is_some() {
-                found.push(entry);
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&self, entry: &Entry) -> Result<Migration> {
-        let Some(name) = Name::parse(&entry.name) else {
+    fn read(&self, entry: &Entry<'_>) -> Result<Migration> {
+        let file = entry.name();
+        let Some(name) = Name::parse(&file) else {
             return Err(files::misnamed(entry, self.file_names()));
         };
         if name.prefix == '|' {
@@ -136,21 +126,21 @@ impl Refinery {
         let number = name.version.parse::<u64>().ok().filter(|number| *number <= self.largest());
         let Some(number) = number else { return Err(self.bad_version(entry, &name)) };
         let migration = Migration {
-            version: number.to_string(),
-            name: name.name.to_owned(),
+            version: number.to_string().into(),
+            name: name.name.into(),
             key: Key::Number(number),
-            file: entry.path.clone(),
+            file: entry.file.clone(),
             transactional: true,
             ..Migration::default()
         };
         if name.rust {
             // The checksum is that of a text which only the application can make.
             let only = "is written in Rust, and only the application itself can run it";
-            return Ok(Migration { obstacle: Some(only.to_owned()), ..migration });
+            return Ok(Migration { obstacle: Some(only.into()), ..migration });
         }
         let raw = files::read_raw(entry)?;
-        let checksum = Some(self.checksum(name.name, number, &raw));
-        Ok(with_text(Migration { checksum, ..migration }, raw))
+        let checksum = Some(self.hash(name.name, number, &raw).into());
+        Ok(Migration { checksum, text: Text::in_file(&raw), ..migration })
     }
 
     fn largest(&self) -> u64 {
@@ -160,10 +150,10 @@ impl Refinery {
         }
     }
 
-    fn bad_version(&self, entry: &Entry, name: &Name<'_>) -> crate::error::Error {
+    fn bad_version(&self, entry: &Entry<'_>, name: &Name<'_>) -> crate::error::Error {
         let error = bad(format!("refinery takes no version {}", name.version)).detail(format!(
             "{}: an integer up to {}",
-            entry.path.display(),
+            entry.path().display(),
             self.largest()
         ));
         let of_8_bytes =
@@ -178,7 +168,7 @@ impl Refinery {
     }
 
     /// What Rust hashes for a text, an integer and a text, with both keys 0.
-    fn checksum(&self, name: &str, version: u64, text: &str) -> String {
+    fn hash(&self, name: &str, version: u64, text: &str) -> String {
         let mut hasher = SipHasher13::new();
         let bytes = version.to_le_bytes();
         hasher.write(name.as_bytes());
@@ -193,15 +183,27 @@ impl Refinery {
     }
 }
 
+/// Looks below directories too; a link to a directory is not followed.
+fn collect<'d>(entries: Vec<Entry<'d>>, found: &mut Vec<Entry<'d>>) -> Result<()> {
+    for entry in entries {
+        if entry.is_dir() {
+            collect(entry.list()?, found)?;
+        } else if Name::parse(&entry.name()).is_some() {
+            found.push(entry);
+        }
+    }
+    Ok(())
+}
+
 fn row(columns: Vec<Option<String>>) -> AppliedRow {
     let mut columns = columns.into_iter();
     let version = columns.next().flatten().unwrap_or_default();
     AppliedRow {
         key: Key::Number(version.parse().unwrap_or(u64::MAX)),
-        version,
-        name: columns.next().flatten().unwrap_or_default(),
-        checksum: columns.next().flatten(),
-        applied_at: columns.next().flatten(),
+        version: version.into(),
+        name: columns.next().flatten().unwrap_or_default().into(),
+        checksum: columns.next().flatten().map(SmolStr::from),
+        applied_at: columns.next().flatten().map(String::into),
         ..AppliedRow::default()
     }
 }
@@ -272,10 +274,10 @@ mod tests {
     fn the_checksum_covers_name_version_and_bytes() {
         let sample = "create table a(i int);\nselect 1;\n";
         let crlf = sample.replace('\n', "\r\n");
-        assert_eq!(Refinery::Int4.checksum("init", 1, sample), "15067390985275287123");
-        assert_eq!(Refinery::Int8.checksum("init", 1, sample), "12529300623453066795");
-        assert_eq!(Refinery::Int4.checksum("init", 1, &crlf), "10738982519683323901");
-        assert_ne!(Refinery::Int4.checksum("init", 2, sample), "15067390985275287123");
-        assert_ne!(Refinery::Int4.checksum("other", 1, sample), "15067390985275287123");
+        assert_eq!(Refinery::Int4.hash("init", 1, sample), "15067390985275287123");
+        assert_eq!(Refinery::Int8.hash("init", 1, sample), "12529300623453066795");
+        assert_eq!(Refinery::Int4.hash("init", 1, &crlf), "10738982519683323901");
+        assert_ne!(Refinery::Int4.hash("init", 2, sample), "15067390985275287123");
+        assert_ne!(Refinery::Int4.hash("other", 1, sample), "15067390985275287123");
     }
 }

@@ -5,18 +5,17 @@
 //! file's bytes, of the up file where there are two. `-- no-transaction` has to be the very first
 //! bytes of the file.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha384};
 
-use super::{LockGround, Older, OwnMarks, Rows, Tool, same_but_for_line_ends, with_text};
+use super::{LockGround, Older, OwnMarks, Rows, Tool, as_sent};
 use crate::config::Format;
 use crate::database::{Session, literal};
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::history::{AppliedRow, Origin, RowState, Run, Table};
-use crate::migrations::{Key, Migration};
+use crate::migrations::{Key, Migration, Text};
 
 /// The first bytes of a file that runs outside a transaction.
 const NO_TRANSACTION: &str = "-- no-transaction";
@@ -42,19 +41,13 @@ impl Tool for Sqlx {
 
     fn read_dir(&self, dir: &Path) -> Result<Vec<Migration>> {
         let mut entries = files::list(dir)?;
-        entries.retain(|entry| !entry.is_dir() && Name::parse(&entry.name).is_some());
+        entries.retain(|entry| !entry.is_dir() && Name::parse(&entry.name()).is_some());
         let read = files::read_all(entries, read)?;
-        let is_down = |file: &(Migration, Direction)| file.1 == Direction::Down;
-        let (down, up): (Vec<_>, Vec<_>) = read.into_iter().partition(is_down);
-        let mut back: BTreeMap<Key, String> =
-            down.into_iter().map(|(file, _)| (file.key, file.sql)).collect();
-        let with_back = |(mut file, direction): (Migration, Direction)| {
-            if direction == Direction::Up {
-                file.down = back.remove(&file.key);
-            }
-            file
-        };
-        Ok(up.into_iter().map(with_back).collect())
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    fn sql(&self, migration: &Migration, raw: String) -> String {
+        as_sent(&raw, migration.transactional)
     }
 
     /// `sqlx migrate run` applies it without a word.
@@ -62,9 +55,8 @@ impl Tool for Sqlx {
         Older::Applied
     }
 
-    fn same(&self, migration: &Migration, recorded: &str) -> bool {
-        migration.checksum.as_deref() == Some(recorded)
-            || same_but_for_line_ends(migration, |text| checksum(text) == recorded)
+    fn checksum(&self, _: &Migration, raw: &str) -> Option<String> {
+        Some(checksum(raw))
     }
 
     fn create_sql(&self, table: &Table) -> String {
@@ -169,11 +161,11 @@ fn row(columns: Vec<Option<String>>) -> AppliedRow {
     let version = next();
     AppliedRow {
         key: Key::Number(version.parse().unwrap_or(u64::MAX)),
-        version,
-        name: next(),
-        checksum: Some(next()),
+        version: version.into(),
+        name: next().into(),
+        checksum: Some(next().into()),
         state: if next() == "t" { RowState::Applied } else { RowState::Started },
-        applied_at: Some(next()),
+        applied_at: Some(next().into()),
         ..AppliedRow::default()
     }
 }
@@ -220,25 +212,30 @@ impl<'a> Name<'a> {
     }
 }
 
-fn read(entry: &Entry) -> Result<(Migration, Direction)> {
+/// Reads what runs; of a way back only the name has to be right.
+fn read(entry: &Entry<'_>) -> Result<Option<Migration>> {
+    let file = entry.name();
     let names = "sqlx wants an integer before the first underscore, as in 20260101120000_hosts.sql";
-    let Some(name) = Name::parse(&entry.name) else { return Err(files::misnamed(entry, names)) };
+    let Some(name) = Name::parse(&file) else { return Err(files::misnamed(entry, names)) };
     let version: i64 = name.version.parse().map_err(|_| files::misnamed(entry, names))?;
     let number = u64::try_from(version).map_err(|_| {
-        bad(format!("the version of {} is below zero", entry.path.display()))
+        bad(format!("the version of {} is below zero", entry.path().display()))
             .hint("Give it a version from 1 on.")
     })?;
+    if name.direction == Direction::Down {
+        return Ok(None);
+    }
     let raw = files::read_raw(entry)?;
-    let migration = Migration {
-        version: version.to_string(),
-        name: name.description,
+    Ok(Some(Migration {
+        version: version.to_string().into(),
+        name: name.description.into(),
         key: Key::Number(number),
-        file: entry.path.clone(),
-        checksum: Some(checksum(&raw)),
+        file: entry.file.clone(),
+        text: Text::in_file(&raw),
+        checksum: Some(checksum(&raw).into()),
         transactional: !raw.starts_with(NO_TRANSACTION),
-        ..Migration::default()
-    };
-    Ok((with_text(migration, raw), name.direction))
+        obstacle: None,
+    }))
 }
 
 #[cfg(test)]

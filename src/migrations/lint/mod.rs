@@ -25,8 +25,9 @@ pub use rule::{About, Level, Rule};
 use self::ignore::Ignores;
 use self::known::Known;
 use self::statement::{Looker, Raw, RawLock};
-use super::Migration;
 use super::script;
+use super::{Chain, Migration};
+use crate::error::Result;
 
 /// How long a lock is held, in kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -109,16 +110,17 @@ impl Report {
 /// on them, and nothing is reported about them. What follows is then one step, in which a table that
 /// an earlier file makes is as empty as one of the same file. With 0 every file is a step of its own,
 /// because nobody knows which release a machine comes from.
-pub fn lint(migrations: &[Migration], applied: usize) -> Report {
+pub fn lint(chain: &Chain, applied: usize) -> Result<Report> {
     let mut known = Known::default();
     let mut report = Report::default();
-    for (at, migration) in migrations.iter().enumerate() {
+    for (at, migration) in chain.migrations.iter().enumerate() {
         let first_of_step = at == applied;
         known.next_file(applied > 0 && at > applied);
         if first_of_step {
             known.forget_values();
         }
-        let looked = look(migration, &mut known);
+        let file = File { migration, path: chain.path(migration), text: &chain.sql(migration)? };
+        let looked = look(&file, &mut known);
         if at >= applied {
             report.migrations += 1;
             report.findings.extend(looked.findings);
@@ -126,11 +128,18 @@ pub fn lint(migrations: &[Migration], applied: usize) -> Report {
             report.ignored += looked.ignored;
         }
     }
-    report
+    Ok(report)
 }
 
-fn look(migration: &Migration, known: &mut Known) -> Report {
-    let text = migration.sql.as_str();
+/// One migration while it is looked at.
+struct File<'a> {
+    migration: &'a Migration,
+    path: PathBuf,
+    text: &'a str,
+}
+
+fn look(file: &File<'_>, known: &mut Known) -> Report {
+    let File { migration, path, text } = file;
     let parsed = SourceFile::parse(text);
     let nodes: Vec<_> = parsed.tree().stmts().map(|s| s.syntax().clone()).collect();
     let statements: Vec<Range<usize>> = nodes.iter().map(tree::range).collect();
@@ -176,10 +185,10 @@ fn look(migration: &Migration, known: &mut Known) -> Report {
     keep.extend(ignores.wrong.iter().map(|(at, rule, what)| about(*rule, *at, what)));
     keep.extend(ignores.unused().map(|(at, what)| about(Rule::UnusedIgnore, at, &what)));
     keep.sort_by_key(|raw| raw.at);
-    report.findings = keep.into_iter().map(|raw| finding(migration, raw)).collect();
+    report.findings = keep.into_iter().map(|raw| finding(file, raw)).collect();
     report.findings.dedup();
     let lock = |raw: RawLock| Lock {
-        file: migration.file.clone(),
+        file: path.clone(),
         line: script::place_of_byte(text, raw.at).line,
         table: raw.table,
         mode: raw.mode,
@@ -190,8 +199,7 @@ fn look(migration: &Migration, known: &mut Known) -> Report {
     report
 }
 
-fn finding(migration: &Migration, raw: Raw) -> Finding {
-    let text = migration.sql.as_str();
+fn finding(File { path, text, .. }: &File<'_>, raw: Raw) -> Finding {
     let place = script::place_of_byte(text, raw.at);
     let rest = text.get(raw.at..).unwrap_or_default();
     let statement = match text.get(raw.statement) {
@@ -200,7 +208,7 @@ fn finding(migration: &Migration, raw: Raw) -> Finding {
     };
     Finding {
         rule: raw.rule,
-        file: migration.file.clone(),
+        file: path.clone(),
         line: place.line,
         column: place.column,
         statement: script::head(statement),
