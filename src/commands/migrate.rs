@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::database::facts;
 use crate::error::{Error, Result};
-use crate::migrations::{self, Comparison};
+use crate::migrations::{self, Comparison, named};
 use crate::outcome::Outcome;
 use crate::restore_points::Kind;
 use crate::upgrade::machine::{Machine, Shipped};
@@ -117,7 +117,7 @@ pub fn dry_run(machine: &Machine) -> Result<Reply> {
                 .databases
                 .iter()
                 .map(|d| {
-                    let what = d.pending.join(" ");
+                    let what = named(&d.pending);
                     format!(
                         "{}: would apply {what}; restore point: {}",
                         d.name,
@@ -185,10 +185,10 @@ pub fn apply(machine: &Machine, reach: Reach) -> Result<Reply> {
         (true, _) => "nothing is pending".to_owned(),
         (false, Some(id)) => format!(
             "applied {}, restore point {id}{}",
-            applied.versions.join(" "),
+            named(&applied.versions),
             kind(applied.restore_point_kind)
         ),
-        (false, None) => format!("applied {}", applied.versions.join(" ")),
+        (false, None) => format!("applied {}", named(&applied.versions)),
     };
     let json = json!({
         "applied": applied.versions,

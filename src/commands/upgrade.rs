@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::error::Result;
+use crate::migrations::named;
 use crate::outcome::Outcome;
 use crate::restore_points::Kind;
 use crate::system::clock::{self, Deadline};
@@ -95,7 +96,7 @@ fn spoken(machine: &Machine, success: &Success) -> String {
             format!(
                 "{app} {} {up}: applied {}{point}, took {}",
                 success.to,
-                versions.join(" "),
+                named(&versions),
                 clock::spoken(success.downtime)
             )
         }
@@ -164,7 +165,7 @@ pub(super) fn told(machine: &Machine, survey: &survey::Survey<'_>, plan: &Plan) 
     lines.push(format!("  stop:    {}", units(stop.clone())));
     for database in &plan.databases {
         lines.push(format!("  dump:    {}: {}", database.name, database.protection.word()));
-        lines.push(format!("  migrate: {}: {}", database.name, database.pending.join(" ")));
+        lines.push(format!("  migrate: {}: {}", database.name, named(&database.pending)));
     }
     lines.push(format!("  start:   {}", units(stop.into_iter().rev().collect())));
     lines.push(format!("  prove:   {} probes", machine.config.probes.len()));
