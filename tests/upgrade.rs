@@ -3,6 +3,8 @@
 #[path = "upgrade/proof.rs"]
 mod proof;
 mod support;
+#[path = "upgrade/will_dump.rs"]
+mod will_dump;
 
 use predicates::prelude::*;
 use predicates::str::contains;

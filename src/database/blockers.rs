@@ -92,6 +92,23 @@ impl Session {
 
     /// Names the sessions that the session with this process id waits for.
     pub fn blockers_of(&mut self, backend: i32) -> Result<Vec<Blocker>, SqlError> {
+        self.blockers(&format!("select unnest(pg_blocking_pids({backend}))"))
+    }
+
+    /// Names the sessions that let no reader into a table of this database: those that hold the lock,
+    /// those that wait for it, since who comes after them waits too, and whom these wait for.
+    pub fn lock_holders(&mut self) -> Result<Vec<Blocker>, SqlError> {
+        self.blockers(
+            "with wanted as (select distinct coalesce(l.pid, 0) as pid from pg_locks l \
+               where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' \
+                 and l.pid is distinct from pg_backend_pid() and l.database = \
+                   (select oid from pg_database where datname = current_database())) \
+             select pid from wanted union \
+             select unnest(pg_blocking_pids(pid)) from wanted where pid > 0",
+        )
+    }
+
+    fn blockers(&mut self, pids: &str) -> Result<Vec<Blocker>, SqlError> {
         // A role that may not see the work of others gets neither state nor age nor kind.
         let sql = format!(
             "select b.pid, a.usename, a.application_name, \
@@ -104,7 +121,7 @@ impl Session {
                  when b.pid in (select pid from pg_stat_get_wal_senders()) then 'sender' \
                  when coalesce(a.backend_type, 'client backend') <> 'client backend' \
                    then 'server' end \
-             from unnest(pg_blocking_pids({backend})) as b (pid) \
+             from ({pids}) as b (pid) \
              left join pg_stat_activity a on a.pid = b.pid order by 5 desc nulls last, 1"
         );
         let rows = self.simple(&sql)?;

@@ -13,6 +13,8 @@ pub enum DoubtKind {
     NotValidated,
     /// Text was sorted by other rules than those of today: indexes may miss rows.
     CollationChanged,
+    /// A restore point taken now would fail or miss data.
+    NextDump,
 }
 
 impl DoubtKind {
@@ -22,6 +24,7 @@ impl DoubtKind {
             Self::InvalidIndex => "invalid_index",
             Self::NotValidated => "not_validated",
             Self::CollationChanged => "collation_changed",
+            Self::NextDump => "next_dump",
         }
     }
 }

@@ -6,9 +6,12 @@ use std::time::Duration;
 use super::Database;
 use super::checksums::{self, Checksums};
 use super::clients::{Client, Compression};
+use super::dumpable;
 use super::facts::{self, DUMPED, Facts, RowCount};
 use super::lent::{Access, Lent};
 use super::session::{Session, SqlError};
+pub use super::waits::locked_by;
+use super::waits::{self, Waits};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::fs;
@@ -86,25 +89,23 @@ pub(super) fn in_snapshot(
             (dumped.rows, dumped.checksums) = checksums::rows(&mut session)?;
             Ok(dumped)
         })
-        .map_err(|error| explain(error, database))
+        .map_err(|error| waits::explain(error, database))
 }
 
 /// The client would stop at the first of these, some only after most of the data was written.
 fn check_rights(session: &mut Session, database: &Database) -> Result<()> {
-    let unreadable = facts::unreadable(session)?;
-    if unreadable.is_empty() {
+    let found = dumpable::undumpable(session)?;
+    if found.is_empty() {
         return Ok(());
     }
-    let error = Error::failed(format!(
+    let text = format!(
         "{} holds {} objects that the role cannot dump whole",
         database.described(),
-        unreadable.len()
-    ));
-    Err(unreadable
-        .into_iter()
-        .take(10)
-        .fold(error, Error::detail)
-        .hint("Grant SELECT (and BYPASSRLS for row security) to the role, or dump as the owner."))
+        found.len()
+    );
+    let hint = dumpable::hint(&found);
+    let error = found.into_iter().take(10).fold(Error::failed(text), |e, one| e.detail(one.what));
+    Err(error.hint(hint))
 }
 
 fn begin(session: &mut Session) -> std::result::Result<String, SqlError> {
@@ -162,9 +163,12 @@ fn run(
         .arg(format!("--lock-wait-timeout={}", options.lock_wait.as_millis().max(1)))
         .arg(options.compression.option());
     let what = format!("dumping {}", database.name());
+    let mut waits = Waits::new(database);
     let ended = call.run_watched(|line| {
         if line.is_none() {
-            progress.alive(&what, fs::size_below(archive), options.expected);
+            let written = fs::size_below(archive);
+            waits.look(written, progress);
+            progress.alive(&what, written, options.expected);
         }
     });
     lent.reclaim().context(|| format!("cannot take {} back", archive.display()))?;
@@ -179,7 +183,7 @@ pub fn try_definitions(database: &Database, client: &Client, lock_wait: Duration
         .arg(format!("--lock-wait-timeout={}", lock_wait.as_millis().max(1)))
         .run()
         .map(drop)
-        .map_err(|failure| told("pg_dump", database, &failure))
+        .map_err(|failure| waits::explain(told("pg_dump", database, &failure), database))
 }
 
 /// Returns how many processes share the work: cores, tables and free connections limit them.
@@ -206,20 +210,6 @@ pub(super) fn told_of(program: &str, described: &str, failure: &Failure) -> Erro
     let told = words[words.len().saturating_sub(6)..].join("; ");
     let error = Error::failed(format!("{program} of {described} {failure}"));
     if told.is_empty() { error } else { error.detail(told) }
-}
-
-/// Adds who holds the lock that the dump waited for in vain.
-fn explain(error: Error, database: &Database) -> Error {
-    // pg_dump waits for its table locks under a statement timeout (--lock-wait-timeout).
-    let told = |text: &str| text.contains("lock timeout") || text.contains("Query was: LOCK TABLE");
-    if !told(&error.message()) && !error.details().iter().any(|line| told(line)) {
-        return error;
-    }
-    // The transaction of the dump has failed with the statement; a session of its own can ask.
-    let holders = database.connect().and_then(|mut session| facts::exclusive_holders(&mut session));
-    holders.unwrap_or_default().iter().fold(error, |error, holder| {
-        error.detail(format!("a table is locked by {holder}: {}", holder.query_head))
-    })
 }
 
 #[cfg(test)]

@@ -146,37 +146,6 @@ pub fn extensions(session: &mut Session) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Names everything that the role cannot dump whole: tables, sequences, large objects, and tables
-/// of which row security would hide rows; each with its owner.
-pub fn unreadable(session: &mut Session) -> Result<Vec<String>> {
-    let sql = format!(
-        "select format('%s %I.%I (owner %s)',
-                case c.relkind when 'S' then 'sequence' else 'table' end,
-                n.nspname, c.relname, pg_get_userbyid(c.relowner))
-           from pg_class c join pg_namespace n on n.oid = c.relnamespace
-          where c.relkind in ('r', 'p', 'S', 'f') and c.relpersistence <> 't' and {DUMPED}
-            and not (has_schema_privilege(n.oid, 'USAGE')
-                     and case c.relkind when 'S' then has_sequence_privilege(c.oid, 'SELECT')
-                                        else has_table_privilege(c.oid, 'SELECT') end)
-         union all
-         select format('table %I.%I (row security hides rows; owner %s)',
-                n.nspname, c.relname, pg_get_userbyid(c.relowner))
-           from pg_class c join pg_namespace n on n.oid = c.relnamespace
-          where c.relkind in ('r', 'p') and {DUMPED} and c.relrowsecurity
-            and row_security_active(c.oid)
-         union all
-         select format('large object %s (owner %s)', l.oid, pg_get_userbyid(l.lomowner))
-           from pg_largeobject_metadata l
-          where not pg_has_role(l.lomowner, 'USAGE')
-            and current_setting('lo_compat_privileges') <> 'on'
-            and not exists (select from aclexplode(l.lomacl) a where a.privilege_type = 'SELECT'
-                    and (a.grantee = 0 or pg_has_role(a.grantee, 'USAGE')))
-          order by 1"
-    );
-    let rows = session.rows(&sql, &[]).map_err(|e| failed("check what can be dumped", e))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
 /// A session of somebody else in the same database.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
@@ -215,14 +184,6 @@ pub fn foreign_sessions(session: &mut Session) -> Result<Vec<SessionInfo>> {
 /// Lists the sessions in a database of the same server, by its name.
 pub(super) fn sessions_in(session: &mut Session, dbname: &str) -> Result<Vec<SessionInfo>> {
     sessions_where(session, "a.datname = $1", &[&dbname])
-}
-
-/// Lists the sessions that hold a lock which lets no reader through.
-pub(super) fn exclusive_holders(session: &mut Session) -> Result<Vec<SessionInfo>> {
-    let holds = "exists (select from pg_locks l where l.pid = a.pid and l.granted
-                   and l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
-                   and l.database = (select oid from pg_database where datname = current_database()))";
-    sessions_where(session, holds, &[])
 }
 
 /// Kind and state of a session are hidden from roles that may not see its statement; that it is

@@ -11,6 +11,7 @@ mod connect;
 mod conninfo;
 mod doubts;
 pub mod dump;
+pub mod dumpable;
 pub mod facts;
 pub mod fresh;
 mod handover;
@@ -41,6 +42,7 @@ mod tls;
 mod traces;
 mod unloadable;
 mod verifier;
+mod waits;
 
 #[cfg(test)]
 mod differential;

@@ -3,11 +3,18 @@
 //! Nothing of it fails a run: the migrations are applied and the services are healthy. It is told, as
 //! warnings and as findings in JSON, each kind by its own word.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::database::Doubt;
+use crate::database::clients::Clients;
+use crate::database::{Database, Doubt, DoubtKind, dump, dumpable, facts};
+use crate::error::Result;
 
 use super::machine::Machine;
+
+/// How long the client waits for a lock on a table when it is tried out.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// What is in doubt in one database.
 #[derive(Clone, Debug)]
@@ -36,14 +43,12 @@ pub fn run(machine: &Machine) -> Vec<Found> {
     let mut found = Vec::new();
     for shipped in &machine.databases {
         let name = shipped.database.name();
+        if machine.config.policy.auto_backup {
+            tell(machine, name, next_dump(&shipped.database), &mut found);
+        }
         let looked = shipped.database.connect().map(|mut session| session.doubts());
         match looked {
-            Ok(Ok(doubts)) => {
-                for doubt in doubts {
-                    machine.progress.warn(&format!("{name}: {}; {}", doubt.what, doubt.remedy));
-                    found.push(Found { database: name.to_owned(), doubt });
-                }
-            }
+            Ok(Ok(doubts)) => tell(machine, name, doubts, &mut found),
             Ok(Err(error)) => {
                 machine.progress.warn(&format!("{name} was not looked at afterwards: {error}"));
             }
@@ -53,4 +58,38 @@ pub fn run(machine: &Machine) -> Vec<Found> {
         }
     }
     found
+}
+
+fn tell(machine: &Machine, name: &str, doubts: Vec<Doubt>, found: &mut Vec<Found>) {
+    for doubt in doubts {
+        machine.progress.warn(&format!("{name}: {}; {}", doubt.what, doubt.remedy));
+        found.push(Found { database: name.to_owned(), doubt });
+    }
+}
+
+/// Asks what the restore point of the next upgrade would fail on: the migrations may have made what the
+/// role cannot read. The services run again, so a lock of theirs is no news.
+fn next_dump(database: &Database) -> Vec<Doubt> {
+    let asked = || -> Result<Vec<Doubt>> {
+        let server = facts::facts(&mut database.connect()?)?;
+        let (client, _) = Clients::default().choose(server.major)?;
+        let (missed, tried) = dumpable::problems(database, &client, LOCK_WAIT)?;
+        let doubt = |why: String, remedy: String| Doubt {
+            kind: DoubtKind::NextDump,
+            what: format!("the next dump would fail because {why}"),
+            remedy,
+        };
+        let mut doubts = Vec::new();
+        if !missed.is_empty() {
+            let why = format!("the role cannot read {}", dumpable::named(&missed));
+            doubts.push(doubt(why, dumpable::hint(&missed)));
+        }
+        doubts.extend(tried.filter(|error| dump::locked_by(error).is_empty()).map(|error| {
+            let said = error.details().first().cloned().unwrap_or_else(|| error.message());
+            doubt(format!("the client says: {said}"), "mend what it names".into())
+        }));
+        Ok(doubts)
+    };
+    // A server or a client that is away now is told by the looks that follow, and by the next preflight.
+    asked().unwrap_or_default()
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::database::{Database, DatabaseLock};
+use crate::database::clients::Client;
+use crate::database::{Database, DatabaseLock, dump, dumpable};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::Lasts;
@@ -19,6 +20,9 @@ use super::survey::{Survey, Surveyed};
 
 /// How long one of the operator's own checks may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long the client waits for a lock on a table when it is tried out.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +71,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
             .iter()
             .any(|d| d.name == surveyed.database.name() && d.protection.is_dumped());
         if dumps {
-            dump(surveyed, &mut found);
+            can_dump(surveyed, &mut found);
         }
     }
     if plan.databases.iter().any(|d| d.protection.is_dumped()) {
@@ -156,7 +160,7 @@ fn server(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn dump(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
+fn can_dump(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
     let name = surveyed.database.described();
     match &surveyed.client {
         None => {}
@@ -169,10 +173,36 @@ fn dump(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
     }
     if !surveyed.unreadable.is_empty() {
         found.push(required(
-            format!("a dump of {name} would fail or miss data: {}", surveyed.unreadable.join("; ")),
-            "Grant the role of the connection string these rights, or name the owner there.",
+            format!(
+                "a dump of {name} would fail or miss data: {}",
+                dumpable::named(&surveyed.unreadable)
+            ),
+            dumpable::hint(&surveyed.unreadable),
         ));
+    } else if let Some(Ok((client, _))) = &surveyed.client {
+        found.extend(tried(surveyed.database, client));
     }
+    if !surveyed.left_out.is_empty() {
+        found.push(advisory(format!(
+            "a dump of {name} by a role that is no superuser leaves out: {}",
+            surveyed.left_out.join(", ")
+        )));
+    }
+}
+
+/// Lets the client dump the definitions to nowhere. Who keeps a table locked now may be gone when the
+/// services are down, so that is told and stops nothing.
+fn tried(database: &Database, client: &Client) -> Option<Finding> {
+    let error = dump::try_definitions(database, client, LOCK_WAIT).err()?;
+    let name = database.described();
+    Some(match dump::locked_by(&error).as_slice() {
+        [] => {
+            let message = format!("a dump of {name} would fail: {}", error.message());
+            let all = error.details().iter().fold(message, |all, line| format!("{all}; {line}"));
+            required(all, "Mend what the client names.")
+        }
+        locked => advisory(format!("a dump of {name} would wait: {}", locked.join("; "))),
+    })
 }
 
 fn dumped<'m>(survey: &Survey<'m>, plan: &Plan) -> Vec<&'m Database> {

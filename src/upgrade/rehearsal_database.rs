@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::database::clients::Clients;
 use crate::database::restore::Manner;
 use crate::database::scratch::{Purpose, ScratchDatabase};
-use crate::database::{Database, DatabaseLock, SqlError, dump, facts, roles};
+use crate::database::{Database, DatabaseLock, SqlError, dumpable, facts, roles};
 use crate::error::{Error, Result};
 use crate::migrations::{self, How, Observer as _};
 use crate::outcome::Outcome;
@@ -216,10 +216,11 @@ fn next_dump(machine: &Machine, database: &Database) -> Result<Vec<String>> {
     machine.progress.step("trying the next dump");
     let mut session = database.connect()?;
     let server = facts::facts(&mut session)?;
-    let mut found = facts::unreadable(&mut session)?;
     drop(session);
     let (client, _) = Clients::default().choose(server.major)?;
-    if let Err(error) = dump::try_definitions(database, &client, Duration::from_secs(60)) {
+    let (found, tried) = dumpable::problems(database, &client, Duration::from_secs(60))?;
+    let mut found: Vec<String> = found.into_iter().map(|one| one.what).collect();
+    if let Some(error) = tried {
         found.extend(error.details().iter().cloned());
         if error.details().is_empty() {
             found.push(error.message());

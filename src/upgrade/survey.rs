@@ -3,6 +3,7 @@
 use crate::config::{Method, Policy};
 use crate::database::Database;
 use crate::database::clients::{Client, Clients};
+use crate::database::dumpable::{self, Undumpable};
 use crate::database::facts::{self, Facts};
 use crate::error::Result;
 use crate::migrations::{self, Chain, Comparison, State};
@@ -42,7 +43,9 @@ pub struct Surveyed<'m> {
     /// Applied against shipped.
     pub comparison: Comparison,
     /// What a dump by this role would miss or trip over.
-    pub unreadable: Vec<String>,
+    pub unreadable: Vec<Undumpable>,
+    /// What it would leave out without an error.
+    pub left_out: Vec<String>,
     /// The client that would dump, with a warning, or why there is none; none where no dump is due.
     pub client: Option<Result<(Client, Option<String>)>>,
 }
@@ -178,7 +181,10 @@ fn look<'m>(
         Dumping::WherePending => will_dump(&machine.config.policy, &comparison),
         Dumping::Everywhere => dumps(&machine.config.policy) && comparison.state != State::Empty,
     };
-    let unreadable = if dumps { facts::unreadable(&mut session)? } else { Vec::new() };
+    let (unreadable, left_out) = match dumps {
+        true => (dumpable::undumpable(&mut session)?, dumpable::left_out(&mut session)?),
+        false => (Vec::new(), Vec::new()),
+    };
     let client = dumps.then(|| Clients::default().choose(server.major));
     Ok(Surveyed {
         database,
@@ -186,6 +192,7 @@ fn look<'m>(
         facts: server,
         comparison,
         unreadable,
+        left_out,
         client,
     })
 }
