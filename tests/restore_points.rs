@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use openwatch::config::ForeignSessions;
 use openwatch::database::clients::Clients;
+use openwatch::database::lacking::Owners;
 use openwatch::database::{Database, Source};
 use openwatch::error::Error;
 use openwatch::outcome::Outcome;
@@ -136,6 +137,7 @@ impl Fixture {
         RestoreOptions {
             foreign: Override::No,
             sessions: ForeignSessions::Refuse,
+            owners: Owners::Kept,
             clock: Clock::System,
             clients: self.clients(),
         }

@@ -317,6 +317,16 @@ pub struct Restore {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// Load it into a new database of this name on the same server; the present data, the services
+    /// and the gate are left alone
+    #[arg(long, value_name = "NAME")]
+    pub into: Option<String>,
+    /// Take no restore point of the present state first, although something was written since
+    #[arg(long, conflicts_with = "into")]
+    pub no_copy: bool,
+    /// Leave owners, grants and tablespaces out: everything belongs to the role that restores
+    #[arg(long)]
+    pub no_owner: bool,
     /// Restore a point of another host, application or database
     #[arg(long)]
     pub force_foreign: bool,

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::commands::restore::Copy;
 use crate::commands::verify::Depth;
 use crate::commands::{self, Reply, candidate, carrying, keeping, scriptlet};
 use crate::database::OnBlockers;
+use crate::database::lacking::Owners;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
@@ -46,6 +48,9 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
                 id: &options.id,
                 database: options.database.as_deref(),
                 confirmed: options.yes,
+                into: options.into.as_deref(),
+                copy: if options.no_copy { Copy::LeftOut } else { Copy::WhereWritten },
+                owners: if options.no_owner { Owners::LeftOut } else { Owners::Kept },
                 foreign: options.force_foreign,
             };
             commands::restore::run(&open(global, layout, printer)?, &request)

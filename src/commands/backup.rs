@@ -5,30 +5,18 @@ use serde_json::{Value, json};
 use crate::database::clients::Clients;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::migrations::{self, State};
-use crate::restore_points::{Entry, Kind, Manifest, PinNote, Reason, Request, SchemaNote, Target};
+use crate::restore_points::{Entry, Kind, Manifest, PinNote, Reason, Request, Verdict};
 use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
 use crate::upgrade::machine::Machine;
-use crate::upgrade::survey::applied_versions;
 
-use super::Reply;
+use super::present::targets;
+use super::{Reply, replaced};
 
 /// Takes a restore point of every database, with the services running.
 pub fn create(machine: &Machine) -> Result<Reply> {
     let _lock = machine.lock("backup")?;
-    let mut databases = Vec::new();
-    for shipped in &machine.databases {
-        let mut session = shipped.database.connect()?;
-        let found = migrations::look(&mut session, &shipped.migrations)?;
-        if found.state != State::Empty {
-            let schema = SchemaNote {
-                applied: applied_versions(&shipped.migrations, &found),
-                head: found.current,
-            };
-            databases.push(Target { database: &shipped.database, schema });
-        }
-    }
+    let databases = targets(machine, |_| true)?;
     if databases.is_empty() {
         return Ok(Reply::ok("there is nothing to back up: every database is empty", json!({})));
     }
@@ -57,10 +45,16 @@ pub fn create(machine: &Machine) -> Result<Reply> {
 /// Lists restore points, newest first, and what else lies there.
 pub fn list(machine: &Machine) -> Result<Reply> {
     let entries = machine.stored()?.map_or_else(|| Ok(Vec::new()), |store| store.list())?;
-    let lines: Vec<String> = entries.iter().map(line).collect();
+    let databases = replaced::list(machine);
+    let mut lines: Vec<String> = entries.iter().map(line).collect();
+    lines.extend(replaced::listed(&databases));
     let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
     let json: Vec<Value> = entries.iter().map(entry_json).collect();
-    Ok(Reply::ok(text, json!({"restore_points": json})))
+    let replaced = replaced::json(&databases, |verdict| match verdict {
+        Verdict::Keep => "keep",
+        Verdict::Remove => "remove",
+    });
+    Ok(Reply::ok(text, json!({"restore_points": json, "replaced": replaced})))
 }
 
 fn line(entry: &Entry) -> String {

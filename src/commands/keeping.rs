@@ -9,7 +9,7 @@ use crate::restore_points::{Entry, Mode, Needs, Origin, PinNote, Status, Store, 
 use crate::upgrade::machine::Machine;
 use crate::upgrade::{needed, rehearsal, settle};
 
-use super::Reply;
+use super::{Reply, replaced};
 
 /// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
 pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
@@ -36,16 +36,20 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
         (Verdict::Remove, Mode::DryRun) => "would remove",
         (Verdict::Remove, Mode::Act) => "removed",
     };
-    let lines: Vec<String> = decisions
+    let databases = replaced::prune(machine, mode);
+    let mut lines: Vec<String> = decisions
         .iter()
         .map(|d| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason))
         .collect();
+    lines.extend(replaced::pruned(&databases, word));
     let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
     let json: Vec<Value> = decisions
         .iter()
         .map(|d| json!({"id": d.id, "verdict": word(d.verdict), "reason": d.reason}))
         .collect();
-    Ok(Reply::ok(text, json!({"decisions": json, "warnings": warnings})))
+    let databases = replaced::json(&databases, word);
+    let json = json!({"decisions": json, "replaced": databases, "warnings": warnings});
+    Ok(Reply::ok(text, json))
 }
 
 /// Keeps a restore point from being removed, until a date or until it is unpinned.

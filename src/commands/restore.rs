@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::config::ForeignSessions;
 use crate::database::Database;
 use crate::database::clients::Clients;
+use crate::database::lacking::Owners;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
@@ -16,6 +17,8 @@ use crate::upgrade::identity::must_open;
 use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 
+pub use super::present::Copy;
+use super::present::{self, Half, Present};
 use super::{Reply, restore_external};
 
 /// What was asked for.
@@ -26,48 +29,68 @@ pub struct Wanted<'w> {
     pub database: Option<&'w str>,
     /// Whether the operator said yes already.
     pub confirmed: bool,
+    /// Name of a new database that it is loaded into, beside the live one.
+    pub into: Option<&'w str>,
+    /// Whether the present state is kept as a restore point first.
+    pub copy: Copy,
+    /// Whether objects get their owners back.
+    pub owners: Owners,
     /// Whether a point of another host, application or database is accepted.
     pub foreign: bool,
 }
 
 /// The options that were given, as they would be typed again.
 fn typed(wanted: &Wanted<'_>) -> String {
-    let database = wanted.database.map(|name| format!(" --database {name}"));
-    let foreign = wanted.foreign.then(|| " --force-foreign".to_owned());
-    let yes = wanted.confirmed.then(|| " --yes".to_owned());
-    [database, foreign, yes].into_iter().flatten().collect()
+    let mut words = String::new();
+    if let Some(name) = wanted.database {
+        words.push_str(&format!(" --database {name}"));
+    }
+    for (typed, word) in [
+        (wanted.copy == Copy::LeftOut, " --no-copy"),
+        (wanted.owners == Owners::LeftOut, " --no-owner"),
+        (wanted.foreign, " --force-foreign"),
+        (wanted.confirmed, " --yes"),
+    ] {
+        words.push_str(if typed { word } else { "" });
+    }
+    if let Some(name) = wanted.into {
+        words.push_str(&format!(" --into {name}"));
+    }
+    words
 }
 
-/// Restores, once the operator has said yes and the units are down.
+/// Restores, once the operator has said yes and the units are down; beside the live database at once.
 pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let _lock = machine.lock("restore")?;
     let point = machine.store()?.find(wanted.id)?;
     must_open(machine, &point, &format!("restore {}{}", point.id(), typed(wanted)))?;
     let units = machine.services.look(&machine.config.app.services)?;
     let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
-    if point.manifest().kind == Kind::External {
+    if point.manifest().kind == Kind::External && wanted.into.is_none() {
         return restore_external::run(machine, wanted, &point, &up);
     }
-    let in_point =
-        |name: &str| point.manifest().databases.iter().any(|archive| archive.name == name);
-    let databases: Vec<&Database> = machine
-        .databases
-        .iter()
-        .map(|shipped| &shipped.database)
-        .filter(|d| in_point(d.name()) && wanted.database.is_none_or(|name| name == d.name()))
-        .collect();
-    if databases.is_empty() {
-        let name = wanted.database.unwrap_or("any database of this application");
-        return Err(Error::new(
-            Outcome::Usage,
-            format!("restore point {} does not hold {name}", point.id()),
-        )
-        .state("nothing was changed")
-        .hint(format!("Run `openwatch backup show {}`.", point.id())));
+    let databases = databases(machine, &point, wanted)?;
+    let options = RestoreOptions {
+        foreign: if wanted.foreign { Override::AcceptForeign } else { Override::No },
+        sessions: ForeignSessions::End,
+        owners: wanted.owners,
+        clock: machine.clock,
+        clients: Clients::default(),
+    };
+    if let Some(name) = wanted.into {
+        return beside(machine, &point, present::only_one(&databases)?, name, &options);
     }
-    let lost = losses(machine, &point, &databases)?;
+    let lost = databases
+        .iter()
+        .map(|database| point.loss(database, machine.clock))
+        .collect::<Result<Vec<_>>>()?;
+    let in_place = restore_points::check(&point, &databases, &options)?;
+    let half = Half::of(machine, &point)?;
+    let present = Present::decide(wanted.copy, &lost, &in_place, half);
+    let mut told: Vec<String> = lost.iter().map(spoken_loss).collect();
+    told.push(present.told(&in_place));
     if !wanted.confirmed {
-        return Err(unconfirmed(machine, point.id(), &databases, &lost, &up));
+        return Err(unconfirmed(machine, wanted, point.id(), &databases, &told, &up));
     }
     if !up.is_empty() {
         return Err(Error::new(
@@ -77,20 +100,60 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         .state("nothing was changed")
         .hint(format!("Run `systemctl stop {}`, then try again.", up.join(" "))));
     }
-    for line in &lost {
+    for line in &told {
         machine.progress.note(line);
     }
-    machine.progress.step(&format!("restoring {}", point.id()));
-    let options = RestoreOptions {
-        foreign: if wanted.foreign { Override::AcceptForeign } else { Override::No },
-        sessions: ForeignSessions::End,
-        clock: machine.clock,
-        clients: Clients::default(),
+    let copy = match present {
+        Present::Copied => present::keep(machine, &databases)?,
+        Present::Unwritten | Present::HalfMigrated | Present::LeftOut => None,
     };
+    machine.progress.step(&format!("restoring {}", point.id()));
     let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
     journal::put_back(&machine.layout, point.id())?;
     close_gate(machine, &point)?;
-    Ok(Reply::ok(spoken(machine, &point, &restored), json(point.id(), &restored)))
+    let copy = copy.as_ref().map(RestorePoint::id);
+    Ok(Reply::ok(spoken(machine, &point, &restored, copy), json(point.id(), &restored, copy)))
+}
+
+fn databases<'m>(
+    machine: &'m Machine,
+    point: &RestorePoint,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<&'m Database>> {
+    let in_point =
+        |name: &str| point.manifest().databases.iter().any(|archive| archive.name == name);
+    let databases: Vec<&Database> = machine
+        .databases
+        .iter()
+        .map(|shipped| &shipped.database)
+        .filter(|d| in_point(d.name()) && wanted.database.is_none_or(|name| name == d.name()))
+        .collect();
+    if !databases.is_empty() {
+        return Ok(databases);
+    }
+    let name = wanted.database.unwrap_or("any database of this application");
+    Err(Error::new(Outcome::Usage, format!("restore point {} does not hold {name}", point.id()))
+        .state("nothing was changed")
+        .hint(format!("Run `{}`.", machine.command(&format!("backup show {}", point.id())))))
+}
+
+/// Loads it beside the live database: nothing is stopped, the gate and the journal stay as they are.
+fn beside(
+    machine: &Machine,
+    point: &RestorePoint,
+    database: &Database,
+    name: &str,
+    options: &RestoreOptions,
+) -> Result<Reply> {
+    machine.progress.step(&format!("loading {} into the database {name}", point.id()));
+    let left = restore_points::restore_into(point, database, name, options, &*machine.progress)?;
+    let mut lines = vec![format!("restored {} into the database {name}", point.id())];
+    lines.push(format!("  {}: the live database was not touched", database.name()));
+    lines.extend(left.iter().map(|sql| format!("  to be run by a superuser: {sql}")));
+    let json = json!({
+        "id": point.id(), "database": database.name(), "into": name, "left": left,
+    });
+    Ok(Reply::ok(lines.join("\n"), json))
 }
 
 /// The installed program may not know the schema that came back: then nothing may start it, and no
@@ -116,11 +179,7 @@ fn close_gate(machine: &Machine, point: &RestorePoint) -> Result<()> {
 }
 
 /// What putting the point back takes away, said before anything happens.
-fn losses(machine: &Machine, point: &RestorePoint, databases: &[&Database]) -> Result<Vec<String>> {
-    databases.iter().map(|database| Ok(told(&point.loss(database, machine.clock)?))).collect()
-}
-
-fn told(loss: &Loss) -> String {
+fn spoken_loss(loss: &Loss) -> String {
     let mut parts = vec![format!("the restore point is {} old", clock::spoken(loss.age))];
     parts.extend(loss.rows_written.map(|rows| format!("{rows} rows written since")));
     parts.extend(loss.wal_bytes.map(|bytes| {
@@ -132,9 +191,10 @@ fn told(loss: &Loss) -> String {
 /// Nothing is ever asked on a terminal: a script would hang. What would happen is said instead.
 fn unconfirmed(
     machine: &Machine,
+    wanted: &Wanted<'_>,
     id: &str,
     databases: &[&Database],
-    lost: &[String],
+    told: &[String],
     up: &[&str],
 ) -> Error {
     let names: Vec<String> = databases.iter().map(|d| d.described()).collect();
@@ -142,20 +202,25 @@ fn unconfirmed(
         Outcome::Refused,
         format!("restoring {id} takes the place of the present data of {}", names.join(", ")),
     );
-    let restore = machine.command(&format!("restore {id} --yes"));
+    let restore = machine.command(&format!("restore {id}{} --yes", typed(wanted)));
     let command = match up {
         [] => restore,
         _ => format!("systemctl stop {} && {restore}", up.join(" ")),
     };
-    lost.iter()
+    told.iter()
         .fold(error, |error, line| error.detail(line))
-        .detail("what was written since is then only in the copy that is kept beside it")
         .state("nothing was changed")
         .hint(format!("To do it, run `{command}`."))
 }
 
-fn spoken(machine: &Machine, point: &RestorePoint, restored: &Restored) -> String {
+fn spoken(
+    machine: &Machine,
+    point: &RestorePoint,
+    restored: &Restored,
+    copy: Option<&str>,
+) -> String {
     let mut lines = vec![format!("restored {}", point.id())];
+    lines.extend(copy.map(|id| format!("  the state of before is restore point {id}")));
     for replaced in &restored.replaced {
         lines.push(match &replaced.kept_as {
             Some(name) => {
@@ -172,9 +237,10 @@ fn spoken(machine: &Machine, point: &RestorePoint, restored: &Restored) -> Strin
     lines.join("\n")
 }
 
-fn json(id: &str, restored: &Restored) -> Value {
+fn json(id: &str, restored: &Restored, copy: Option<&str>) -> Value {
     json!({
         "id": id,
+        "copy": copy,
         "replaced": restored.replaced.iter().map(|r| json!({
             "database": r.database,
             "kept_as": r.kept_as,

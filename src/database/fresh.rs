@@ -1,5 +1,7 @@
 //! New databases beside those of the application, and what runs that were killed left of them.
 
+use super::globals::{Globals, Own, STAND_IN};
+use super::lacking::Owners;
 use super::swap::{Server, literal, quoted, stamped};
 use crate::error::{Context, Result};
 
@@ -15,12 +17,65 @@ pub enum Owner {
 /// Where the stamp stands in a name of [`stamped`].
 const NO_STAMP: &str = "00000000T000000Z";
 
+/// Encoding and locale. Columns of later majors are read through JSON, so that one text serves all of
+/// them.
+const LOCALE: &str = "format('encoding %L lc_collate %L lc_ctype %L',
+        pg_encoding_to_char(d.encoding), d.datcollate, d.datctype)
+      || case to_jsonb(d) ->> 'datlocprovider'
+           when 'i' then format(' locale_provider icu icu_locale %L',
+             coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))
+             || coalesce(format(' icu_rules %L', to_jsonb(d) ->> 'daticurules'), '')
+           when 'b' then format(' locale_provider builtin builtin_locale %L',
+             to_jsonb(d) ->> 'datlocale')
+           else '' end";
+
 impl Server {
     /// Makes an empty database with encoding, locale, owner and tablespace of another one; where
     /// that does not exist, with those of the server.
     pub fn create_like(&mut self, name: &str, fresh: &str) -> Result<()> {
         let options = self.options_of(name, Owner::Kept)?;
         self.create(fresh, &options)
+    }
+
+    /// Makes an empty database like one that is gone, as a restore point describes it.
+    pub fn create_described(&mut self, own: &Own, fresh: &str, owners: Owners) -> Result<()> {
+        let mut options = own.locale.clone();
+        if owners == Owners::Kept {
+            if !own.owner.is_empty() {
+                options.push_str(&format!(" owner {}", quoted(&own.owner)));
+            }
+            if let Some(space) = &own.tablespace {
+                options.push_str(&format!(" tablespace {}", quoted(space)));
+            }
+        }
+        self.create(fresh, &options)
+    }
+
+    /// Gives a new database the grants, comment, limits and settings that a restore point describes;
+    /// returns what could not be given, as statements.
+    pub fn carry_described(&mut self, wants: &Globals, fresh: &str) -> Vec<String> {
+        let mut left = Vec::new();
+        let (stand_in, name) = (quoted(STAND_IN), quoted(fresh));
+        for statement in &wants.database.statements {
+            let statement = statement.replace(&stand_in, &name);
+            if let Err(error) = self.session.run(&statement) {
+                left.push(format!("{statement}; -- {}", error.message));
+            }
+        }
+        for setting in wants.settings.iter().filter(|setting| setting.here) {
+            let known = setting.key.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c));
+            let set = |server: &mut Self| {
+                server.carry_setting(&setting.key, &setting.value, &setting.head(fresh))
+            };
+            match known.then(|| set(self)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    left.push(format!("{} -- {}", setting.statement(fresh), error.message));
+                }
+                None => left.push(format!("{}; -- the name is not understood", setting.key)),
+            }
+        }
+        left
     }
 
     /// Returns the options of `CREATE DATABASE` that make a database like another one; none where
@@ -33,23 +88,21 @@ impl Server {
                       then format(' owner %I', pg_get_userbyid(d.datdba)) else '' end"
             }
         };
-        // Columns of later majors are read through JSON, so that one text serves all of them. The
-        // default tablespace goes unnamed: naming it takes a right that owners rarely have.
+        // The default tablespace goes unnamed: naming it takes a right that owners rarely have.
         let sql = format!(
-            "select format('encoding %L lc_collate %L lc_ctype %L',
-                pg_encoding_to_char(d.encoding), d.datcollate, d.datctype) || {owner}
+            "select {LOCALE} || {owner}
               || case t.spcname when 'pg_default' then '' else format(' tablespace %I', t.spcname) end
-              || case to_jsonb(d) ->> 'datlocprovider'
-                   when 'i' then format(' locale_provider icu icu_locale %L',
-                     coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))
-                     || coalesce(format(' icu_rules %L', to_jsonb(d) ->> 'daticurules'), '')
-                   when 'b' then format(' locale_provider builtin builtin_locale %L',
-                     to_jsonb(d) ->> 'datlocale')
-                   else '' end
               from pg_database d join pg_tablespace t on t.oid = d.dattablespace
              where d.datname = $1"
         );
         let options = self.ask("read the settings of the database", &sql, name)?;
+        Ok(options.map_or_else(String::new, |row| row.get(0)))
+    }
+
+    /// Returns encoding and locale of a database as options of `CREATE DATABASE`.
+    pub(super) fn locale_options(&mut self, name: &str) -> Result<String> {
+        let sql = format!("select {LOCALE} from pg_database d where d.datname = $1");
+        let options = self.ask("read the locale of the database", &sql, name)?;
         Ok(options.map_or_else(String::new, |row| row.get(0)))
     }
 

@@ -21,6 +21,9 @@ use crate::system::process::Call;
 pub enum Manner {
     /// All of it: the database takes the place of the one that was dumped.
     Whole,
+    /// As before, everything owned by our own role, without grants, in the default tablespace: the
+    /// server lacks what owns, holds or keeps it.
+    WholeOfOurOwn,
     /// All but subscriptions, which would hold on to a publisher: a scratch database that is dropped.
     Scratch,
     /// As before, everything owned by our own role and without grants and publications: it may not act
@@ -32,10 +35,15 @@ impl Manner {
     pub(super) const fn options(self) -> &'static [&'static str] {
         match self {
             Self::Whole => &[],
+            Self::WholeOfOurOwn => &["--no-owner", "--no-privileges", "--no-tablespaces"],
             Self::Scratch => &["--no-subscriptions"],
-            Self::ScratchOfOurOwn => {
-                &["--no-subscriptions", "--no-publications", "--no-owner", "--no-privileges"]
-            }
+            Self::ScratchOfOurOwn => &[
+                "--no-subscriptions",
+                "--no-publications",
+                "--no-owner",
+                "--no-privileges",
+                "--no-tablespaces",
+            ],
         }
     }
 }

@@ -174,7 +174,7 @@ impl Server {
         Ok(left)
     }
 
-    fn statements(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
+    pub(super) fn statements(&mut self, name: &str, fresh: &str) -> Result<Vec<String>> {
         let sql = "with d as (select * from pg_database where datname = $1)
              select 1, format('revoke all on database %I from public, %I', $2::text,
                     pg_get_userbyid(datdba)) from d where datacl is not null
@@ -224,7 +224,7 @@ impl Server {
         Ok(left)
     }
 
-    fn carry_setting(
+    pub(super) fn carry_setting(
         &mut self,
         key: &str,
         value: &str,

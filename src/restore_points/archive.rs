@@ -59,6 +59,7 @@ impl Store {
         };
         let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
         sums.0.push(self.write_member(partial, &contents_name(name), &text)?);
+        sums.0.push(self.write_globals(partial, database)?);
         let archive = Archive {
             name: name.to_owned(),
             schema: target.schema.clone(),

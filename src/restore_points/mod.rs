@@ -14,12 +14,14 @@ mod estimate;
 mod external;
 mod foresee;
 mod frames;
+mod globals;
 mod load;
 mod manifest;
 mod partial;
 mod pin;
 mod prove;
 mod prune;
+mod replaced;
 mod restore;
 mod retention;
 mod room;
@@ -42,7 +44,10 @@ pub use manifest::{
 pub use partial::ScratchStore;
 pub use pin::{PinNote, pin_end};
 pub use prune::Mode;
-pub use restore::{Loss, Override, Replaced, RestoreOptions, Restored, restore};
+pub use replaced::{Circumstances, decide_replaced};
+pub use restore::{
+    Loss, Override, REPLACED, Replaced, RestoreOptions, Restored, check, restore, restore_into,
+};
 pub use retention::{Decision, Needs, Pin, Verdict, decide};
 pub use room::Room;
 pub use store::{RestorePoint, Store};

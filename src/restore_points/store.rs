@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::encryption::Keyring;
 use super::entry::{Entry, Looker, Name, Origin, Status, newest_first};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Reason};
 use super::pin::{PINS, Pins};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -197,15 +197,12 @@ impl Store {
     }
 
     /// Returns a complete restore point by its name, or the newest for `latest`.
+    ///
+    /// What was kept before a restore is never meant by `latest`, unless there is nothing else:
+    /// otherwise the same command, typed twice, would undo itself.
     pub fn find(&self, id: &str) -> Result<RestorePoint> {
         let found = match id {
-            "latest" => {
-                let entries = self.list()?;
-                let good = |entry: &&Entry| entry.status == Status::Good;
-                // One that was carried here from elsewhere is meant only where there is no other.
-                let own = entries.iter().filter(good).find(|entry| entry.origin == Origin::Own);
-                own.or_else(|| entries.iter().find(good)).cloned()
-            }
+            "latest" => latest(self.list()?),
             id => Some(self.entry(id)?).filter(|entry| entry.status != Status::Foreign),
         };
         let Some(found) = found else { return Err(self.unknown(id)) };
@@ -270,4 +267,16 @@ impl Store {
     pub(super) fn next_sequence(&self) -> Result<u64> {
         Ok(self.list()?.iter().map(|entry| entry.sequence).max().unwrap_or(0) + 1)
     }
+}
+
+/// One that was carried here from elsewhere, or kept before a restore, is meant only where there is
+/// no other.
+fn latest(entries: Vec<Entry>) -> Option<Entry> {
+    let rank = |entry: &Entry| {
+        let kept = entry.manifest.as_ref().is_some_and(|m| m.reason == Reason::BeforeRestore);
+        (entry.origin != Origin::Own, kept)
+    };
+    let good = entries.into_iter().filter(|entry| entry.status == Status::Good);
+    // The first of the best: newest first is the order of the list.
+    good.min_by_key(rank)
 }

@@ -5,6 +5,7 @@ use crate::config::ForeignSessions;
 use crate::config::OnFailure;
 use crate::database::Database;
 use crate::database::clients::Clients;
+use crate::database::lacking::Owners;
 use crate::error::Error;
 use crate::migrations::{DataState, Why};
 use crate::outcome::Outcome;
@@ -230,6 +231,7 @@ fn put_back(
             foreign: Override::No,
             sessions: ForeignSessions::End,
             clock: machine.clock,
+            owners: Owners::Kept,
             clients: Clients::default(),
         };
         restore_points::restore(&point, &databases, &options, &*machine.progress)?;

@@ -116,6 +116,14 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Returns whether this run had stopped the units and started none of them again.
+    pub fn never_started(&self) -> bool {
+        let marked = |step, when| self.marks.iter().any(|m| m.step == step && m.when == when);
+        marked(Step::Quiesce, When::Done) && !marked(Step::Start, When::Begun)
+    }
+}
+
 /// Notes that the data of this restore point was put back by hand: nothing is half done any more.
 pub fn put_back(layout: &Layout, id: &str) -> Result<()> {
     match read(layout)? {

@@ -95,6 +95,7 @@ end $$;
         let options = RestoreOptions {
             foreign: Override::No,
             sessions: ForeignSessions::Refuse,
+            owners: openwatch::database::lacking::Owners::Kept,
             clock: Clock::System,
             clients: Clients::In(vec![bin.to_owned()]),
         };

@@ -2,7 +2,6 @@
 
 use super::RESTORING;
 use super::job::Job;
-use crate::database::restore::Manner;
 use crate::database::swap::{End, Exchange, Server};
 use crate::error::Result;
 use crate::outcome::Outcome;
@@ -16,23 +15,30 @@ pub(super) fn load_fresh(
     left: &mut Vec<String>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let Exchange { name, fresh, kept_as } = &job.exchange;
+    let Exchange { name, fresh, .. } = &job.exchange;
     let mut server = Server::beside(job.database)?;
     for leftover in server.drop_leftovers(name, RESTORING)? {
         progress.note(&format!("removed {leftover}, left by a restore that was killed"));
     }
-    server.create_like(name, fresh)?;
+    let like = job.database.dbname();
+    let present = server.has(like)?;
+    match present {
+        true => server.create_like(like, fresh)?,
+        false => server.create_described(&job.globals.database, fresh, job.owners)?,
+    }
     let load = Load {
         archive: job.archive,
         contents: &job.contents,
         client: &job.client,
-        manner: Manner::Whole,
+        manner: job.manner,
     };
     point.fill(&job.database.with_dbname(fresh), &load, progress)?;
-    if kept_as.is_some() {
-        // The session beside may have been cut while the load ran for hours.
-        left.extend(Server::beside(job.database)?.carry_over(name, fresh)?);
-    }
+    // The session beside may have been cut while the load ran for hours.
+    let mut server = Server::beside(job.database)?;
+    left.extend(match present {
+        true => server.carry_over(like, fresh)?,
+        false => server.carry_described(&job.globals, fresh),
+    });
     Ok(())
 }
 
@@ -58,7 +64,8 @@ pub(super) fn exchange(jobs: &[&Job], end: End, progress: &dyn Progress) -> Resu
             });
         }
         for job in same {
-            progress.note(&format!("{} is restored", job.database.described()));
+            let name = job.database.with_dbname(&job.exchange.name).described();
+            progress.note(&format!("{name} is restored"));
             done.push(&job.archive.name);
         }
         rest = others;

@@ -5,7 +5,6 @@ use std::path::Path;
 use super::job::Job;
 use crate::database::Database;
 use crate::database::in_place::{InPlace, Source, restore_in_place};
-use crate::database::restore::Manner;
 use crate::database::swap::{Rights, Server};
 use crate::error::Result;
 use crate::outcome::Outcome;
@@ -66,7 +65,7 @@ fn overwrite(point: &RestorePoint, job: &Job, stamp: &str, progress: &dyn Progre
         archive: job.archive,
         contents: &job.contents,
         client: &job.client,
-        manner: Manner::Whole,
+        manner: job.manner,
     };
     let ended = Server::beside(job.database)
         .and_then(|mut server| server.end_own(job.database.dbname()))

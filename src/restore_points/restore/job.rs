@@ -3,6 +3,9 @@
 use super::options::RestoreOptions;
 use super::{REPLACED, RESTORING, refused};
 use crate::database::clients::Client;
+use crate::database::globals::Globals;
+use crate::database::lacking::Owners;
+use crate::database::restore::Manner;
 use crate::database::swap::{Exchange, Rights, Server, stamped};
 use crate::database::{Database, facts};
 use crate::error::Result;
@@ -14,32 +17,54 @@ pub(super) struct Job<'a> {
     pub(super) database: &'a Database,
     pub(super) archive: &'a Archive,
     pub(super) contents: Contents,
+    pub(super) globals: Globals,
+    pub(super) owners: Owners,
+    pub(super) manner: Manner,
     pub(super) client: Client,
     pub(super) rights: Rights,
     pub(super) exchange: Exchange,
 }
 
+/// Where the data goes.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// To the place of the present database.
+    Present,
+    /// Into a new database of this name.
+    Beside(&'a str),
+}
+
+/// Looks at everything that the restore of one database depends on; changes nothing.
 pub(super) fn prepare<'a>(
     point: &'a RestorePoint,
     database: &'a Database,
+    place: Place<'_>,
     options: &RestoreOptions,
     stamp: &str,
 ) -> Result<Job<'a>> {
     let archive = point.archive(database.name())?;
     let contents = point.contents(&archive.name)?;
-    let name = database.dbname();
+    let globals = point.globals(&archive.name)?;
     let mut server = Server::beside(database)?;
+    let name = match place {
+        Place::Present => database.dbname(),
+        Place::Beside(name) => name,
+    };
     let present = server.has(name)?;
     let rights = server.rights(name, &contents.extensions)?;
-    if present {
-        let facts = facts::of(database)?;
-        if !facts.prepared_transactions.is_empty() {
-            return Err(refused(format!("{} has prepared transactions", database.described()))
-                .detail(facts.prepared_transactions.join(", "))
-                .hint("Commit or roll them back, then try again."));
+    match (place, &rights) {
+        (Place::Present, _) if present => check_prepared(database)?,
+        (Place::Present, Rights::InPlaceOnly(why)) => {
+            return Err(refused(format!("{} does not exist and {why}", database.described())));
         }
-    } else if let Rights::InPlaceOnly(why) = &rights {
-        return Err(refused(format!("{} does not exist and {why}", database.described())));
+        (Place::Beside(name), _) if present => {
+            return Err(refused(format!("there is a database {name} already"))
+                .hint("Give another name with `--into`."));
+        }
+        (Place::Beside(name), Rights::InPlaceOnly(why)) => {
+            return Err(refused(format!("cannot make a database {name} beside: {why}")));
+        }
+        (Place::Present | Place::Beside(_), Rights::Exchange) => {}
     }
     let client = options.clients.choose_for_restore(server.major()?, &archive.client_version)?;
     let exchange = Exchange {
@@ -47,5 +72,23 @@ pub(super) fn prepare<'a>(
         fresh: stamped(name, RESTORING, stamp),
         kept_as: present.then(|| stamped(name, REPLACED, stamp)),
     };
-    Ok(Job { database, archive, contents, client, rights, exchange })
+    let owners = options.owners;
+    let manner = match (place, owners) {
+        (Place::Present, Owners::Kept) => Manner::Whole,
+        (Place::Present, Owners::LeftOut) => Manner::WholeOfOurOwn,
+        // A second database with the same subscriptions would take the changes of the first.
+        (Place::Beside(_), Owners::Kept) => Manner::Scratch,
+        (Place::Beside(_), Owners::LeftOut) => Manner::ScratchOfOurOwn,
+    };
+    Ok(Job { database, archive, contents, globals, owners, manner, client, rights, exchange })
+}
+
+fn check_prepared(database: &Database) -> Result<()> {
+    let facts = facts::of(database)?;
+    if facts.prepared_transactions.is_empty() {
+        return Ok(());
+    }
+    Err(refused(format!("{} has prepared transactions", database.described()))
+        .detail(facts.prepared_transactions.join(", "))
+        .hint("Commit or roll them back, then try again."))
 }

@@ -5,17 +5,21 @@
 
 mod beside;
 mod in_place;
+mod into;
 mod job;
+mod lacking;
 mod loss;
 mod options;
 mod origin;
 
 use self::beside::{discard, exchange, load_fresh};
 use self::in_place::overwrite_all;
-use self::job::{Job, prepare};
+pub use self::into::restore_into;
+use self::job::{Job, Place, prepare};
 pub use self::loss::Loss;
 pub use self::options::{Override, Replaced, RestoreOptions, Restored};
 use super::clone::by_renaming;
+use super::manifest::Kind;
 use super::store::RestorePoint;
 use crate::config::ForeignSessions;
 use crate::database::Database;
@@ -26,13 +30,48 @@ use crate::progress::Progress;
 use crate::system::clock;
 
 /// Word in the name of a database that was replaced.
-pub(super) const REPLACED: &str = "replaced";
+pub const REPLACED: &str = "replaced";
 
 /// Word in the name of a database that is being loaded.
 const RESTORING: &str = "restoring";
 
 pub(super) fn refused(text: String) -> Error {
     Error::new(Outcome::Refused, text).state("nothing was changed")
+}
+
+/// Says why this restore point cannot be put back into these databases, where that can be known
+/// beforehand: it was made elsewhere, or the server lacks roles, tablespaces or extensions. Otherwise
+/// names the databases of which nothing would be kept, because they are restored in place.
+pub fn check(
+    point: &RestorePoint,
+    databases: &[&Database],
+    options: &RestoreOptions,
+) -> Result<Vec<String>> {
+    if point.manifest().kind == Kind::Clone {
+        // It lies on the server whole, and takes its place by a name.
+        return Ok(Vec::new());
+    }
+    let (jobs, _) = survey(point, databases, options)?;
+    lacking::check(point, &jobs)?;
+    let in_place = jobs.iter().filter(|job| matches!(job.rights, Rights::InPlaceOnly(_)));
+    Ok(in_place.map(|job| job.archive.name.clone()).collect())
+}
+
+/// Looks at everything, and changes nothing; the stamp is that of the names of this restore.
+fn survey<'a>(
+    point: &'a RestorePoint,
+    databases: &[&'a Database],
+    options: &RestoreOptions,
+) -> Result<(Vec<Job<'a>>, String)> {
+    if options.foreign == Override::No {
+        databases.iter().try_for_each(|database| point.check_origin(database))?;
+    }
+    let stamp = clock::stamp(options.clock.now());
+    let jobs = databases
+        .iter()
+        .map(|database| prepare(point, database, Place::Present, options, &stamp))
+        .collect::<Result<Vec<_>>>()?;
+    Ok((jobs, stamp))
 }
 
 /// Puts the data of a restore point back into these databases, all of them or none.
@@ -52,12 +91,11 @@ pub fn restore(
     if let Some(restored) = by_renaming(point, databases, options, progress)? {
         return Ok(restored);
     }
+    let (jobs, stamp) = survey(point, databases, options)?;
+    for note in lacking::check(point, &jobs)? {
+        progress.note(&note);
+    }
     point.check(progress)?;
-    let stamp = clock::stamp(options.clock.now());
-    let jobs = databases
-        .iter()
-        .map(|database| prepare(point, database, options, &stamp))
-        .collect::<Result<Vec<_>>>()?;
     let loss = databases
         .iter()
         .map(|database| point.loss(database, options.clock))

@@ -3,6 +3,7 @@
 use super::loss::Loss;
 use crate::config::ForeignSessions;
 use crate::database::clients::Clients;
+use crate::database::lacking::Owners;
 use crate::system::clock::Clock;
 
 /// Whether a restore point of another application, host or database is accepted.
@@ -22,6 +23,8 @@ pub struct RestoreOptions {
     /// What happens to sessions of other users on the present database: ended, or the restore
     /// refuses and names them. Those of our own role are always ended.
     pub sessions: ForeignSessions,
+    /// Whether objects get their owners, grants and tablespaces back.
+    pub owners: Owners,
     /// Time of the names of replaced databases.
     pub clock: Clock,
     /// Where client programs are looked for.

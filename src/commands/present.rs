@@ -1,0 +1,203 @@
+//! The present state, kept before another one takes its place.
+
+use crate::database::Database;
+use crate::database::clients::Clients;
+use crate::error::{Error, Result};
+use crate::migrations::{self, State};
+use crate::outcome::Outcome;
+use crate::restore_points::{Loss, Reason, Request, RestorePoint, SchemaNote, Target};
+use crate::upgrade::create_restore_point::LOCK_WAIT;
+use crate::upgrade::journal;
+use crate::upgrade::machine::Machine;
+use crate::upgrade::survey::applied_versions;
+
+/// Whether a restore point of the present state is taken before it is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copy {
+    /// Where something was written since, it is.
+    WhereWritten,
+    /// It is not: the operator said so.
+    LeftOut,
+}
+
+/// What becomes of the present state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Present {
+    /// Nothing was written since: the restore point is the present state.
+    Unwritten,
+    /// Only the migrations of a run that failed wrote since, and the database is kept beside.
+    HalfMigrated,
+    /// Something was written since, and the operator wants no copy.
+    LeftOut,
+    /// Something was written since: a restore point is taken first.
+    Copied,
+}
+
+/// Write-ahead log up to which the statistics are believed that nothing was written, in bytes: they
+/// come a moment late, and before PostgreSQL 15 some are lost on the way.
+const QUIET: u64 = 1 << 20;
+
+fn unwritten(loss: &Loss) -> bool {
+    loss.rows_written == Some(0) && loss.wal_bytes.is_some_and(|bytes| bytes <= QUIET)
+}
+
+impl Present {
+    /// Decides from what the restore would take away.
+    ///
+    /// What cannot be known counts as written. A run that failed before it started anything wrote
+    /// nothing that anybody typed in; where its database is kept under another name, a dump of it
+    /// would only make the way back longer.
+    pub(super) fn decide(wish: Copy, lost: &[Loss], in_place: &[String], half: Half) -> Self {
+        if lost.iter().all(unwritten) {
+            return Self::Unwritten;
+        }
+        match (wish, half) {
+            (Copy::LeftOut, _) => Self::LeftOut,
+            (Copy::WhereWritten, Half::OfThisPoint) if in_place.is_empty() => Self::HalfMigrated,
+            (Copy::WhereWritten, Half::OfThisPoint | Half::No) => Self::Copied,
+        }
+    }
+
+    /// Says what is kept, before anything happens.
+    pub(super) fn told(self, in_place: &[String]) -> String {
+        let beside = match in_place {
+            [] => "the former database stays beside it under another name".to_owned(),
+            names => format!("{} is replaced in place and not kept", names.join(", ")),
+        };
+        match self {
+            Self::Unwritten => format!("nothing was written since; {beside}"),
+            Self::HalfMigrated => {
+                format!("only migrations that failed wrote since; {beside}")
+            }
+            Self::LeftOut => format!("no copy of the present state is taken; {beside}"),
+            Self::Copied => {
+                format!("a restore point of the present state is taken first; {beside}")
+            }
+        }
+    }
+}
+
+/// Whether the last run left the data half migrated, and this point leads back from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    /// It did, with the services down from before the point was taken until now.
+    OfThisPoint,
+    /// It did not, or something ran since.
+    No,
+}
+
+impl Half {
+    /// Asks the journal.
+    pub(super) fn of(machine: &Machine, point: &RestorePoint) -> Result<Self> {
+        let record = journal::read(&machine.layout)?;
+        let half = record.is_some_and(|record| {
+            record.leads_back() == Some(point.id()) && record.never_started()
+        });
+        Ok(if half { Self::OfThisPoint } else { Self::No })
+    }
+}
+
+/// Takes the restore point of the present state; without it nothing is replaced.
+pub(super) fn keep(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoint>> {
+    machine.progress.step("taking a restore point of the present state");
+    let taken = take(machine, databases);
+    taken.map_err(|error| {
+        let hint = "To go without it, add `--no-copy`: what was written since is then lost where \
+                    the database is not kept under another name.";
+        let own = error.hint_line().map(|own| format!("{own} ")).unwrap_or_default();
+        error.outcome_as(Outcome::BackupFailed).state("nothing was changed").hint(own + hint)
+    })
+}
+
+fn take(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoint>> {
+    let wanted = |name: &str| databases.iter().any(|database| database.name() == name);
+    let targets = targets(machine, wanted)?;
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    let all: Vec<_> = targets.iter().map(|target| target.database).collect();
+    let store = machine.store()?;
+    store.estimate(&all)?.check(&store, machine.config.policy.reserve)?;
+    let request = Request {
+        reason: Reason::BeforeRestore,
+        from_version: Some(machine.version.clone()),
+        to_version: None,
+        databases: targets,
+        reserve: machine.config.policy.reserve,
+        lock_wait: LOCK_WAIT,
+        clock: machine.clock,
+        clients: Clients::default(),
+    };
+    let point = store.create(&request, &*machine.progress)?;
+    machine.progress.note(&format!("the present state is restore point {}", point.id()));
+    Ok(Some(point))
+}
+
+/// Returns the databases that have anything in them, each with the note of its schema.
+pub(super) fn targets(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<Vec<Target<'_>>> {
+    let mut targets = Vec::new();
+    for shipped in machine.databases.iter().filter(|s| wanted(s.database.name())) {
+        let mut session = shipped.database.connect()?;
+        let found = migrations::look(&mut session, &shipped.migrations)?;
+        if found.state != State::Empty {
+            let schema = SchemaNote {
+                applied: applied_versions(&shipped.migrations, &found),
+                head: found.current,
+            };
+            targets.push(Target { database: &shipped.database, schema });
+        }
+    }
+    Ok(targets)
+}
+
+/// Refuses where a word on the command line makes no sense for this many databases.
+pub(super) fn only_one<'d>(databases: &[&'d Database]) -> Result<&'d Database> {
+    match databases {
+        [one] => Ok(one),
+        _ => Err(Error::new(Outcome::Usage, "`--into` makes one database, and there are several")
+            .state("nothing was changed")
+            .hint("Name one of them with `--database`.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn lost(rows_written: Option<u64>, wal_bytes: Option<u64>) -> Vec<Loss> {
+        let age = Duration::from_secs(60);
+        vec![Loss { database: "main".into(), age, wal_bytes, rows_written }]
+    }
+
+    fn decide(wish: Copy, rows: Option<u64>, in_place: &[String], half: Half) -> Present {
+        Present::decide(wish, &lost(rows, Some(8192)), in_place, half)
+    }
+
+    #[test]
+    fn what_was_written_since_is_copied_and_what_is_not_known_counts_as_written() {
+        for (rows, present) in
+            [(Some(0), Present::Unwritten), (Some(1), Present::Copied), (None, Present::Copied)]
+        {
+            assert_eq!(decide(Copy::WhereWritten, rows, &[], Half::No), present, "{rows:?}");
+        }
+        assert_eq!(decide(Copy::LeftOut, None, &[], Half::No), Present::LeftOut);
+    }
+
+    #[test]
+    fn statistics_that_disagree_with_the_log_are_not_believed() {
+        for (wal, present) in [(Some(9 << 20), Present::Copied), (None, Present::Copied)] {
+            let found = Present::decide(Copy::WhereWritten, &lost(Some(0), wal), &[], Half::No);
+            assert_eq!(found, present, "{wal:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_failed_migration_wrote_is_copied_where_nothing_else_keeps_it() {
+        let place = ["main".to_owned()];
+        let half = Half::OfThisPoint;
+        assert_eq!(decide(Copy::WhereWritten, Some(9), &[], half), Present::HalfMigrated);
+        assert_eq!(decide(Copy::WhereWritten, Some(9), &place, half), Present::Copied);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a server lacks that a restore point needs, all of it at once and before anything starts.
+
+use super::globals::{Globals, Need};
+use super::swap::{Server, quoted};
+use crate::error::{Context, Result};
+
+/// Whether objects get their owners, grants and tablespaces back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// They do.
+    Kept,
+    /// Everything belongs to the role that restores, without grants, in the default tablespace.
+    LeftOut,
+}
+
+/// What a server lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// In words, what the archive does not load without.
+    pub hindrances: Vec<String>,
+    /// Extensions among them: no statement makes those, a package does.
+    pub extensions: Vec<String>,
+    /// Statements that make all of it, and what somebody may miss although the archive loads.
+    pub statements: Vec<String>,
+    /// What differs and hinders nothing.
+    pub notes: Vec<String>,
+}
+
+impl Server {
+    /// Compares what a database needs with what the server has.
+    ///
+    /// `dbname` is the name that the database gets; a database that is there keeps its own owner
+    /// and grants.
+    pub fn lacking(&mut self, wants: &Globals, dbname: &str, owners: Owners) -> Result<Lacking> {
+        let mut found = Lacking::default();
+        let present = self.has(dbname)?;
+        self.lacking_roles(wants, dbname, owners, present, &mut found)?;
+        if owners == Owners::Kept {
+            self.lacking_tablespaces(wants, present, &mut found)?;
+        }
+        self.lacking_extensions(wants, &mut found)?;
+        Ok(found)
+    }
+
+    fn lacking_roles(
+        &mut self,
+        wants: &Globals,
+        dbname: &str,
+        owners: Owners,
+        present: bool,
+        found: &mut Lacking,
+    ) -> Result<()> {
+        let names: Vec<&str> = wants.roles.iter().map(|role| role.name.as_str()).collect();
+        let sql = "select current_user::text,
+              array(select rolname::text from pg_roles where rolname = any ($1::text[])),
+              array(select rolname::text from pg_roles where rolname = any ($1::text[])
+                     and pg_has_role(oid, 'MEMBER'))";
+        let rows = self.session.rows(sql, &[&names]).context(|| "cannot list the roles".into())?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let (own, there, ours): (String, Vec<String>, Vec<String>) =
+            (row.get(0), row.get(1), row.get(2));
+        let missing = |name: &str| !there.iter().any(|role| role == name);
+        for role in &wants.roles {
+            let owns = role.need == Need::Owner || (!present && role.name == wants.database.owner);
+            let needed = match (owners, role.need) {
+                (_, Need::Policy) => true,
+                (Owners::Kept, Need::Owner | Need::Grant) => true,
+                (Owners::Kept, Need::Around) => owns,
+                (Owners::LeftOut, Need::Owner | Need::Grant | Need::Around) => false,
+            };
+            if missing(&role.name) {
+                found.statements.push(role.statement());
+                if needed {
+                    found.hindrances.push(format!("the server has no role {}", role.name));
+                }
+            } else if owners == Owners::Kept && owns && !ours.contains(&role.name) {
+                found.hindrances.push(format!("the role {own} may not act for {}", role.name));
+                let (role, member) = (quoted(&role.name), quoted(&own));
+                found.statements.push(format!("grant {role} to {member};"));
+            }
+        }
+        let about = wants.memberships.iter().filter(|m| missing(&m.role) || missing(&m.member));
+        let about = about.filter(|m| names.contains(&m.role.as_str()) || m.role.starts_with("pg_"));
+        found.statements.extend(about.map(super::globals::Membership::statement));
+        let settings = wants.settings.iter().filter(|setting| {
+            setting.role.as_deref().is_some_and(&missing) && (present || !setting.here)
+        });
+        found.statements.extend(settings.map(|setting| setting.statement(dbname)));
+        Ok(())
+    }
+
+    fn lacking_tablespaces(
+        &mut self,
+        wants: &Globals,
+        present: bool,
+        found: &mut Lacking,
+    ) -> Result<()> {
+        let sql = "select spcname::text from pg_tablespace";
+        let rows = self.session.rows(sql, &[]).context(|| "cannot list the tablespaces".into())?;
+        let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        for space in wants.tablespaces.iter().filter(|space| !there.contains(&space.name)) {
+            // The database that is there says itself where it lies; its tables may lie elsewhere.
+            if present && wants.database.tablespace.as_deref() == Some(&space.name) {
+                continue;
+            }
+            found.hindrances.push(format!("the server has no tablespace {}", space.name));
+            found.statements.push(space.statement());
+        }
+        Ok(())
+    }
+
+    fn lacking_extensions(&mut self, wants: &Globals, found: &mut Lacking) -> Result<()> {
+        let names: Vec<&str> = wants.extensions.iter().map(|e| e.name.as_str()).collect();
+        let sql = "select name::text, coalesce(default_version, '') from pg_available_extensions
+                    where name = any ($1::text[])";
+        let rows =
+            self.session.rows(sql, &[&names]).context(|| "cannot list the extensions".into())?;
+        let there: Vec<(String, String)> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        for extension in &wants.extensions {
+            let name = &extension.name;
+            match there.iter().find(|(there, _)| there == name) {
+                None => {
+                    let text = format!("the server does not offer the extension {name}");
+                    found.hindrances.push(text);
+                    found.extensions.push(name.clone());
+                }
+                Some((_, version))
+                    if !extension.version.is_empty() && *version != extension.version =>
+                {
+                    let text = format!(
+                        "the extension {name} will be {version}, it was {}",
+                        extension.version
+                    );
+                    found.notes.push(text);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! What becomes of the present state: told, kept as a restore point where something was written
+//! since, and never given up for one that could not be kept.
+
+use serde_json::Value;
+
+use super::support::machine::TestMachine;
+
+/// A stopped machine with a restore point.
+fn stopped() -> TestMachine {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive");
+    machine.run(["backup", "create"]).success();
+    machine
+}
+
+fn reasons(machine: &TestMachine) -> Vec<String> {
+    let (_, json) = machine.json(["backup", "list"]);
+    let points = json["restore_points"].as_array().unwrap();
+    points.iter().map(|point| point["reason"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Catalogue row 60.
+#[test]
+fn what_was_written_since_is_told_and_kept_as_a_restore_point() {
+    let machine = stopped();
+    let before = machine.data();
+    machine.sql("insert into machines values (9001, 'added since')");
+    let now = machine.data();
+    let refused = machine.run(["restore"]).code(5);
+    let told = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    for part in [" old", " rows written since", "write-ahead log", "is taken first"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let (code, json) = machine.json(["restore", "latest", "--yes"]);
+    assert_eq!(code, 0, "{json}");
+    assert_eq!(machine.data(), before);
+    assert_eq!(reasons(&machine), ["before restore", "manual"]);
+    // The copy leads forward again; `latest` stays what it was.
+    let copy = json["copy"].as_str().unwrap().to_owned();
+    let (_, latest) = machine.json(["backup", "show", "latest"]);
+    assert_ne!(latest["restore_point"]["id"], Value::String(copy.clone()));
+    machine.run(["restore", &copy, "--yes", "--no-copy"]).success();
+    assert_eq!(machine.data(), now);
+}
+
+/// A table without rows was written to the catalogue.
+#[test]
+fn a_table_that_was_made_since_counts_as_written() {
+    let machine = stopped();
+    machine.sql("create table made_since (id int)");
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(reasons(&machine), ["before restore", "manual"]);
+}
+
+#[test]
+fn without_a_copy_the_operator_is_told_where_the_former_data_stays() {
+    let machine = stopped();
+    machine.sql("insert into machines values (9001, 'added since')");
+    let refused = machine.run(["restore", "latest", "--no-copy"]).code(5);
+    let told = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("no copy of the present state is taken"), "{told}");
+    assert!(told.contains("--yes --no-copy`"), "{told}");
+    let (code, json) = machine.json(["restore", "latest", "--yes", "--no-copy"]);
+    assert_eq!(code, 0, "{json}");
+    assert_eq!(json["copy"], Value::Null);
+    assert_eq!(reasons(&machine), ["manual"]);
+    let kept = json["replaced"][0]["kept_as"].as_str().unwrap();
+    let sql = "select count(*) from machines where id = 9001";
+    assert_eq!(machine.server().psql(kept, sql), "1");
+}
+
+/// What cannot be dumped is not given up: a table of which rows are hidden from the role.
+#[test]
+fn a_copy_that_fails_stops_the_restore_and_the_way_past_it_is_named() {
+    let machine = stopped();
+    let role = format!("plain_{}", machine.dbname());
+    machine.sql(&format!("create role {role} login createdb"));
+    machine.sql(&format!("grant all on all tables in schema public to {role}"));
+    machine.sql(&format!("alter database {} owner to {role}", machine.dbname()));
+    machine.sql("create table secret (id int)");
+    let now = machine.data();
+    let machine = machine.role(&role);
+    let failed = machine.run(["restore", "latest", "--yes", "--no-owner"]).code(6);
+    let told = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("--no-copy"), "{told}");
+    assert!(told.contains("nothing was changed"), "{told}");
+    assert_eq!(machine.data(), now);
+}
+
+/// The data of an upgrade that failed half-way is kept under another name: no second dump.
+#[test]
+fn the_way_back_from_a_failed_migration_takes_no_second_dump() {
+    let machine = TestMachine::new()
+        .migration(
+            "0003_alone.sql",
+            "-- openwatch: no-transaction\nCREATE INDEX CONCURRENTLY by_value ON readings (value);\n",
+        )
+        .migration("0004_divides.sql", "SELECT 1 / 0;\n");
+    let before = machine.data();
+    machine.run(["upgrade"]).code(7);
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(machine.data(), before);
+    assert_eq!(reasons(&machine), ["upgrade"]);
+}
+
+#[test]
+fn beside_the_live_database_nothing_is_stopped_closed_or_dumped() {
+    let machine = TestMachine::new();
+    machine.run(["backup", "create"]).success();
+    machine.sql("insert into machines values (9001, 'added since')");
+    let (now, journal) = (machine.data(), machine.tree());
+    machine.forget_calls();
+    let name = format!("{}_beside", machine.dbname());
+    let (code, json) = machine.json(["restore", "latest", "--into", &name]);
+    assert_eq!((code, json["into"].as_str()), (0, Some(name.as_str())), "{json}");
+    assert_eq!(machine.acts(), Vec::<String>::new());
+    assert_eq!(machine.data(), now);
+    assert_eq!(machine.tree().len(), journal.len());
+    let sql = "select count(*) from machines where id = 9001";
+    assert_eq!(machine.server().psql(&name, sql), "0");
+    assert_eq!(reasons(&machine), ["manual"]);
+}
