@@ -327,6 +327,9 @@ pub struct Restore {
     /// Leave owners, grants and tablespaces out: everything belongs to the role that restores
     #[arg(long)]
     pub no_owner: bool,
+    /// Put the copies of files that have changed back too; the present ones stay beside them
+    #[arg(long, conflicts_with = "into")]
+    pub with_files: bool,
     /// Restore a point of another host, application or database
     #[arg(long)]
     pub force_foreign: bool,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::commands::restore::Copy;
+use crate::commands::restore::{Copy, Files};
 use crate::commands::verify::Depth;
 use crate::commands::{self, Reply, candidate, carrying, keeping, scriptlet};
 use crate::database::OnBlockers;
@@ -51,6 +51,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
                 into: options.into.as_deref(),
                 copy: if options.no_copy { Copy::LeftOut } else { Copy::WhereWritten },
                 owners: if options.no_owner { Owners::LeftOut } else { Owners::Kept },
+                files: if options.with_files { Files::PutBack } else { Files::Compared },
                 foreign: options.force_foreign,
             };
             commands::restore::run(&open(global, layout, printer)?, &request)

@@ -10,7 +10,9 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::outcome::Outcome;
-use crate::restore_points::{self, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored};
+use crate::restore_points::{
+    self, Carried, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored,
+};
 use crate::system::clock;
 use crate::upgrade::gate::{Failed, Pending};
 use crate::upgrade::identity::must_open;
@@ -35,8 +37,19 @@ pub struct Wanted<'w> {
     pub copy: Copy,
     /// Whether objects get their owners back.
     pub owners: Owners,
+    /// Whether copies of files that have changed are put back.
+    pub files: Files,
     /// Whether a point of another host, application or database is accepted.
     pub foreign: bool,
+}
+
+/// What happens to files that travelled with the restore point and differ now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// It is said which do.
+    Compared,
+    /// Their copies are put back.
+    PutBack,
 }
 
 /// The options that were given, as they would be typed again.
@@ -48,6 +61,7 @@ fn typed(wanted: &Wanted<'_>) -> String {
     for (typed, word) in [
         (wanted.copy == Copy::LeftOut, " --no-copy"),
         (wanted.owners == Owners::LeftOut, " --no-owner"),
+        (wanted.files == Files::PutBack, " --with-files"),
         (wanted.foreign, " --force-foreign"),
         (wanted.confirmed, " --yes"),
     ] {
@@ -89,6 +103,10 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let present = Present::decide(wanted.copy, &lost, &in_place, half);
     let mut told: Vec<String> = lost.iter().map(spoken_loss).collect();
     told.push(present.told(&in_place));
+    told.extend(point.carried()?.iter().filter_map(Carried::told));
+    if wanted.files == Files::PutBack {
+        point.check_files_back()?;
+    }
     if !wanted.confirmed {
         return Err(unconfirmed(machine, wanted, point.id(), &databases, &told, &up));
     }
@@ -111,6 +129,16 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
     journal::put_back(&machine.layout, point.id())?;
     close_gate(machine, &point)?;
+    let files = match wanted.files {
+        Files::Compared => Vec::new(),
+        Files::PutBack => {
+            let back = point.put_files_back(&clock::stamp(machine.clock.now()));
+            back.map_err(|error| error.state("the data is restored; files may not be"))?
+        }
+    };
+    for line in &files {
+        machine.progress.note(line);
+    }
     let copy = copy.as_ref().map(RestorePoint::id);
     Ok(Reply::ok(spoken(machine, &point, &restored, copy), json(point.id(), &restored, copy)))
 }

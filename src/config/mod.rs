@@ -57,6 +57,10 @@ pub struct App {
     pub min_upgrade_from: Option<Version>,
     /// Version of the installed package, where the file `version` beside it does not say it.
     pub version: Option<Version>,
+    /// Files of which restore points keep private copies.
+    pub keep_files: Vec<PathBuf>,
+    /// Files of which restore points keep a fingerprint.
+    pub fingerprint_files: Vec<PathBuf>,
 }
 
 /// Top-level keys of the operator's half.
@@ -88,6 +92,10 @@ pub struct Policy {
     pub verify_limit: Duration,
     /// The operator's own checks before an upgrade: argument lists, run without a shell.
     pub checks: Vec<Vec<String>>,
+    /// Files of which restore points keep private copies, besides those of the packager.
+    pub keep_files: Vec<PathBuf>,
+    /// Files of which restore points keep a fingerprint, besides those of the packager.
+    pub fingerprint_files: Vec<PathBuf>,
 }
 
 /// What happens after a failure.

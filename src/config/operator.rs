@@ -7,7 +7,7 @@ use super::notes::{Notes, Place};
 use super::probes::address;
 use super::restore_point::RestorePointSpec;
 use super::section::{Section, Value};
-use super::values::{Zero, choice, duration, path, program, size};
+use super::values::{Zero, choice, duration, files, path, program, size};
 use super::{EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Retention, Verify};
 
 /// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
@@ -52,6 +52,8 @@ impl Wishes {
             verify: Verify::Read,
             verify_limit: VERIFY_LIMIT,
             checks: Vec::new(),
+            keep_files: Vec::new(),
+            fingerprint_files: Vec::new(),
         };
         Self { policy, notify: NotifySpec::default(), chosen: None }
     }
@@ -94,6 +96,12 @@ impl Wishes {
         }
         if let Some(value) = top.take("checks") {
             set(&mut policy.checks, checks(value, notes));
+        }
+        if let Some(value) = top.take("keep_files") {
+            set(&mut policy.keep_files, files(value, notes));
+        }
+        if let Some(value) = top.take("fingerprint_files") {
+            set(&mut policy.fingerprint_files, files(value, notes));
         }
         if let Some(value) = top.take("notify")
             && let Some(table) = value.table("notify", notes)

@@ -2,7 +2,7 @@
 
 use super::notes::{Notes, shown};
 use super::section::{Section, Value};
-use super::values::unit_fault;
+use super::values::{files, unit_fault};
 use super::{App, DatabaseSpec, ProbeSpec, migrations, probes};
 use crate::layout::Layout;
 use crate::version::Version;
@@ -54,8 +54,16 @@ fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {
     let version = table.take("version").and_then(|value| version_of(value, notes));
     let min_upgrade_from =
         table.take("min_upgrade_from").and_then(|value| version_of(value, notes));
+    let mut listed = |key: &str| table.take(key).and_then(|value| files(value, notes));
+    let (keep, fingerprint) = (listed("keep_files"), listed("fingerprint_files"));
     table.finish(notes);
-    App { services, min_upgrade_from, version }
+    App {
+        services,
+        min_upgrade_from,
+        version,
+        keep_files: keep.unwrap_or_default(),
+        fingerprint_files: fingerprint.unwrap_or_default(),
+    }
 }
 
 fn services(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The effective settings as text, one per line, in a stable order.
 
 use std::fmt::{Display, Write as _};
+use std::path::PathBuf;
 
 use super::migrations::AUTO;
 use super::retention::NO_LIMIT;
@@ -47,6 +48,8 @@ impl Config {
         lines.list("app.services", &self.app.services);
         lines.maybe("app.version", self.app.version.as_ref().map(|v| v.as_str()));
         lines.maybe("app.min_upgrade_from", self.app.min_upgrade_from.as_ref().map(|v| v.as_str()));
+        lines.files("app.keep_files", &self.app.keep_files);
+        lines.files("app.fingerprint_files", &self.app.fingerprint_files);
         self.render_databases(&mut lines);
         for (at, probe) in self.probes.iter().enumerate() {
             render_probe(&format!("health[{at}]"), probe, &mut lines);
@@ -95,6 +98,8 @@ impl Config {
         for (at, check) in policy.checks.iter().enumerate() {
             lines.list(&format!("checks[{at}]"), check);
         }
+        lines.files("keep_files", &policy.keep_files);
+        lines.files("fingerprint_files", &policy.fingerprint_files);
     }
 }
 
@@ -242,6 +247,14 @@ impl Lines {
     fn maybe(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
+        }
+    }
+
+    /// Only where there are any.
+    fn files(&mut self, key: &str, paths: &[PathBuf]) {
+        if !paths.is_empty() {
+            let texts: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            self.list(key, &texts);
         }
     }
 

@@ -130,6 +130,16 @@ pub(super) fn path(value: Value<'_>, example: &Path, notes: &mut Notes) -> Optio
     None
 }
 
+/// Reads a list of absolute paths of files.
+pub(super) fn files(value: Value<'_>, notes: &mut Notes) -> Option<Vec<PathBuf>> {
+    const EXAMPLE: &str = "/etc/app/key";
+    let mut files = Vec::new();
+    for entry in value.list(&format!("[\"{EXAMPLE}\"]"), notes)? {
+        files.push(path(entry, Path::new(EXAMPLE), notes)?);
+    }
+    Some(files)
+}
+
 /// Reads an argument list whose first entry is the absolute path of a program.
 pub(super) fn program(value: Value<'_>, notes: &mut Notes) -> Option<Vec<String>> {
     const EXAMPLE: &str = "[\"/usr/bin/true\"]";

@@ -134,6 +134,13 @@ impl Store {
         sums: &digest::Sums,
     ) -> Result<RestorePoint> {
         let failed = || format!("cannot write {}", partial.dir.display());
+        let mut sums = sums.clone();
+        // What takes the place of a clone carries the files of the clone; a clone is never encrypted,
+        // and nothing is written in clear where restore points are.
+        let clear = self.keyring().encrypts() && draft.encryption.is_none();
+        if draft.place == Place::New && !clear {
+            sums.0.extend(self.write_travelling(&partial.dir, &draft.id)?);
+        }
         let sums = sums.text();
         fs::replace(&partial.dir.join(SUMS), sums.as_bytes(), 0o600)?;
         fs::sync_tree(&partial.dir).context(failed)?;

@@ -26,6 +26,7 @@ mod restore;
 mod retention;
 mod room;
 mod store;
+mod travelling;
 mod trial;
 mod verify;
 
@@ -51,4 +52,5 @@ pub use restore::{
 pub use retention::{Decision, Needs, Pin, Verdict, decide};
 pub use room::Room;
 pub use store::{RestorePoint, Store};
+pub use travelling::{Carried, Form, Now, Travelling};
 pub use trial::{TrialOptions, Tried, sweep};

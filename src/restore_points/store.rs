@@ -6,6 +6,7 @@ use super::encryption::Keyring;
 use super::entry::{Entry, Looker, Name, Origin, Status, newest_first};
 use super::manifest::{Manifest, Reason};
 use super::pin::{PINS, Pins};
+use super::travelling::Travelling;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::system::{fs, host};
@@ -28,6 +29,7 @@ pub struct Store {
     dir: PathBuf,
     app: String,
     keyring: Keyring,
+    pub(super) travelling: Travelling,
 }
 
 /// A restore point that is complete: only [`Store::create`] and [`Store::find`] make one.
@@ -63,6 +65,11 @@ impl RestorePoint {
 }
 
 impl Store {
+    fn of(dir: &Path, app: &str) -> Self {
+        let (keyring, travelling) = (Keyring::default(), Travelling::default());
+        Self { dir: dir.to_owned(), app: app.to_owned(), keyring, travelling }
+    }
+
     /// Opens the backup directory of an application, making it where it is missing; its mode is
     /// tightened to 0700, a link or a directory that others may write to is refused.
     pub fn open(dir: &Path, app: &str) -> Result<Self> {
@@ -82,7 +89,7 @@ impl Store {
         }
         fs::check_trusted_dir(dir)?;
         fs::tighten(dir, 0o700)?;
-        Ok(Self { dir: dir.to_owned(), app: app.to_owned(), keyring: Keyring::default() })
+        Ok(Self::of(dir, app))
     }
 
     /// Opens the backup directory to look only: it is neither made nor changed; none where there is
@@ -92,7 +99,7 @@ impl Store {
             return Ok(None);
         }
         fs::check_trusted_dir(dir)?;
-        Ok(Some(Self { dir: dir.to_owned(), app: app.to_owned(), keyring: Keyring::default() }))
+        Ok(Some(Self::of(dir, app)))
     }
 
     /// Returns the store with keys: what it makes is encrypted to them, what it finds opens with them.

@@ -1,5 +1,7 @@
 //! Files and directories: stated modes, whole replacements, synced to disk, links not followed.
 
+mod owned;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
@@ -8,6 +10,8 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+
+pub use self::owned::{FileFacts, keep_under, open_regular, replace_owned};
 
 use crate::error::{Context, Error, Result};
 

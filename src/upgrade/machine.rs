@@ -13,7 +13,7 @@ use crate::migrations::{self, Chain};
 use crate::outcome::Outcome;
 use crate::package;
 use crate::progress::Progress;
-use crate::restore_points::{Keyring, Store};
+use crate::restore_points::{Keyring, Store, Travelling};
 use crate::services::{self, ServiceManager};
 use crate::system::clock::{self, Clock, Deadline};
 use crate::system::lock::FileLock;
@@ -158,10 +158,24 @@ impl Machine {
         Ok(found.map(|store| store.with_keyring(self.keyring.clone())))
     }
 
+    /// The files that travel with restore points: those of the packager, then the operator's.
+    fn travelling(&self) -> Travelling {
+        let (app, policy) = (&self.config.app, &self.config.policy);
+        let both = |first: &[PathBuf], second: &[PathBuf]| {
+            let mut all = first.to_vec();
+            all.extend(second.iter().filter(|path| !first.contains(path)).cloned());
+            all
+        };
+        Travelling {
+            keep: both(&app.keep_files, &policy.keep_files),
+            fingerprint: both(&app.fingerprint_files, &policy.fingerprint_files),
+        }
+    }
+
     /// Opens the store of restore points.
     pub fn store(&self) -> Result<Store> {
         let store = Store::open(&self.config.policy.backup_dir, self.layout.app())?;
-        Ok(store.with_keyring(self.keyring.clone()))
+        Ok(store.with_keyring(self.keyring.clone()).carrying(self.travelling()))
     }
 
     /// Connects, waiting a bounded time for a server that is away or coming up.

@@ -8,8 +8,10 @@
 mod support;
 
 mod beside;
+mod files;
 mod fresh_server;
 mod present;
+mod replaced;
 
 use std::time::Duration;
 

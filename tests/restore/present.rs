@@ -58,7 +58,7 @@ fn without_a_copy_the_operator_is_told_where_the_former_data_stays() {
     let refused = machine.run(["restore", "latest", "--no-copy"]).code(5);
     let told = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
     assert!(told.contains("no copy of the present state is taken"), "{told}");
-    assert!(told.contains("--yes --no-copy`"), "{told}");
+    assert!(told.contains("--no-copy --yes`"), "{told}");
     let (code, json) = machine.json(["restore", "latest", "--yes", "--no-copy"]);
     assert_eq!(code, 0, "{json}");
     assert_eq!(json["copy"], Value::Null);

@@ -120,6 +120,7 @@ impl Store {
             });
             sums.0.extend(more.0);
         }
+        sums.0.extend(self.carry_travelling(&partial.dir, point)?);
         self.finish(partial, draft, request, archives, &sums)
     }
 
