@@ -409,9 +409,9 @@ fn a_dump_that_is_killed_leaves_nothing() {
 fn a_dump_that_loses_a_member_after_a_clean_exit_is_refused() {
     let fixture = Fixture::new();
     let script = "for a; do case $a in --file=*) dir=${a#--file=};; esac; done
-        $real \"$@\" || exit; rm $(ls -S $dir/[0-9]*.dat.* | head -1)";
+        $real \"$@\" || exit; rm $(ls -S $dir/[0-9]*.dat* | head -1)";
     let error = fixture.create_with_client(script).unwrap_err();
-    assert!(error.message().starts_with("pg_restore of"), "{error:?}");
+    assert!(error.message().contains("changed after it was written"), "{error:?}");
     assert_backup_failed(&fixture, &error);
 }
 
@@ -419,7 +419,7 @@ fn a_dump_that_loses_a_member_after_a_clean_exit_is_refused() {
 fn a_dump_that_is_cut_short_after_a_clean_exit_is_refused() {
     let fixture = Fixture::new();
     let script = "for a; do case $a in --file=*) dir=${a#--file=};; esac; done
-        $real \"$@\" || exit; truncate -s -20 $(ls -S $dir/[0-9]*.dat.* | head -1)";
+        $real \"$@\" || exit; truncate -s -20 $(ls -S $dir/[0-9]*.dat* | head -1)";
     let error = fixture.create_with_client(script).unwrap_err();
     assert_backup_failed(&fixture, &error);
 }

@@ -36,8 +36,12 @@ pub struct Client {
 pub enum Compression {
     /// zstd at its fastest ordinary level.
     Zstd,
+    /// lz4, faster still and three times as large.
+    Lz4,
     /// gzip at its fastest level: every client was built with it.
     Gzip,
+    /// None: whoever asks for it compresses the members himself.
+    Plain,
 }
 
 impl Compression {
@@ -45,7 +49,9 @@ impl Compression {
     pub(super) fn option(self) -> &'static str {
         match self {
             Self::Zstd => "--compress=zstd:1",
+            Self::Lz4 => "--compress=lz4",
             Self::Gzip => "--compress=1",
+            Self::Plain => "--compress=0",
         }
     }
 
@@ -53,7 +59,9 @@ impl Compression {
     pub fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd:1",
+            Self::Lz4 => "lz4",
             Self::Gzip => "gzip:1",
+            Self::Plain => "none",
         }
     }
 }
@@ -76,28 +84,24 @@ impl Client {
         Some(Self { dir: dir.to_owned(), major: major_of(&version)?, version })
     }
 
-    /// Finds the fastest compression that this client was built with, by trying it.
+    /// Finds the best compression that this client was built with, by trying it.
     ///
     /// Major and help text do not tell: from 16 on `--help` names zstd in every build, and builds
-    /// without it fail when the dump starts. The trial fails either way, for want of a server; a
-    /// build without zstd says so first.
+    /// without it fail when the dump starts.
     pub fn compression(&self) -> Compression {
-        if self.major < 16 {
-            return Compression::Gzip;
-        }
+        let built_in = |wanted: &Compression| self.major >= 16 && self.was_built_with(*wanted);
+        let wanted = [Compression::Zstd, Compression::Lz4];
+        wanted.into_iter().find(built_in).unwrap_or(Compression::Gzip)
+    }
+
+    /// The trial fails either way, for want of a server; a build without it says so first.
+    fn was_built_with(&self, compression: Compression) -> bool {
         let trial = Call::new(self.program("pg_dump"))
             .args(["--format=custom", "--file=/dev/null", "--no-password"])
-            .args(["--compress=zstd:1", "--host=/nonexistent"])
+            .args([compression.option(), "--host=/nonexistent"])
             .run();
-        match trial {
-            Err(failure) if failure.stderr().contains("does not support compression") => {
-                Compression::Gzip
-            }
-            Err(failure) if failure.stderr().contains("unrecognized compression") => {
-                Compression::Gzip
-            }
-            Ok(_) | Err(_) => Compression::Zstd,
-        }
+        let refusals = ["does not support compression", "unrecognized compression"];
+        !trial.is_err_and(|failure| refusals.iter().any(|text| failure.stderr().contains(text)))
     }
 }
 
@@ -144,6 +148,13 @@ impl Clients {
     /// Chooses the client that can read an archive and load it into a server of this major.
     pub fn choose_for_restore(&self, server_major: u32, archive_client: &str) -> Result<Client> {
         choose_for_restore(&self.all(), server_major, archive_client)
+    }
+
+    /// Says why none of the installed clients can load an archive into a server of the version that
+    /// it was dumped from; nothing where one can.
+    pub fn unreadable(&self, server_version: &str, archive_client: &str) -> Option<Error> {
+        let server = major_of(server_version)?;
+        self.choose_for_restore(server, archive_client).err()
     }
 
     /// Chooses the client for a server of this major; a warning comes with one that is newer.
@@ -241,6 +252,32 @@ mod tests {
         let (chosen, warning) = choose(&[client("18.1"), client("17.2")], 16).unwrap();
         assert_eq!(chosen.major, 17);
         assert!(warning.unwrap().contains("install postgresql-client-16"));
+    }
+
+    #[test]
+    fn the_compression_that_a_client_was_built_with_is_asked_for() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("pg_dump");
+        let with = |major: u32, refused: &[&str]| {
+            let cases: Vec<String> = refused
+                .iter()
+                .map(|method| {
+                    format!(
+                        "case \"$*\" in *--compress={method}*) echo 'pg_dump: error: this build \
+                         does not support compression with {method}' >&2; exit 1;; esac\n"
+                    )
+                })
+                .collect();
+            std::fs::write(&program, format!("#!/bin/sh\n{}exit 1\n", cases.concat())).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            Client { dir: dir.path().to_owned(), version: format!("{major}.1"), major }
+                .compression()
+        };
+        assert_eq!(with(17, &[]), Compression::Zstd);
+        assert_eq!(with(17, &["zstd"]), Compression::Lz4);
+        assert_eq!(with(17, &["zstd", "lz4"]), Compression::Gzip);
+        assert_eq!(with(15, &[]), Compression::Gzip);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Dumping one database into a directory archive, and proving that the archive is whole.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Database;
 use super::checksums::{self, Checksums};
@@ -9,16 +9,20 @@ use super::clients::{Client, Compression};
 use super::dumpable;
 use super::facts::{self, DUMPED, Facts, RowCount};
 use super::lent::{Access, Lent};
+use super::pace::Pace;
 use super::session::{Session, SqlError};
 pub use super::waits::locked_by;
 use super::waits::{self, Waits};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
-use crate::system::fs;
 use crate::system::process::Failure;
 
 /// The most processes that dump or load at once.
 const MOST_JOBS: u64 = 8;
+
+/// How many bytes of a database are worth a further process: to start one and to connect it takes as
+/// long as to dump a few megabytes.
+const WORTH_A_JOB: u64 = 8 << 20;
 
 /// How a database is dumped.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub struct DumpOptions {
     pub lock_wait: Duration,
     /// Bytes that the archive will have, for the progress.
     pub expected: Option<u64>,
+    /// How long it will take if it goes as last time, for the progress.
+    pub last: Option<Duration>,
 }
 
 /// What was dumped, as the same snapshot of the database says it.
@@ -55,7 +61,7 @@ pub(super) enum TableKind {
     DefinitionOnly,
 }
 
-/// Dumps a database into the new directory `archive`.
+/// Dumps a database into the empty directory `archive`.
 ///
 /// Row counts and catalogue come from the snapshot that the dump uses, so they agree with it even
 /// when somebody writes meanwhile.
@@ -149,12 +155,11 @@ fn run(
     options: &DumpOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
-    fs::make_new_dir(archive, 0o700)?;
     let lend = || format!("cannot hand {} to the client", archive.display());
     let lent = Lent::new(archive, database.identity(), Access::Write).context(lend)?;
     let call = database.call(&options.client.program("pg_dump"));
     let (inside, call) = lent.pass(call).context(lend)?;
-    let jobs = jobs(facts.tables, facts.connections_left);
+    let jobs = jobs(facts.tables, facts.connections_left, facts.size);
     let call = call
         .args(["--format=directory", "--no-password", "--no-sync"])
         .arg(format!("--file={}", inside.display()))
@@ -162,13 +167,17 @@ fn run(
         .arg(format!("--snapshot={snapshot}"))
         .arg(format!("--lock-wait-timeout={}", options.lock_wait.as_millis().max(1)))
         .arg(options.compression.option());
-    let what = format!("dumping {}", database.name());
+    let pace = Pace {
+        name: database.name(),
+        begun: Instant::now(),
+        tables: facts.tables,
+        expected: options.expected,
+        last: options.last,
+    };
     let mut waits = Waits::new(database);
     let ended = call.run_watched(|line| {
         if line.is_none() {
-            let written = fs::size_below(archive);
-            waits.look(written, progress);
-            progress.alive(&what, written, options.expected);
+            waits.look(pace.tell(archive, progress), progress);
         }
     });
     lent.reclaim().context(|| format!("cannot take {} back", archive.display()))?;
@@ -186,12 +195,16 @@ pub fn try_definitions(database: &Database, client: &Client, lock_wait: Duration
         .map_err(|failure| waits::explain(told("pg_dump", database, &failure), database))
 }
 
-/// Returns how many processes share the work: cores, tables and free connections limit them.
-pub(super) fn jobs(tables: u64, connections_left: u64) -> u64 {
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+/// Returns how many processes share the work at most: one for each core, up to eight.
+pub fn most_jobs() -> u64 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(MOST_JOBS)
+}
+
+/// Returns how many processes share the work: cores, tables, free connections and bytes limit them.
+pub(super) fn jobs(tables: u64, connections_left: u64, bytes: u64) -> u64 {
     // One connection leads the workers.
     let connections = connections_left.saturating_sub(1);
-    cores.min(MOST_JOBS).min(tables).min(connections).max(1)
+    most_jobs().min(tables).min(connections).min(bytes / WORTH_A_JOB).max(1)
 }
 
 /// Makes the message for a client program that failed: its own last words, without the noise.
@@ -217,9 +230,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_limit_the_jobs() {
-        assert_eq!(jobs(100, 0), 1);
-        assert_eq!(jobs(0, 100), 1);
-        assert!(jobs(100, 100) <= MOST_JOBS);
+    fn connections_tables_and_bytes_limit_the_jobs() {
+        assert_eq!(jobs(100, 0, u64::MAX), 1);
+        assert_eq!(jobs(0, 100, u64::MAX), 1);
+        assert_eq!(jobs(100, 100, WORTH_A_JOB), 1);
+        assert!(jobs(100, 100, u64::MAX) <= MOST_JOBS);
     }
 }

@@ -25,6 +25,7 @@ pub mod lacking;
 mod lent;
 mod lock;
 mod observe;
+mod pace;
 mod passfile;
 pub mod proof;
 mod reader;

@@ -73,7 +73,7 @@ pub fn load(
     let call = call
         .args(["--format=directory", "--exit-on-error", "--no-password"])
         .args(manner.options())
-        .arg(format!("--jobs={}", jobs(tables, facts.connections_left)))
+        .arg(format!("--jobs={}", jobs(tables, facts.connections_left, expected)))
         // A connection string is the only form in which every database name can be written.
         .arg(format!("--dbname=dbname={}", conninfo_value(database.dbname())))
         .arg(inside);

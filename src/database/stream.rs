@@ -169,7 +169,7 @@ pub fn check_contents(
     dumped: &Dumped,
     database: &Database,
 ) -> Result<()> {
-    proof::compare_contents(&listed(client, source, &database.described())?, dumped, database)
+    proof::check_contents(&listed(client, source, &database.described())?, dumped, database)
 }
 
 /// Returns the table of contents of a stream, as the client lists it.

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use super::create::{Request, Target};
 use super::digest;
-use super::estimate::expected;
+use super::dumping::Dumping;
 use super::manifest::{Archive, Contents, Kind, is_archive_name};
 use super::prove::prove;
 use super::store::Store;
-use crate::database::{Database, dump, facts};
+use crate::database::clients::Compression;
+use crate::database::{dump, facts};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::clock;
@@ -35,48 +36,55 @@ impl Store {
         if let Some(warning) = warning {
             progress.warn(&warning);
         }
-        let compression = client.compression();
         let before = self
             .list()?
             .into_iter()
             .filter_map(|entry| entry.manifest)
             .filter(|manifest| manifest.kind == Kind::Dump)
             .find_map(|m| m.databases.into_iter().find(|archive| archive.name == name));
-        let options = dump::DumpOptions {
-            expected: Some(expected(facts.size, before.as_ref())),
-            client,
-            compression,
-            lock_wait: request.lock_wait,
+        let dumping = Dumping {
+            request,
+            target,
+            client: &client,
+            facts: &facts,
+            before: before.as_ref(),
+            partial,
+            dir: partial.join(name),
         };
-        let Written { dumped, mut sums, bytes, files } = match self.keyring().encrypts() {
-            true => self.encrypted_archive(partial, database, &options, progress)?,
-            false => clear_archive(partial, database, &options, progress)?,
+        let mut written = match self.keyring().encrypts() {
+            true => {
+                self.encrypted_archive(partial, database, &dumping.by_the_client(), progress)?
+            }
+            false => clear_archive(&dumping, progress)?,
         };
+        let dumped = written.dumped;
         let contents = Contents {
             rows: dumped.rows.clone(),
             checksums: dumped.checksums.clone(),
             extensions: dumped.extensions.clone(),
         };
         let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
-        sums.0.push(self.write_member(partial, &contents_name(name), &text)?);
-        sums.0.push(self.write_globals(partial, database)?);
+        written.sums.0.push(self.write_member(partial, &contents_name(name), &text)?);
+        written.sums.0.push(self.write_globals(partial, database)?);
         let archive = Archive {
             name: name.to_owned(),
             schema: target.schema.clone(),
             identity: dumped.facts.identity,
             server_version: dumped.facts.server_version,
-            client_version: options.client.version.clone(),
-            compression: compression.name().to_owned(),
+            client_version: client.version.clone(),
+            compression: written.compression.name().to_owned(),
             database_bytes: dumped.facts.size,
-            archive_bytes: bytes,
-            files,
+            plain_bytes: written.plain_bytes,
+            archive_bytes: written.bytes,
+            files: written.files,
             tables: dumped.facts.tables,
             wal_position: dumped.facts.wal_position,
             rows_written: dumped.facts.rows_written,
+            dump_ms: written.dump_ms,
             duration_ms: clock::millis(begun.elapsed()),
             clone: None,
         };
-        Ok((archive, sums))
+        Ok((archive, written.sums))
     }
 }
 
@@ -89,20 +97,23 @@ pub(super) struct Written {
     pub(super) bytes: u64,
     /// Files of the archive.
     pub(super) files: u64,
+    /// How it is compressed.
+    pub(super) compression: Compression,
+    /// Bytes of the rows before compression, where they were seen.
+    pub(super) plain_bytes: Option<u64>,
+    /// How long the dump alone took, in milliseconds, where the proof came after it.
+    pub(super) dump_ms: Option<u64>,
 }
 
-fn clear_archive(
-    partial: &Path,
-    database: &Database,
-    options: &dump::DumpOptions,
-    progress: &dyn Progress,
-) -> Result<Written> {
-    let name = database.name();
-    let dir = partial.join(name);
-    let dumped = dump::dump(database, &dir, options, progress)?;
-    let sums = prove(partial, &dir, &dumped, options, database, progress)?;
+fn clear_archive(dumping: &Dumping<'_>, progress: &dyn Progress) -> Result<Written> {
+    let begun = Instant::now();
+    let made = dumping.run(progress)?;
+    let dump_ms = Some(clock::millis(begun.elapsed()));
+    let sums = prove(dumping, &made, progress)?;
     let files = sums.0.len() as u64;
-    Ok(Written { dumped, sums, bytes: fs::size_below(&dir), files })
+    let bytes = fs::size_below(&dumping.dir);
+    let (compression, plain_bytes) = (made.compression, made.plain_bytes);
+    Ok(Written { dumped: made.dumped, sums, bytes, files, compression, plain_bytes, dump_ms })
 }
 
 /// Returns the name of the file with what an archive contains.

@@ -88,17 +88,34 @@ impl Store {
     }
 }
 
+/// Returns how many bytes the rows of a database of this size are expected to have uncompressed.
+///
+/// Most databases are larger than their rows, by indexes and dead rows; one of large binary values
+/// is smaller, which a client that then finds no room tells.
+pub(super) fn expected_plain(size: u64, before: Option<&Archive>) -> u64 {
+    let seen = before.and_then(|archive| Some((archive.plain_bytes?, archive.database_bytes)));
+    seen.map_or(size, |(plain, database)| grown(size, plain, database))
+}
+
 /// Returns how many bytes the archive of a database of this size is expected to have.
+pub(super) fn expected(size: u64, before: Option<&Archive>) -> u64 {
+    let seen = before.filter(|archive| archive.database_bytes > 0);
+    let seen = seen.map(|archive| (archive.archive_bytes, archive.database_bytes));
+    seen.map_or_else(|| scaled(size, FIRST_RATIO), |(bytes, of)| grown(size, bytes, of))
+}
+
+/// Applies the ratio of the last time, and room to grow.
+#[expect(clippy::cast_precision_loss, reason = "an estimate of sizes below 2^52")]
+fn grown(size: u64, bytes: u64, of: u64) -> u64 {
+    scaled(size, bytes as f64 / of.max(1) as f64 * GROWTH)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "an estimate of positive sizes below 2^52"
 )]
-pub(super) fn expected(size: u64, before: Option<&Archive>) -> u64 {
-    let ratio =
-        before.filter(|archive| archive.database_bytes > 0).map_or(FIRST_RATIO, |archive| {
-            archive.archive_bytes as f64 / archive.database_bytes as f64 * GROWTH
-        });
+fn scaled(size: u64, ratio: f64) -> u64 {
     (size as f64 * ratio) as u64
 }

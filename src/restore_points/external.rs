@@ -131,6 +131,8 @@ fn described(target: &Target<'_>) -> Result<Archive> {
         tables: facts.tables,
         wal_position: facts.wal_position,
         rows_written: facts.rows_written,
+        plain_bytes: None,
+        dump_ms: None,
         duration_ms: 0,
         clone: None,
     })

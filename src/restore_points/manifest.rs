@@ -208,6 +208,9 @@ pub struct Archive {
     pub database_bytes: u64,
     /// Size of the archive, in bytes.
     pub archive_bytes: u64,
+    /// Size of its rows before compression, in bytes, where it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain_bytes: Option<u64>,
     /// Number of files in the archive.
     pub files: u64,
     /// Number of tables with data.
@@ -216,6 +219,9 @@ pub struct Archive {
     pub wal_position: Option<u64>,
     /// Rows written in the database since its statistics began.
     pub rows_written: Option<u64>,
+    /// How long the dump alone took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump_ms: Option<u64>,
     /// How long dump and proof took, in milliseconds.
     pub duration_ms: u64,
     /// Name on the server of the clone that this is, or that the archive was made from; it may be

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod encryption;
 pub mod fs;
+pub mod growing;
 pub mod host;
 pub mod http;
 pub mod identity;

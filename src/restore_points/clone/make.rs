@@ -150,6 +150,8 @@ impl Item<'_> {
             tables: self.facts.tables,
             wal_position: self.facts.wal_position,
             rows_written: self.facts.rows_written,
+            plain_bytes: None,
+            dump_ms: None,
             duration_ms: clock::millis(self.took),
             clone: Some(self.clone.clone()),
         }

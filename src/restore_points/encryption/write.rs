@@ -91,7 +91,16 @@ impl Store {
         let mut clear = opened_file(&path, &own)?;
         stream::check_contents(&options.client, &mut clear, &dumped, database)?;
         let bytes = std::fs::metadata(&path).context(failed)?.len();
-        Ok(Written { dumped, sums: Sums(vec![(name, sum)]), bytes, files: 1 })
+        let sums = Sums(vec![(name, sum)]);
+        Ok(Written {
+            dumped,
+            sums,
+            bytes,
+            files: 1,
+            compression: options.compression,
+            plain_bytes: None,
+            dump_ms: None,
+        })
     }
 
     /// Says in the manifest to whom a restore point is encrypted.
