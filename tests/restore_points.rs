@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "shared helpers are compiled into each test")]
 
+#[path = "restore_points/shapes.rs"]
+mod shapes;
 mod support;
 #[path = "restore_points/trial.rs"]
 mod trial;
