@@ -1,11 +1,13 @@
 //! `openwatch backup`: takes, lists, shows and verifies restore points.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::database::clients::Clients;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::restore_points::{Entry, Kind, Manifest, PinNote, Reason, Request, Verdict};
+use crate::restore_points::{Entry, Kind, Manifest, PinNote, Reason, Request, Status, Verdict};
 use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
 use crate::upgrade::machine::Machine;
@@ -45,6 +47,7 @@ pub fn create(machine: &Machine) -> Result<Reply> {
 /// Lists restore points, newest first, and what else lies there.
 pub fn list(machine: &Machine) -> Result<Reply> {
     let entries = machine.stored()?.map_or_else(|| Ok(Vec::new()), |store| store.list())?;
+    warn_of_unreadable(machine, &entries);
     let databases = replaced::list(machine);
     let mut lines: Vec<String> = entries.iter().map(line).collect();
     lines.extend(replaced::listed(&databases));
@@ -55,6 +58,24 @@ pub fn list(machine: &Machine) -> Result<Reply> {
         Verdict::Remove => "remove",
     });
     Ok(Reply::ok(text, json!({"restore_points": json, "replaced": replaced})))
+}
+
+/// Warns of good restore points that no installed client could load any more, once for each client
+/// that wrote some.
+fn warn_of_unreadable(machine: &Machine, entries: &[Entry]) {
+    let clients = Clients::default();
+    let good = entries.iter().filter(|entry| entry.status == Status::Good);
+    let archives = good.filter_map(|entry| entry.manifest.as_ref()).flat_map(|m| &m.databases);
+    let written: BTreeSet<(&str, &str)> = archives
+        .filter(|archive| !archive.client_version.is_empty())
+        .map(|archive| (archive.server_version.as_str(), archive.client_version.as_str()))
+        .collect();
+    for (server, client) in written {
+        if let Some(error) = clients.unreadable(server, client) {
+            let hint = error.hint_line().unwrap_or_default();
+            machine.progress.warn(&format!("{}. {hint}", error.message()));
+        }
+    }
 }
 
 fn line(entry: &Entry) -> String {

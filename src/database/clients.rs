@@ -297,6 +297,15 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_that_no_installed_client_reads_any_more_is_told() {
+        let none = Clients::In(Vec::new());
+        let told = none.unreadable("17.2", "17.2").unwrap();
+        assert!(told.message().contains("archive of pg_dump 17.2"), "{told:?}");
+        assert_eq!(told.hint_line(), Some("Install postgresql-client-17."));
+        assert!(none.unreadable("", "17.2").is_none());
+    }
+
+    #[test]
     fn no_client_at_all_is_refused_and_the_package_is_named() {
         let error = choose(&[], 15).unwrap_err();
         assert_eq!(error.message(), "pg_dump and pg_restore are not installed");
