@@ -48,10 +48,12 @@ impl Dumping<'_> {
         fs::make_new_dir(&self.dir, 0o700)?;
         if compression == Compression::Gzip && self.has_room()? {
             match self.packed(progress) {
-                // What the client writes plain took the room that its own compression would not.
-                Err(error) if is_out_of_room(&error) => {
-                    progress
-                        .note("no room to compress beside the dump: the client does it, slower");
+                // What the client writes plain took the room that its own compression would not, or
+                // the system has no inotify instance left.
+                Err(error) if is_out_of_something(&error) => {
+                    progress.note(
+                        "no room or no files left to compress beside the dump: the client does it, slower",
+                    );
                     fs::remove_tree(&self.plain())?;
                     fs::remove_tree(&self.dir)?;
                     fs::make_new_dir(&self.dir, 0o700)?;
@@ -122,9 +124,9 @@ fn last(before: &Archive, size: u64) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(millis).ok()?))
 }
 
-fn is_out_of_room(error: &Error) -> bool {
-    let told = |text: &str| {
-        ["No space left on device", "Disk quota exceeded"].iter().any(|words| text.contains(words))
-    };
+fn is_out_of_something(error: &Error) -> bool {
+    const WORDS: [&str; 3] =
+        ["No space left on device", "Disk quota exceeded", "Too many open files"];
+    let told = |text: &str| WORDS.iter().any(|words| text.contains(words));
     told(&error.message()) || error.details().iter().any(|line| told(line))
 }

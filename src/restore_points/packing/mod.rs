@@ -85,7 +85,10 @@ impl Packing<'_> {
             over.store(true, Ordering::Relaxed);
             let listed = match dumped {
                 Ok(_) => names(&self.plain).map(|names| board.ended(names)),
-                Err(_) => Ok(board.failed()),
+                Err(_) => {
+                    board.failed();
+                    Ok(())
+                }
             };
             let packed: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
             drop(ending);

@@ -128,7 +128,7 @@ mod tests {
         let key = Identities::generate().recipients().remove(0);
         let write = |text: &str| fs::replace(&path, text.as_bytes(), 0o644).unwrap();
         write(&format!("# ours\n\n  {key}\n"));
-        assert_eq!(recipients_of(&path).unwrap(), [key.clone()]);
+        assert_eq!(recipients_of(&path).unwrap(), std::slice::from_ref(&key));
         write("# none yet\n");
         assert!(recipients_of(&path).unwrap_err().message().contains("names no recipient"));
         write(&format!("{key}\nage1x\n"));
