@@ -1,7 +1,7 @@
 //! Exchanging databases: a new one beside the old, its settings carried over, both renamed in one
 //! transaction. The old one is kept under another name; nothing is destroyed.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Database;
 use super::facts::{self, SessionInfo};
@@ -120,6 +120,18 @@ impl Server {
     pub fn has(&mut self, name: &str) -> Result<bool> {
         let sql = "select 1 from pg_database where datname = $1";
         Ok(self.ask("look for a database", sql, name)?.is_some())
+    }
+
+    /// Returns the name under which a database is kept from now on: that of this second, or of the
+    /// first one after it that no other has taken.
+    pub fn free_name(&mut self, name: &str, word: &str, mut now: SystemTime) -> Result<String> {
+        loop {
+            let free = stamped(name, word, &clock::stamp(now));
+            if !self.has(&free)? {
+                return Ok(free);
+            }
+            now += Duration::from_secs(1);
+        }
     }
 
     /// Returns whether the role may exchange the database for one that has these extensions.

@@ -1,7 +1,9 @@
 //! Going back by renaming: the clone becomes the database, the database is kept under another name.
 
+use std::time::SystemTime;
+
 use crate::config::ForeignSessions;
-use crate::database::swap::{End, Exchange, Rights, Server, stamped};
+use crate::database::swap::{End, Exchange, Rights, Server};
 use crate::database::{Database, facts};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
@@ -9,7 +11,6 @@ use crate::progress::Progress;
 use crate::restore_points::manifest::Kind;
 use crate::restore_points::restore::{REPLACED, Replaced, RestoreOptions, Restored, refused};
 use crate::restore_points::store::RestorePoint;
-use crate::system::clock;
 
 /// One database and the two names that are exchanged.
 struct Rename<'a> {
@@ -40,11 +41,11 @@ pub(in crate::restore_points) fn by_renaming(
             Kind::Clone | Kind::External => Err(no_clone(point, gone)),
         };
     }
-    let stamp = clock::stamp(options.clock.now());
+    let now = options.clock.now();
     let mut renames = Vec::new();
     for database in databases {
         let Some(clone) = clone_of(database) else { continue };
-        renames.push(Rename { database, exchange: prepare(database, clone, &stamp)? });
+        renames.push(Rename { database, exchange: prepare(database, clone, now)? });
     }
     let loss = databases
         .iter()
@@ -87,7 +88,7 @@ fn no_clone(point: &RestorePoint, database: &Database) -> Error {
         .hint("List the others with `openwatch backup list`.")
 }
 
-fn prepare(database: &Database, clone: String, stamp: &str) -> Result<Exchange> {
+fn prepare(database: &Database, clone: String, now: SystemTime) -> Result<Exchange> {
     let name = database.dbname();
     let mut server = Server::beside(database)?;
     if let Rights::InPlaceOnly(why) = server.rights(name, &[])? {
@@ -104,7 +105,7 @@ fn prepare(database: &Database, clone: String, stamp: &str) -> Result<Exchange> 
                 .hint("Commit or roll them back, then try again."));
         }
     }
-    let kept_as = present.then(|| stamped(name, REPLACED, stamp));
+    let kept_as = present.then(|| server.free_name(name, REPLACED, now)).transpose()?;
     Ok(Exchange { name: name.to_owned(), fresh: clone, kept_as })
 }
 

@@ -67,10 +67,11 @@ pub(super) fn prepare<'a>(
         (Place::Present | Place::Beside(_), Rights::Exchange) => {}
     }
     let client = options.clients.choose_for_restore(server.major()?, &archive.client_version)?;
+    let kept_as = present.then(|| server.free_name(name, REPLACED, options.clock.now()));
     let exchange = Exchange {
         name: name.to_owned(),
         fresh: stamped(name, RESTORING, stamp),
-        kept_as: present.then(|| stamped(name, REPLACED, stamp)),
+        kept_as: kept_as.transpose()?,
     };
     let owners = options.owners;
     let manner = match (place, owners) {
