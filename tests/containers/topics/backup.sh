@@ -36,9 +36,9 @@ a_table_that_cannot_be_read_refuses_before_anything_changes() {
 fact "deb rpm" a_dump_that_breaks_off_changes_nothing_and_a_retry_finishes
 a_dump_that_breaks_off_changes_nothing_and_a_retry_finishes() {
   old_machine; remember_data
-  # Every pg_dump answers questions about itself, and breaks off when it has to dump.
+  # Every pg_dump answers questions about itself and tries definitions, and breaks off at the rows.
   sh_ 'for f in /usr/lib/postgresql/*/bin/pg_dump; do mv $f $f.real
-    printf "#!/bin/sh\ncase \$1 in -V|--version) exec %s.real \"\$@\";; esac\necho \"pg_dump: error: connection was cut\" >&2; exit 1\n" $f > $f
+    printf "#!/bin/sh\ncase \$* in -V|--version|*--schema-only*) exec %s.real \"\$@\";; esac\necho \"pg_dump: error: connection was cut\" >&2; exit 1\n" $f > $f
     chmod 755 $f; done'
   upgrade_to 2.0.0
   expect_failure; expect_out 'connection was cut'
@@ -56,7 +56,7 @@ a_disk_that_fills_during_the_dump_changes_nothing_and_a_retry_finishes() {
   sh_ 'systemd-run --quiet --unit=filler sh -c "until ls -d /var/lib/openwatch/backups/.partial-*; do sleep 0.01; done
       dd if=/dev/zero of=/var/lib/openwatch/backups/filler bs=64k; touch /run/filled" 2>/dev/null
     for f in /usr/lib/postgresql/*/bin/pg_dump; do mv $f $f.real
-    printf "#!/bin/sh\ncase \$1 in -V|--version) ;; *) until [ -e /run/filled ]; do sleep 0.05; done;; esac\nexec %s.real \"\$@\"\n" $f > $f
+    printf "#!/bin/sh\ncase \$* in -V|--version|*--schema-only*) ;; *) until [ -e /run/filled ]; do sleep 0.05; done;; esac\nexec %s.real \"\$@\"\n" $f > $f
     chmod 755 $f; done'
   upgrade_to 2.0.0
   expect_failure; expect_out 'No space left'
