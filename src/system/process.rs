@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -23,6 +23,9 @@ use crate::system::signals;
 
 pub use kept::{Printed, Stream};
 use pipes::{push_tail, read_all, read_lines};
+
+/// How long what an ended program has said is waited for, where its pipe stays open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How long a child may take to end after SIGTERM before its group is killed, unless the call says.
 const GRACE: Duration = Duration::from_secs(10);
@@ -284,7 +287,10 @@ impl Call {
             }
         };
         let status = end.inspect_err(|_| end_group(&mut child, self.grace))?;
-        for line in lines.iter().flat_map(|lines| lines.try_iter()) {
+        // Its last words may still be on their way here; a grandchild may keep the pipe open for ever.
+        let last = Deadline::after(LAST_WORDS);
+        let next = |lines: &Receiver<String>| lines.recv_timeout(last.remaining()).ok();
+        while let Some(line) = lines.as_ref().and_then(next) {
             watch(Some(&line));
             push_tail(&mut tail, &line);
         }
@@ -378,5 +384,14 @@ mod tests {
     #[test]
     fn a_program_never_reads_the_terminal() {
         assert_eq!(Call::new("/bin/cat").run().unwrap().stdout, b"");
+    }
+
+    #[test]
+    fn the_last_words_of_a_program_that_fails_are_whole() {
+        for _ in 0..50 {
+            let call = Call::new("/bin/sh").args(["-c", "seq 2000 >&2; exit 3"]);
+            let failure = call.run().unwrap_err();
+            assert!(failure.stderr().ends_with("\n2000"), "{}", failure.stderr());
+        }
     }
 }
