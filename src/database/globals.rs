@@ -108,7 +108,7 @@ pub struct Own {
     pub locale: String,
     /// Its tablespace, where it is not the default one.
     pub tablespace: Option<String>,
-    /// Grants, comment and limits, as statements on [`STAND_IN`].
+    /// Grants, comment and limits, as statements on `STAND_IN`.
     pub statements: Vec<String>,
 }
 

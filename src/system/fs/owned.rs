@@ -41,7 +41,7 @@ pub fn keep_under(path: &Path, second: &Path) -> io::Result<bool> {
     }
 }
 
-/// Replaces a file as a whole as [`replace`] does, with this owner from the first instant.
+/// Replaces a file as a whole as `replace` does, with this owner from the first instant.
 pub fn replace_owned(path: &Path, content: &[u8], facts: FileFacts) -> Result<()> {
     let attempt = || -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new("/"));
