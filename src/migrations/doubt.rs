@@ -2,11 +2,11 @@
 
 use smol_str::SmolStr;
 
+use super::alone::underway::{self, Course, File, Underway};
 use super::chain::Chain;
 use super::history::Table;
 use super::problems::unreadable;
 use super::script::{head, place_of_byte};
-use super::underway::{self, Course, File, Underway};
 use super::{Problem, ProblemKind};
 use crate::database::{ServerProcess, Session, SqlError};
 

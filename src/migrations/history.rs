@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use super::alone::underway;
 use super::chain::Chain;
-use super::{Key, Migration, underway};
+use super::{Key, Migration};
 use crate::database::{ServerProcess, Session, SqlError, quoted};
 
 /// A history table, by the names that the catalogue has.

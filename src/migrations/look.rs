@@ -1,10 +1,11 @@
 //! Looking at a database without changing it.
 
+use super::alone::underway;
 use super::chain::Chain;
 use super::command;
 use super::doubt::{self, Doubt};
 use super::history::{AppliedRow, RowState, Table};
-use super::{Comparison, Problem, ProblemKind, State, compare, detect, underway};
+use super::{Comparison, Problem, ProblemKind, State, compare, detect};
 use crate::database::{Ground, ServerProcess, Session, SqlError, Trouble};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;

@@ -7,13 +7,11 @@
 
 mod alone;
 mod apply;
-mod audit;
 mod broken;
 mod chain;
 mod command;
 mod compare;
 mod correct;
-mod correction;
 mod detect;
 mod doubt;
 mod failure;
@@ -22,22 +20,13 @@ mod files;
 mod formats;
 mod grouping;
 mod history;
-mod known;
 pub mod lint;
 mod look;
 mod problems;
 mod script;
-#[cfg(test)]
-mod script_oracle;
-mod statement;
 mod target;
-mod text;
 mod together;
-mod tokens;
-mod trace;
-mod underway;
 mod watch;
-mod wrapper;
 
 use std::path::PathBuf;
 
@@ -48,14 +37,16 @@ pub use apply::{Applied, How, Mode, Observer, Place, TRIES, apply, apply_observe
 pub use chain::{Chain, load, load_for};
 pub use command::{ALL, Command};
 pub use compare::compare;
-pub use correct::{Correction, baseline, carry_out, mark_applied, marking, repair, tool_locks};
-pub use correction::{Action, Signature, Write};
+pub use correct::{
+    Action, Correction, Signature, Write, baseline, carry_out, mark_applied, marking, repair,
+    tool_locks,
+};
 pub use failure::{DataState, Failure, Why};
+pub use files::Text;
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
 pub use history::{AppliedRow, Evidence, RowState, Table, named};
 pub use look::look;
 pub use target::{applied_beyond, cut_at};
-pub use text::Text;
 
 /// By which migrations are ordered, and files and rows matched; within one format all are of one
 /// kind, except that repeatable ones follow all others.

@@ -10,7 +10,7 @@ use super::as_sent;
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::script::scan;
-use crate::migrations::tokens::{Kind, Tokens};
+use crate::migrations::script::tokens::{Kind, Tokens};
 use crate::migrations::{Key, Migration, Text};
 
 /// Files named after these run around a migration; what they do cannot be left out in silence.

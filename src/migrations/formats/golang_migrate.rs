@@ -14,7 +14,7 @@ use crate::database::Session;
 use crate::error::Result;
 use crate::migrations::files::{self, Entry, bad};
 use crate::migrations::history::{AppliedRow, Evidence, Origin, RowState, Run, Table};
-use crate::migrations::wrapper::without_wrapper;
+use crate::migrations::script::wrapper::without_wrapper;
 use crate::migrations::{Key, Migration, Text};
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ pub use plain::{NO_TRANSACTION, TABLE, checksum, parse_name};
 
 use super::Migration;
 use super::history::{AppliedRow, Origin, Run, Table};
-use super::wrapper::without_wrapper;
+use super::script::wrapper::without_wrapper;
 use crate::config::Format;
 use crate::database::{Session, SqlError};
 use crate::error::Result;
@@ -158,7 +158,7 @@ pub(super) trait Tool: Debug + Sync {
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String;
 
     /// How the tool itself marks a migration that runs outside a transaction; without such marks a
-    /// table of ours stands beside the history while one runs ([`super::underway`]).
+    /// table of ours stands beside the history while one runs ([`super::alone::underway`]).
     fn own_marks(&self) -> Option<&dyn OwnMarks> {
         None
     }

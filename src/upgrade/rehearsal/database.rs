@@ -13,9 +13,9 @@ use crate::outcome::Outcome;
 use crate::restore_points::RestorePoint;
 use crate::system::clock;
 
-use super::machine::{Machine, Shipped};
-use super::rehearsal_notes::{Noted, Notes, Rewrite};
-use super::rehearsal_tool;
+use super::notes::{Noted, Notes, Rewrite};
+use super::tool;
+use crate::upgrade::machine::{Machine, Shipped};
 
 /// What is true of the data whatever a rehearsal did.
 pub(super) const UNTOUCHED: &str = "the real database was not touched";
@@ -101,7 +101,7 @@ fn on_scratch(
 ) -> Result<Rehearsed> {
     let (name, database) = (shipped.database.name(), scratch.database());
     if let Some(command) = shipped.migrations.command() {
-        rehearsal_tool::prove(shipped, command, database)?;
+        tool::prove(shipped, command, database)?;
     }
     let begun = Instant::now();
     let own = match point {

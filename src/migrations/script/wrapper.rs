@@ -3,11 +3,11 @@
 //! A tool that opens none leaves that to its files, and many begin with `BEGIN` and end with
 //! `COMMIT`. Within our transaction both would be refused, and neither is needed.
 
-use super::script::scan;
+use super::scan;
 
 /// Returns the text with the first and the last statement as spaces, where they are nothing but the
 /// two ends of a transaction; else as it is. Places stay what they are.
-pub(super) fn without_wrapper(text: &str) -> String {
+pub(in crate::migrations) fn without_wrapper(text: &str) -> String {
     unwrapped(text).unwrap_or_else(|| text.to_owned())
 }
 

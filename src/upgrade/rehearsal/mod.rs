@@ -4,6 +4,11 @@
 //! a rehearsal stays: a run that is killed leaves a scratch database and a directory, both known by
 //! name, mark and a lock that died with it, and the next one removes them.
 
+mod database;
+mod downtime;
+mod notes;
+mod tool;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -27,12 +32,12 @@ use super::identity::must_open;
 use super::journal;
 use super::machine::{Machine, Shipped};
 use super::plan::{self, Decision};
-use super::rehearsal_database::{self, told};
-pub use super::rehearsal_database::{Rehearsed, RowChange};
-use super::rehearsal_downtime::expect;
-pub use super::rehearsal_downtime::{Downtime, Part};
-pub use super::rehearsal_notes::{Noted, Rewrite};
 use super::survey::{self, Survey, Surveyed};
+use database::told;
+pub use database::{Rehearsed, RowChange};
+use downtime::expect;
+pub use downtime::{Downtime, Part};
+pub use notes::{Noted, Rewrite};
 
 /// How often a dump looks whether it stands in the way of an upgrade.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -171,7 +176,7 @@ fn fresh(machine: &Machine, places: &[Database]) -> Result<Option<Report>> {
     let mut databases = Vec::new();
     for (surveyed, shipped, place) in pending {
         let point = point.filter(|_| surveyed.comparison.state != State::Empty);
-        databases.push(rehearsal_database::run(machine, shipped, point, place, &stamp)?);
+        databases.push(database::run(machine, shipped, point, place, &stamp)?);
     }
     let source = "measured now, with the services running";
     Ok(Some(report(machine, point, databases, source, true)?))
@@ -192,7 +197,7 @@ fn given(machine: &Machine, places: &[Database], id: &str) -> Result<Report> {
         let archive = archives.iter().find(|archive| archive.name == shipped.database.name());
         let Some(archive) = archive else { continue };
         check_room(machine, place, archive.database_bytes.saturating_mul(2))?;
-        databases.push(rehearsal_database::run(machine, shipped, Some(&point), place, &stamp)?);
+        databases.push(database::run(machine, shipped, Some(&point), place, &stamp)?);
     }
     let source = format!("as restore point {} took", point.id());
     report(machine, Some(&point), databases, &source, false)

@@ -6,12 +6,12 @@
 
 use std::fmt;
 
-use super::statement::Statement;
 use crate::database::{Index, Session, SqlError};
+use crate::migrations::script::statement::Statement;
 
 /// What was there before a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trace {
+pub(in crate::migrations) enum Trace {
     /// An index is built on a table that had these indexes.
     Build { table: u32, before: Vec<u32> },
     /// Indexes are rebuilt in a database that had these invalid ones.
@@ -30,7 +30,7 @@ pub(super) enum Trace {
 
 /// What became of a statement whose end nobody noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Became {
+pub(in crate::migrations) enum Became {
     /// It took effect.
     Done,
     /// It did not, or may run again, once what it left is removed.
@@ -41,7 +41,10 @@ pub(super) enum Became {
 
 impl Trace {
     /// Looks at what a statement is about to change.
-    pub(super) fn before(session: &mut Session, kind: &Statement) -> Result<Self, SqlError> {
+    pub(in crate::migrations) fn before(
+        session: &mut Session,
+        kind: &Statement,
+    ) -> Result<Self, SqlError> {
         let oids = |all: Vec<Index>| all.into_iter().map(|index| index.oid).collect();
         Ok(match kind {
             Statement::Build { table, .. } => match session.relation(table)? {
@@ -72,7 +75,7 @@ impl Trace {
     }
 
     /// Tells what became of the statement, by what is there now.
-    pub(super) fn judge(&self, session: &mut Session) -> Result<Became, SqlError> {
+    pub(in crate::migrations) fn judge(&self, session: &mut Session) -> Result<Became, SqlError> {
         let done = match self {
             Self::Build { table, before } => {
                 session.indexes_of(*table)?.iter().any(|i| i.valid && !before.contains(&i.oid))
@@ -87,7 +90,10 @@ impl Trace {
     }
 
     /// Names the invalid indexes that the statement left, and no others.
-    pub(super) fn leftovers(&self, session: &mut Session) -> Result<Vec<String>, SqlError> {
+    pub(in crate::migrations) fn leftovers(
+        &self,
+        session: &mut Session,
+    ) -> Result<Vec<String>, SqlError> {
         let (found, before) = match self {
             Self::Build { table, before } => (session.indexes_of(*table)?, before),
             Self::Rebuild { before } => {
@@ -106,7 +112,7 @@ impl Trace {
     }
 
     /// Finishes what the statement began and cannot be begun anew; returns whether that was so.
-    pub(super) fn finish(&self, session: &mut Session) -> Result<bool, SqlError> {
+    pub(in crate::migrations) fn finish(&self, session: &mut Session) -> Result<bool, SqlError> {
         let Self::Detach { parent, partition } = self else { return Ok(false) };
         let pending = session.partition(*partition, *parent)? == Some(true);
         if pending {

@@ -6,10 +6,10 @@
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::PathBuf;
 
-use super::Migration;
-use super::chain::Chain;
-use super::files;
 use crate::error::{Error, Result};
+use crate::migrations::Migration;
+use crate::migrations::chain::Chain;
+use crate::migrations::files;
 use crate::outcome::Outcome;
 
 /// Where the text of a migration is to be had.
@@ -32,7 +32,7 @@ impl Default for Text {
 
 impl Text {
     /// Leaves a text that was just read in its file.
-    pub(super) fn in_file(raw: &str) -> Self {
+    pub(in crate::migrations) fn in_file(raw: &str) -> Self {
         Self::InFile { hash: hash(raw) }
     }
 }
@@ -56,7 +56,7 @@ impl Chain {
     }
 
     /// Reads the file of a migration again, exactly as it lies there.
-    pub(super) fn raw(&self, migration: &Migration) -> Result<String> {
+    pub(in crate::migrations) fn raw(&self, migration: &Migration) -> Result<String> {
         let known = match &migration.text {
             Text::Held(text) => return Ok(text.to_string()),
             Text::InFile { hash } => *hash,

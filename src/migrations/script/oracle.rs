@@ -9,7 +9,7 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use super::script::{scan, split};
+use super::{scan, split};
 use crate::system::process::{self, Call};
 
 /// Expressions that hide semicolons, quotes and comments from each other.

@@ -8,7 +8,7 @@ use super::tokens::{Kind, Token, Tokens};
 
 /// A kind of statement; names are as the text has them, quotes and schema included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Statement {
+pub(in crate::migrations) enum Statement {
     /// `CREATE INDEX CONCURRENTLY`.
     Build { index: Option<String>, table: String },
     /// `DROP INDEX CONCURRENTLY`.
@@ -35,7 +35,7 @@ pub(super) enum Statement {
 
 impl Statement {
     /// Returns whether the server never runs it inside a transaction.
-    pub(super) fn refuses_transaction(&self) -> bool {
+    pub(in crate::migrations) fn refuses_transaction(&self) -> bool {
         match self {
             Self::Build { .. }
             | Self::Drop { .. }
@@ -51,7 +51,7 @@ impl Statement {
 }
 
 /// Tells the kind of a statement.
-pub(super) fn kind(text: &str) -> Statement {
+pub(in crate::migrations) fn kind(text: &str) -> Statement {
     let tokens: Vec<Token> = Tokens::of(text).collect();
     let mut reader = Reader { text, tokens: &tokens, at: 0 };
     let first = reader.any_word().unwrap_or_default();

@@ -4,22 +4,22 @@ use crate::database::Shape;
 
 /// A tool and the table by which it is recognised.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(in crate::migrations) struct Known {
     /// What the tool is called.
-    pub(super) tool: &'static str,
+    pub(in crate::migrations) tool: &'static str,
     /// The word of the configuration for it; where this version knows none, only `command` can run it.
-    pub(super) word: &'static str,
+    pub(in crate::migrations) word: &'static str,
     /// How the tool itself applies what is pending, for those that only `command` can run.
-    pub(super) itself: &'static str,
+    pub(in crate::migrations) itself: &'static str,
     /// Its own schema, where it has one; others are looked for on the search path.
-    pub(super) schema: Option<&'static str>,
-    pub(super) table: &'static str,
+    pub(in crate::migrations) schema: Option<&'static str>,
+    pub(in crate::migrations) table: &'static str,
     /// Columns that must be there, `name` or `name type`; `text` is any type of characters.
-    pub(super) columns: &'static [&'static str],
+    pub(in crate::migrations) columns: &'static [&'static str],
     /// Whether there may be no others.
-    pub(super) only: bool,
+    pub(in crate::migrations) only: bool,
     /// A second table in the same schema that must be there (true) or must not (false).
-    pub(super) beside: Option<(&'static str, bool)>,
+    pub(in crate::migrations) beside: Option<(&'static str, bool)>,
 }
 
 const fn format(
@@ -42,8 +42,8 @@ const fn other(
 const RAILS: &str = "ar_internal_metadata";
 
 /// Every tool that is recognised; one table fits at most one of them.
-pub(super) const KNOWN: &[Known] = &[
-    format("plain", super::TABLE, &["version text", "checksum text", "state text"]),
+pub(in crate::migrations) const KNOWN: &[Known] = &[
+    format("plain", crate::migrations::TABLE, &["version text", "checksum text", "state text"]),
     format("goose", "goose_db_version", &["id", "version_id bigint", "is_applied boolean"]),
     Known {
         only: true,
@@ -184,7 +184,7 @@ pub(super) const KNOWN: &[Known] = &[
 
 impl Known {
     /// Returns whether a table has the columns of this tool's, whatever its name.
-    pub(super) fn fits(&self, found: &Shape, all: &[Shape]) -> bool {
+    pub(in crate::migrations) fn fits(&self, found: &Shape, all: &[Shape]) -> bool {
         let has = |wanted: &str| {
             let (name, kind) = wanted.split_once(' ').unwrap_or((wanted, ""));
             found.columns.iter().any(|(column, of)| column == name && is_kind(of, kind))
@@ -198,7 +198,7 @@ impl Known {
     }
 
     /// Returns whether this is where the tool keeps its table.
-    pub(super) fn lies_at(&self, found: &Shape) -> bool {
+    pub(in crate::migrations) fn lies_at(&self, found: &Shape) -> bool {
         // Atlas names its schema like its table, where it is not told otherwise.
         let own = self.schema.map_or_else(
             || found.on_path || found.schema == self.table,

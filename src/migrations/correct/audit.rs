@@ -3,8 +3,8 @@
 //! It is ours and lies in the schema of the history table; it exists once a history was rewritten.
 
 use super::correction::{Signature, Write};
-use super::history::Table;
 use crate::database::literal;
+use crate::migrations::history::Table;
 
 /// Name of the table.
 pub(super) const NAME: &str = "openwatch_audit";

@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::migrations::{self, Command, Comparison};
 use crate::outcome::Outcome;
 
-use super::machine::Shipped;
+use crate::upgrade::machine::Shipped;
 
 /// A table without which nobody asks the tool: the scratch database would count as empty.
 const PROBE: &str = "openwatch_rehearsal_probe";

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Migration;
+use crate::migrations::Migration;
 
 /// What becomes of a migration in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +46,7 @@ pub struct Write {
 }
 
 impl Write {
-    pub(super) fn new(migration: &Migration, action: Action) -> Self {
+    pub(in crate::migrations) fn new(migration: &Migration, action: Action) -> Self {
         let after = migration.checksum.as_deref().unwrap_or("applied");
         Self {
             version: migration.version.to_string(),

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::migrations) enum Kind {
     /// A keyword or a name without quotes.
     Word,
     /// A name in double quotes.
@@ -22,24 +22,24 @@ pub(super) enum Kind {
 
 /// A token and where it lies, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) range: Range<usize>,
+pub(in crate::migrations) struct Token {
+    pub(in crate::migrations) kind: Kind,
+    pub(in crate::migrations) range: Range<usize>,
 }
 
 /// Divides a text into tokens.
 #[derive(Default)]
-pub(super) struct Tokens<'a> {
+pub(in crate::migrations) struct Tokens<'a> {
     text: &'a [u8],
     at: usize,
     /// Whether backslashes escape in every quoted text: `standard_conforming_strings` is off.
-    pub(super) escapes: bool,
+    pub(in crate::migrations) escapes: bool,
     /// Where something begins that never ends, and what.
-    pub(super) unclosed: Option<(usize, &'static str)>,
+    pub(in crate::migrations) unclosed: Option<(usize, &'static str)>,
 }
 
 impl<'a> Tokens<'a> {
-    pub(super) fn of(text: &'a str) -> Self {
+    pub(in crate::migrations) fn of(text: &'a str) -> Self {
         Self { text: text.as_bytes(), ..Self::default() }
     }
 

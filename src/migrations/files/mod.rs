@@ -4,6 +4,8 @@
 //! with its suffix or refuses it. Everything else (a README, dot files, what editors and package
 //! managers leave behind) is ignored.
 
+mod text;
+
 use std::borrow::Cow;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::Migration;
 use crate::error::{Error, Result};
 use crate::system::fs as files;
+pub use text::Text;
 
 /// The largest file that is read, in bytes; a server takes no statement text of 1 GiB or more.
 const LARGEST: u64 = 512 * 1024 * 1024;

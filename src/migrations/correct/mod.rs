@@ -3,18 +3,22 @@
 //! A correction is planned from one look and carried out in one transaction, under the lock of the
 //! database and those of the tool that owns the history.
 
+mod audit;
+mod correction;
+
 use std::time::Duration;
 
+use super::alone::underway;
 use super::chain::Chain;
 use super::compare::is_other;
-use super::correction::{Action, Signature, Write};
 use super::formats::LockGround;
 use super::history::{AppliedRow, Evidence, Origin, RowState, Run, Table, label};
 use super::look::{Seen, home, see};
-use super::{Comparison, Key, Migration, ProblemKind, audit, underway};
+use super::{Comparison, Key, Migration, ProblemKind};
 use crate::database::Session;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+pub use correction::{Action, Signature, Write};
 
 /// What will be written.
 #[derive(Clone, Debug)]

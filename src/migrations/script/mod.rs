@@ -5,9 +5,17 @@
 //! the ranges only name the statement that failed. A file that opted out of transactions is sent
 //! statement by statement.
 
+#[cfg(test)]
+mod oracle;
+pub(super) mod statement;
+#[cfg(test)]
+mod tests;
+pub(super) mod tokens;
+pub(super) mod wrapper;
+
 use std::ops::Range;
 
-use super::tokens::{Kind, Token, Tokens};
+use tokens::{Kind, Token, Tokens};
 
 /// What a look at the text of a file tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -258,7 +266,3 @@ fn transaction_control(words: &[&str]) -> Option<&'static str> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-#[path = "script_tests.rs"]
-mod tests;

@@ -11,59 +11,62 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::Migration;
-use super::chain::Chain;
-use super::history::{AppliedRow, Evidence, Origin, RowState, Table};
-use super::script::{Script, split};
-use super::statement::{self, Statement};
 use super::trace::{Became, Trace};
 use crate::database::{ServerProcess, Session, SqlError, literal};
 use crate::error;
+use crate::migrations::Migration;
+use crate::migrations::chain::Chain;
+use crate::migrations::history::{AppliedRow, Evidence, Origin, RowState, Table};
+use crate::migrations::script::statement::{self, Statement};
+use crate::migrations::script::{Script, split};
 
 /// Name of the table.
-pub(super) const NAME: &str = "openwatch_migration_progress";
+pub(in crate::migrations) const NAME: &str = "openwatch_migration_progress";
 
 /// A file whose statements are sent one by one.
-pub(super) struct File<'a> {
-    pub(super) migration: &'a Migration,
-    pub(super) sql: String,
-    pub(super) script: Script,
+pub(in crate::migrations) struct File<'a> {
+    pub(in crate::migrations) migration: &'a Migration,
+    pub(in crate::migrations) sql: String,
+    pub(in crate::migrations) script: Script,
 }
 
 impl<'a> File<'a> {
-    pub(super) fn read(chain: &Chain, migration: &'a Migration) -> error::Result<Self> {
+    pub(in crate::migrations) fn read(
+        chain: &Chain,
+        migration: &'a Migration,
+    ) -> error::Result<Self> {
         let sql = chain.sql(migration)?;
         let script = split(&sql);
         Ok(Self { migration, sql, script })
     }
 
-    pub(super) fn units(&self) -> usize {
+    pub(in crate::migrations) fn units(&self) -> usize {
         self.script.units.len()
     }
 
-    pub(super) fn statements(&self) -> usize {
+    pub(in crate::migrations) fn statements(&self) -> usize {
         self.script.statements.len()
     }
 
     /// Number of the first statement of a unit, counted from 1; behind the last unit, one more than
     /// there are.
-    pub(super) fn number(&self, unit: usize) -> usize {
+    pub(in crate::migrations) fn number(&self, unit: usize) -> usize {
         self.script.units.get(unit).map_or(self.statements(), |unit| unit.start) + 1
     }
 
     /// The statement with this index.
-    pub(super) fn text(&self, statement: usize) -> &str {
+    pub(in crate::migrations) fn text(&self, statement: usize) -> &str {
         self.script.statements.get(statement).map_or("", |range| &self.sql[range.clone()])
     }
 
     /// The kind of a unit; a transaction of the file's own is no kind that needs care.
-    pub(super) fn kind(&self, unit: usize) -> Statement {
+    pub(in crate::migrations) fn kind(&self, unit: usize) -> Statement {
         let unit = &self.script.units[unit];
         if unit.len() == 1 { statement::kind(self.text(unit.start)) } else { Statement::Other }
     }
 
     /// SHA-256 of the statements of a unit; comments around them do not count.
-    pub(super) fn hash(&self, unit: usize) -> String {
+    pub(in crate::migrations) fn hash(&self, unit: usize) -> String {
         let mut hasher = Sha256::new();
         for statement in self.script.units[unit].clone() {
             hasher.update(self.text(statement));
@@ -75,9 +78,9 @@ impl<'a> File<'a> {
 
 /// What the table says.
 #[derive(Clone, Debug)]
-pub(super) struct Underway {
+pub(in crate::migrations) struct Underway {
     /// The row that stands for the migration.
-    pub(super) row: AppliedRow,
+    pub(in crate::migrations) row: AppliedRow,
     /// The server's side of the session that runs it, or ran it.
     process: ServerProcess,
     steps: Vec<Step>,
@@ -85,16 +88,16 @@ pub(super) struct Underway {
 
 /// A statement that ran, or that was in flight.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
-    pub(super) statement: usize,
+pub(in crate::migrations) struct Step {
+    pub(in crate::migrations) statement: usize,
     hash: String,
     done: bool,
-    pub(super) trace: Trace,
+    pub(in crate::migrations) trace: Trace,
 }
 
 /// How a migration under way goes on.
 #[derive(Clone, Debug)]
-pub(super) enum Course {
+pub(in crate::migrations) enum Course {
     /// At this unit.
     GoOn { unit: usize },
     /// At this unit, which was in flight; what it left is looked after first.
@@ -110,12 +113,12 @@ pub(super) enum Course {
 }
 
 /// Returns the table as SQL takes it.
-pub(super) fn table(history: &Table) -> Table {
+pub(in crate::migrations) fn table(history: &Table) -> Table {
     Table { schema: history.schema.clone(), name: NAME.to_owned() }
 }
 
 /// Makes the table with the row of the migration.
-pub(super) fn create_sql(
+pub(in crate::migrations) fn create_sql(
     history: &Table,
     migration: &Migration,
     process: &ServerProcess,
@@ -139,7 +142,7 @@ pub(super) fn create_sql(
 }
 
 /// Notes which server process works on the migration now.
-pub(super) fn taken_up_sql(history: &Table, process: &ServerProcess) -> String {
+pub(in crate::migrations) fn taken_up_sql(history: &Table, process: &ServerProcess) -> String {
     format!(
         "update {} set process = {}, process_since = {} where statement = 0",
         table(history),
@@ -149,7 +152,7 @@ pub(super) fn taken_up_sql(history: &Table, process: &ServerProcess) -> String {
 }
 
 /// Marks a unit: as done, or as in flight with what will tell its end.
-pub(super) fn step_sql(
+pub(in crate::migrations) fn step_sql(
     history: &Table,
     file: &File<'_>,
     unit: usize,
@@ -170,22 +173,22 @@ pub(super) fn step_sql(
 }
 
 /// Notes that a statement in flight took effect.
-pub(super) fn done_sql(history: &Table, statement: usize) -> String {
+pub(in crate::migrations) fn done_sql(history: &Table, statement: usize) -> String {
     format!("update {} set state = 'done' where statement = {statement}", table(history))
 }
 
 /// Takes back the mark of a statement that took no effect.
-pub(super) fn undone_sql(history: &Table, statement: usize) -> String {
+pub(in crate::migrations) fn undone_sql(history: &Table, statement: usize) -> String {
     format!("delete from {} where statement = {statement}", table(history))
 }
 
 /// Removes the table.
-pub(super) fn drop_sql(history: &Table) -> String {
+pub(in crate::migrations) fn drop_sql(history: &Table) -> String {
     format!("drop table if exists {}", table(history))
 }
 
 /// Reads the table, where there is one and it is about this history.
-pub(super) fn read(
+pub(in crate::migrations) fn read(
     session: &mut Session,
     chain: &Chain,
     history: &Table,
@@ -229,13 +232,13 @@ pub(super) fn read(
 
 impl Underway {
     /// Returns the statement whose end was not noted.
-    pub(super) fn in_flight(&self) -> Option<&Step> {
+    pub(in crate::migrations) fn in_flight(&self) -> Option<&Step> {
         self.steps.iter().find(|step| !step.done)
     }
 
     /// Decides how the migration goes on; changes nothing. `own` is the server's side of the session
     /// that would do it.
-    pub(super) fn course(
+    pub(in crate::migrations) fn course(
         &self,
         session: &mut Session,
         file: &File<'_>,

@@ -2,8 +2,11 @@
 //!
 //! A statement that the server runs inside a transaction shares one with its mark: it is done and
 //! marked, or neither. The others are marked before and after; where the run is cut off between,
-//! the next one looks at the database ([`super::trace`]) and asks for a decision only where that
+//! the next one looks at the database ([`trace`]) and asks for a decision only where that
 //! cannot tell.
+
+mod trace;
+pub(super) mod underway;
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +15,11 @@ use super::apply::{Place, Runner};
 use super::broken::{Broken, Cause};
 use super::fate::{Settled, settle};
 use super::history::Run;
-use super::statement::{self, Statement};
-use super::trace::{Became, Trace};
-use super::underway::{self, Course, File};
+use super::script::statement::{self, Statement};
 use crate::database::{SqlError, Trouble};
 use crate::system::signals;
+use trace::{Became, Trace};
+use underway::{Course, File};
 
 /// Marks are written as the role that connected, whatever the file has made of it.
 const AS_US: &str = "set local session_authorization to default;set local role to default;";

@@ -1,12 +1,14 @@
 //! Whose history a database has: looked up by the columns of tables, never guessed from names.
 
+mod known;
+
 use super::chain::Chain;
-use super::known::{KNOWN, Known};
 use super::{Problem, ProblemKind};
 use crate::config::{FilesSpec, Format, TableName};
 use crate::database::{Ground, Session, Shape, SqlError};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use known::{KNOWN, Known};
 
 /// A tool whose table is there.
 struct Owner {

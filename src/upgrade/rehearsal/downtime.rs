@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::journal::{Mark, Record, When};
-use super::step::Step;
+use crate::upgrade::journal::{Mark, Record, When};
+use crate::upgrade::step::Step;
 
 /// The expected downtime.
 #[derive(Clone, Debug, Default)]
