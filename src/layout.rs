@@ -132,6 +132,21 @@ impl Layout {
         self.upgrade_dir().join("history")
     }
 
+    /// Returns the order of a rollback under way: while it exists, data and program may disagree.
+    pub fn rollback_order(&self) -> PathBuf {
+        self.upgrade_dir().join("rollback")
+    }
+
+    /// Returns the note of a version that was rolled back, and is not tried again by itself.
+    pub fn given_up(&self) -> PathBuf {
+        self.upgrade_dir().join("given-up")
+    }
+
+    /// Returns the directory of kept package files, for the way back.
+    pub fn packages_dir(&self) -> PathBuf {
+        self.state().join("packages")
+    }
+
     /// Returns the lock that upgrades, restores and prunes share.
     pub fn lock(&self) -> PathBuf {
         self.root.join("run").join(&self.app).join("upgrade.lock")
@@ -140,6 +155,11 @@ impl Layout {
     /// Returns the lock of rehearsals, which upgrades do not know: neither waits for the other.
     pub fn rehearsal_lock(&self) -> PathBuf {
         self.root.join("run").join(&self.app).join("rehearsal.lock")
+    }
+
+    /// Returns the unit in which rollbacks run.
+    pub fn rollback_unit(&self) -> String {
+        format!("{}-rollback.service", self.app)
     }
 
     /// Returns the unit in which upgrades run.

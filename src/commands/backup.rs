@@ -12,8 +12,8 @@ use crate::system::clock;
 use crate::upgrade::create_restore_point::LOCK_WAIT;
 use crate::upgrade::machine::Machine;
 
-use super::present::targets;
 use super::{Reply, replaced};
+use crate::upgrade::rollback::present::targets;
 
 /// Takes a restore point of every database, with the services running.
 pub fn create(machine: &Machine) -> Result<Reply> {

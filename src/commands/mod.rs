@@ -10,7 +10,6 @@ pub mod keeping;
 pub mod lint;
 pub mod migrate;
 pub mod preflight;
-mod present;
 pub mod rehearse;
 mod replaced;
 pub mod restore;

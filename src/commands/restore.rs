@@ -19,8 +19,9 @@ use crate::upgrade::identity::must_open;
 use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 
-pub use super::present::Copy;
-use super::present::{self, Half, Present};
+pub use crate::upgrade::rollback::present::Copy;
+use crate::upgrade::rollback::present::{self, Half, Present};
+
 use super::{Reply, restore_external};
 
 /// What was asked for.

@@ -1,16 +1,12 @@
 //! The end of a failed run: units down, gate closed, data put back where the operator wants it, and
 //! a message that says what is true, found out by looking again.
 
-use crate::config::ForeignSessions;
 use crate::config::OnFailure;
 use crate::database::Database;
-use crate::database::clients::Clients;
-use crate::database::lacking::Owners;
 use crate::error::Error;
 use crate::migrations::{DataState, Why};
 use crate::outcome::Outcome;
 use crate::package::Family;
-use crate::restore_points::{self, Kind, Override, RestoreOptions};
 use crate::system::signals;
 
 use super::apply_migrations;
@@ -19,6 +15,7 @@ use super::external;
 use super::gate::{self, Pending};
 use super::journal::Journal;
 use super::machine::Machine;
+use super::put_back;
 use super::step::Step;
 use super::survey::Survey;
 use super::truth::{self, Aftermath};
@@ -44,7 +41,7 @@ impl Failed {
                 Step::Preflight | Step::Quiesce | Step::RestorePoint | Step::Migrate => {
                     DataState::Unchanged
                 }
-                Step::Restore => DataState::Unknown,
+                Step::Restore | Step::Package => DataState::Unknown,
                 Step::Start | Step::Health => DataState::Partly,
             }),
         }
@@ -218,27 +215,8 @@ fn put_back(
 ) -> (Error, DataState) {
     let id = held.point().unwrap_or_default();
     machine.progress.step(&format!("putting the data back from restore point {id}"));
-    let done = journal.begun(Step::Restore, id).and_then(|()| {
-        let point = machine.store()?.find(id)?;
-        if point.manifest().kind == Kind::External {
-            external::put_back(machine, &point, Override::No)?;
-            return journal.done(Step::Restore, id);
-        }
-        let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
-        let all = machine.databases.iter().map(|shipped| &shipped.database);
-        let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
-        let options = RestoreOptions {
-            foreign: Override::No,
-            sessions: ForeignSessions::End,
-            clock: machine.clock,
-            owners: Owners::Kept,
-            clients: Clients::default(),
-        };
-        restore_points::restore(&point, &databases, &options, &*machine.progress)?;
-        journal.done(Step::Restore, id)
-    });
-    match done {
-        Ok(()) => (cause.outcome_as(Outcome::RolledBack), DataState::Unchanged),
+    match put_back::run(machine, journal, id) {
+        Ok(_) => (cause.outcome_as(Outcome::RolledBack), DataState::Unchanged),
         Err(error) => {
             let cause = cause
                 .detail(format!("putting the data back failed too: {}", error.message()))

@@ -25,6 +25,9 @@ const MOST_BYTES: u64 = 16 << 20;
 pub struct Record {
     /// Format of this file.
     pub format: u32,
+    /// Where the run leads.
+    #[serde(default, skip_serializing_if = "Direction::is_forward")]
+    pub direction: Direction,
     /// Stamp of the run, unique on the machine because runs hold a lock.
     pub run: String,
     /// Version before, where it is known.
@@ -71,11 +74,31 @@ pub struct Record {
     pub baseline: Option<Baseline>,
 }
 
+/// Where a run leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To the version that was installed: an upgrade.
+    #[default]
+    Forward,
+    /// To the version that was there before, with its data: a rollback.
+    Back,
+}
+
+impl Direction {
+    /// Returns whether the run is an upgrade.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+    fn is_forward(&self) -> bool {
+        *self == Self::Forward
+    }
+}
+
 impl Record {
     /// Returns the record of a run that begins now.
     pub fn new(run: String, started: String, survey: &super::survey::Survey<'_>) -> Self {
         Self {
             format: 1,
+            direction: Direction::Forward,
             run,
             from: survey.from.clone(),
             to: survey.version.clone(),

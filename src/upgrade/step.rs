@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// | migrate | `Migrated` | schema and data | its transaction, or the restore point |
 /// | start | `Started` | units | units are stopped, gate closed |
 /// | health | `Healthy` | nothing | units are stopped, gate closed |
+///
+/// A rollback has quiesce, restore point (the present state), restore, package, start and health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -25,6 +27,8 @@ pub enum Step {
     Migrate,
     /// The data put back from the restore point.
     Restore,
+    /// The older package put in the place of the newer one.
+    Package,
     /// Gate opened, units started.
     Start,
     /// Health proved.
@@ -40,6 +44,7 @@ impl Step {
             Self::RestorePoint => "restore point",
             Self::Migrate => "migrations",
             Self::Restore => "restore",
+            Self::Package => "older package",
             Self::Start => "starting services",
             Self::Health => "health",
         }

@@ -6,10 +6,11 @@ use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::outcome::Outcome;
 use crate::restore_points::{Loss, Reason, Request, RestorePoint, SchemaNote, Target};
-use crate::upgrade::create_restore_point::LOCK_WAIT;
-use crate::upgrade::journal;
-use crate::upgrade::machine::Machine;
-use crate::upgrade::survey::applied_versions;
+
+use super::super::create_restore_point::LOCK_WAIT;
+use super::super::journal;
+use super::super::machine::Machine;
+use super::super::survey::applied_versions;
 
 /// Whether a restore point of the present state is taken before it is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Copy {
 
 /// What becomes of the present state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Present {
+pub enum Present {
     /// Nothing was written since: the restore point is the present state.
     Unwritten,
     /// Only the migrations of a run that failed wrote since, and the database is kept beside.
@@ -47,7 +48,7 @@ impl Present {
     /// What cannot be known counts as written. A run that failed before it started anything wrote
     /// nothing that anybody typed in; where its database is kept under another name, a dump of it
     /// would only make the way back longer.
-    pub(super) fn decide(wish: Copy, lost: &[Loss], in_place: &[String], half: Half) -> Self {
+    pub fn decide(wish: Copy, lost: &[Loss], in_place: &[String], half: Half) -> Self {
         if lost.iter().all(unwritten) {
             return Self::Unwritten;
         }
@@ -59,7 +60,7 @@ impl Present {
     }
 
     /// Says what is kept, before anything happens.
-    pub(super) fn told(self, in_place: &[String]) -> String {
+    pub fn told(self, in_place: &[String]) -> String {
         let beside = match in_place {
             [] => "the former database stays beside it under another name".to_owned(),
             names => format!("{} is replaced in place and not kept", names.join(", ")),
@@ -79,7 +80,7 @@ impl Present {
 
 /// Whether the last run left the data half migrated, and this point leads back from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Half {
+pub enum Half {
     /// It did, with the services down from before the point was taken until now.
     OfThisPoint,
     /// It did not, or something ran since.
@@ -88,7 +89,7 @@ pub(super) enum Half {
 
 impl Half {
     /// Asks the journal.
-    pub(super) fn of(machine: &Machine, point: &RestorePoint) -> Result<Self> {
+    pub fn of(machine: &Machine, point: &RestorePoint) -> Result<Self> {
         let record = journal::read(&machine.layout)?;
         let half = record.is_some_and(|record| {
             record.leads_back() == Some(point.id()) && record.never_started()
@@ -98,7 +99,7 @@ impl Half {
 }
 
 /// Takes the restore point of the present state; without it nothing is replaced.
-pub(super) fn keep(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoint>> {
+pub fn keep(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoint>> {
     machine.progress.step("taking a restore point of the present state");
     let taken = take(machine, databases);
     taken.map_err(|error| {
@@ -134,7 +135,7 @@ fn take(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoin
 }
 
 /// Returns the databases that have anything in them, each with the note of its schema.
-pub(super) fn targets(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<Vec<Target<'_>>> {
+pub fn targets(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<Vec<Target<'_>>> {
     let mut targets = Vec::new();
     for shipped in machine.databases.iter().filter(|s| wanted(s.database.name())) {
         let mut session = shipped.database.connect()?;
@@ -151,7 +152,7 @@ pub(super) fn targets(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Resul
 }
 
 /// Refuses where a word on the command line makes no sense for this many databases.
-pub(super) fn only_one<'d>(databases: &[&'d Database]) -> Result<&'d Database> {
+pub fn only_one<'d>(databases: &[&'d Database]) -> Result<&'d Database> {
     match databases {
         [one] => Ok(one),
         _ => Err(Error::new(Outcome::Usage, "`--into` makes one database, and there are several")

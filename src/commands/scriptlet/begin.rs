@@ -1,0 +1,43 @@
+//! The new files are on disk: the pending mark closes the gate.
+
+use crate::error::Result;
+use crate::outcome::Outcome;
+use crate::package::{self, Family};
+use crate::system::clock::Clock;
+use crate::system::fs;
+use crate::upgrade::gate::Pending;
+use crate::version::Version;
+
+use super::super::Reply;
+use super::{Context, configured, running};
+
+/// The new files are on disk: from now on nothing may start before the schema fits.
+pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>) -> Result<Reply> {
+    let layout = &context.layout;
+    let to = package::installed_version(layout, None)
+        .unwrap_or_else(|| Version::new(env!("CARGO_PKG_VERSION")));
+    let noted = fs::read_text(&layout.installed_before(), 1024).ok().map(Version::new);
+    let from = from.or(noted);
+    let before = Pending::read(layout)?;
+    let same = from.as_ref().is_some_and(|from| from.order(&to).is_eq());
+    if before.is_none() && same {
+        // Reinstalled or reconfigured with nothing left open: no mark, no stop, no dump.
+        return Ok(Reply::silent(Outcome::Ok));
+    }
+    // A configuration that no longer fits is no reason to leave the gate open.
+    if before.is_none() && matches!(configured(context), Ok(None)) {
+        return Ok(Reply::silent(Outcome::Ok));
+    }
+    let running = running(context);
+    let mark = match before {
+        // Tried again: what ran is what ran at the first attempt, from the version of that time.
+        Some(mark) => Pending { to, family: Some(family), failed: None, ..mark },
+        None => {
+            let looked = running.as_ref().ok().cloned();
+            Pending { from, family: Some(family), ..Pending::new(to, looked, Clock::System) }
+        }
+    };
+    // The gate is closed also where the configuration no longer fits: that is told after it.
+    mark.write(layout)?;
+    running.map(|_| Reply::silent(Outcome::Ok))
+}

@@ -1,0 +1,86 @@
+//! `openwatch scriptlet`: what the package's scripts call. Thin: record, schedule, show.
+
+mod before_unpack;
+mod begin;
+mod complete;
+mod downgrade;
+mod tail;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::outcome::Outcome;
+use crate::package::{self, Event, Family};
+use crate::progress::Progress;
+use crate::services;
+use crate::upgrade::machine::Machine;
+
+use super::Reply;
+use before_unpack::before_unpack;
+use begin::begin;
+use complete::complete;
+
+/// What a scriptlet needs; the machine is opened only where the event asks for it.
+pub struct Context<'c> {
+    /// Fixed paths.
+    pub layout: Layout,
+    /// The operator's file, where another one is named.
+    pub operator_file: Option<&'c Path>,
+    /// Where progress goes.
+    pub progress: Arc<dyn Progress>,
+    /// Prints a line that another process wrote.
+    pub relay: &'c dyn Fn(&str),
+}
+
+/// Acts on one call of one script.
+pub fn run(
+    context: &Context<'_>,
+    family: &str,
+    script: &str,
+    arguments: &[String],
+) -> Result<Reply> {
+    let family = Family::from_name(family)
+        .ok_or_else(|| Error::new(Outcome::Usage, format!("unknown package family {family}")))?;
+    match package::event(family, script, arguments)? {
+        Event::FreshInstall | Event::Nothing => Ok(Reply::silent(Outcome::Ok)),
+        Event::BeforeUnpack { from, to } => before_unpack(context, from, &to),
+        Event::Begin { from } => begin(context, family, from),
+        Event::Complete => complete(context),
+    }
+}
+
+fn running(context: &Context<'_>) -> Result<Vec<String>> {
+    let config = Config::load(&context.layout, context.operator_file)?;
+    let units = services::manager(&context.layout).look(&config.app.services)?;
+    Ok(units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect())
+}
+
+/// Opens the machine, or returns none where the application was never configured.
+///
+/// A package may be installed for months before its database is named. Upgrading it then is no
+/// failure; with a unit running, a missing connection string is one.
+fn configured(context: &Context<'_>) -> Result<Option<Machine>> {
+    let layout = context.layout.clone();
+    match Machine::open(layout, context.operator_file, Arc::clone(&context.progress)) {
+        Ok(machine) => Ok(Some(machine)),
+        Err(error) => {
+            let config = Config::load(&context.layout, context.operator_file)?;
+            let units = services::manager(&context.layout).look(&config.app.services)?;
+            if units.iter().any(|unit| unit.is_up()) || !fresh(&context.layout) {
+                return Err(error);
+            }
+            context
+                .progress
+                .note(&format!("{}: not configured yet, nothing to upgrade", context.layout.app()));
+            Ok(None)
+        }
+    }
+}
+
+/// Returns whether no run has ever been recorded here.
+fn fresh(layout: &Layout) -> bool {
+    !layout.journal().exists() && !layout.pending_mark().exists()
+}

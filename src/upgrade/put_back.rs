@@ -1,0 +1,38 @@
+//! Puts the data of a restore point back, as a step of a run.
+
+use crate::config::ForeignSessions;
+use crate::database::Database;
+use crate::database::clients::Clients;
+use crate::database::lacking::Owners;
+use crate::error::Result;
+use crate::restore_points::{self, Kind, Override, RestoreOptions, Restored};
+
+use super::external;
+use super::journal::Journal;
+use super::machine::Machine;
+use super::step::Step;
+
+/// Puts the data back with every unit down; returns what became of the former data, where we did it
+/// and not a command of the operator.
+pub fn run(machine: &Machine, journal: &mut Journal, id: &str) -> Result<Option<Restored>> {
+    journal.begun(Step::Restore, id)?;
+    let point = machine.store()?.find(id)?;
+    if point.manifest().kind == Kind::External {
+        external::put_back(machine, &point, Override::No)?;
+        journal.done(Step::Restore, id)?;
+        return Ok(None);
+    }
+    let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
+    let all = machine.databases.iter().map(|shipped| &shipped.database);
+    let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
+    let options = RestoreOptions {
+        foreign: Override::No,
+        sessions: ForeignSessions::End,
+        clock: machine.clock,
+        owners: Owners::Kept,
+        clients: Clients::default(),
+    };
+    let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
+    journal.done(Step::Restore, id)?;
+    Ok(Some(restored))
+}

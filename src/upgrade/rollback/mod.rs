@@ -1,0 +1,3 @@
+//! The way back: data and program of the version before, together.
+
+pub mod present;
