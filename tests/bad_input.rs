@@ -185,6 +185,7 @@ fn backup_refused(machine: &TestMachine, codes: &[i32]) -> Message {
     last.unwrap()
 }
 
+/// Row 81.
 #[test]
 fn a_backup_directory_that_is_a_link_is_refused() {
     let machine = stopped();
@@ -201,6 +202,7 @@ fn a_backup_directory_that_is_a_file_is_refused() {
     has(&backup_refused(&machine, &[3, 5]), &["backups is not a directory"]);
 }
 
+/// Rows 23 and 81.
 #[test]
 fn a_backup_directory_that_others_may_write_to_is_refused_with_the_remedy() {
     let machine = stopped();
@@ -208,12 +210,14 @@ fn a_backup_directory_that_others_may_write_to_is_refused_with_the_remedy() {
     has(&backup_refused(&machine, &[3, 5]), &["can be changed by other users", "chmod 0700"]);
 }
 
+/// Row 9.
 #[test]
 fn a_backup_directory_where_nothing_can_be_made_is_refused() {
     let machine = stopped().operator("backup_dir = \"/proc/openwatch\"");
     has(&backup_refused(&machine, &[3, 5]), &["/proc/openwatch", "backup_dir"]);
 }
 
+/// Row 16.
 #[test]
 fn a_damaged_manifest_is_no_restore_point_and_stops_nothing() {
     let machine = stopped();
@@ -233,7 +237,7 @@ fn a_damaged_manifest_is_no_restore_point_and_stops_nothing() {
     assert!(machine.points().len() <= 2);
 }
 
-/// Catalogue row 45.
+/// Row 45.
 #[test]
 fn a_damaged_journal_never_blocks_the_next_run() {
     for garbage in [vec![0xa5; 4096], b"{".to_vec(), Vec::new()] {
@@ -246,7 +250,7 @@ fn a_damaged_journal_never_blocks_the_next_run() {
     }
 }
 
-/// Catalogue row 45.
+/// Row 45.
 #[test]
 fn a_damaged_mark_keeps_the_gate_closed_and_names_file_and_command() {
     let machine = stopped();

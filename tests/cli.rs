@@ -11,6 +11,7 @@ use predicates::str::{contains, is_empty, starts_with};
 use serde_json::Value;
 use support::machine::{TestMachine, message, program};
 
+/// Row 92.
 #[test]
 fn exit_codes_and_words_are_those_of_the_contract() {
     let frozen = [
@@ -265,6 +266,7 @@ fn the_status_of_migrations_has_the_keys_of_the_contract() {
     assert_eq!(database["problems"], serde_json::json!([]));
 }
 
+/// Row 92.
 #[test]
 fn every_state_of_a_schema_has_its_word_and_its_exit_code() {
     let state = |machine: &TestMachine| {

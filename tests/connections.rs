@@ -115,6 +115,7 @@ impl Site {
 /// The superuser by trust, everybody else by password.
 const BY_PASSWORD: &str = "local all postgres trust\nlocal all all scram-sha-256\n";
 
+/// Row 21.
 #[test]
 fn the_same_server_is_reached_by_every_way_to_name_it() {
     let site = Site::new();
@@ -193,6 +194,7 @@ fn a_password_is_found_in_every_place_where_libpq_looks() {
     assert!(error.details()[0].contains("others can read it"), "{error:?}");
 }
 
+/// Row 2.
 #[test]
 fn what_waiting_does_not_cure_is_a_matter_of_configuration() {
     let site = Site::new();
@@ -262,6 +264,7 @@ fn run_printed(error: &Error, server: &Server) -> bool {
     output.status.success()
 }
 
+/// Row 91.
 #[test]
 fn printed_commands_do_what_they_say() {
     let site = Site::new();
@@ -322,6 +325,7 @@ fn a_full_server_is_away_and_says_why() {
     assert!(error.message().contains("no free connection slot"), "{error:?}");
 }
 
+/// Row 21.
 #[test]
 fn client_programs_go_to_the_server_that_was_reached() {
     let (first, second) = (Site::new(), Site::new());
@@ -373,6 +377,7 @@ fn an_abstract_socket_is_reached() {
     assert_eq!(output.unwrap().text(), "1");
 }
 
+/// Row 22.
 #[test]
 fn a_planted_password_is_nowhere_to_be_seen() {
     let planted = "Pl4nted-s3cret";

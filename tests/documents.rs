@@ -104,6 +104,7 @@ fn table() -> Vec<Row> {
     .collect()
 }
 
+/// Row 91.
 #[test]
 fn every_printed_command_is_run_by_a_package_test_or_says_why_not() {
     let table = table();

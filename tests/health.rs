@@ -1,6 +1,4 @@
 //! Health is proved by the right answer of the right process, within a limit, and never by luck.
-//!
-//! Catalogue rows 46 to 49 and 63.
 
 mod support;
 
@@ -164,7 +162,7 @@ fn the_right_status_and_version_prove_health() {
     assert!(server.requests().len() >= 3, "a right answer must come several times in a row");
 }
 
-/// Catalogue row 47.
+/// Row 47.
 #[test]
 fn an_answer_of_the_old_version_is_no_proof() {
     let server = Listener::saying("200 OK", r#"{"ready":true,"version":"1.0.0"}"#);
@@ -183,7 +181,7 @@ fn a_text_body_must_name_the_version_exactly() {
     assert!(last(versioned(server.url()), LONG).0);
 }
 
-/// Catalogue row 47.
+/// Row 47.
 #[test]
 fn an_answer_of_a_process_that_began_before_ours_is_no_proof() {
     let body = r#"{"version":"2.0.0","started_at":"2026-11-20T13:15:02Z"}"#;
@@ -262,7 +260,7 @@ fn a_redirect_is_not_followed() {
     assert!(target.requests().is_empty());
 }
 
-/// Catalogue row 48.
+/// Row 48.
 #[test]
 fn a_service_that_warms_up_is_waited_for() {
     let server = Listener::on("127.0.0.1:0", |count, stream| match count {
@@ -272,7 +270,7 @@ fn a_service_that_warms_up_is_waited_for() {
     assert!(last(http(server.url()), LONG).0);
 }
 
-/// Catalogue row 46.
+/// Row 46.
 #[test]
 fn an_answer_that_flaps_is_no_proof() {
     let server = Listener::on("127.0.0.1:0", |count, stream| match count % 2 {
@@ -282,7 +280,7 @@ fn an_answer_that_flaps_is_no_proof() {
     assert!(!last(http(server.url()), SOON).0);
 }
 
-/// Catalogue row 49.
+/// Row 49.
 #[test]
 fn a_server_that_never_answers_does_not_hold_us_beyond_the_deadline() {
     let server = Listener::on("127.0.0.1:0", |_, stream| {
@@ -296,7 +294,7 @@ fn a_server_that_never_answers_does_not_hold_us_beyond_the_deadline() {
     assert!(begin.elapsed() < LONG);
 }
 
-/// Catalogue row 49.
+/// Row 49.
 #[test]
 fn a_body_that_drips_for_ever_does_not_hold_us_beyond_the_deadline() {
     let server = Listener::on("127.0.0.1:0", |_, mut stream| {
@@ -334,7 +332,7 @@ fn a_closed_port_is_told_as_refused() {
     }
 }
 
-/// Catalogue row 46.
+/// Row 46.
 #[test]
 fn a_unit_must_keep_its_main_process() {
     for looks in [
@@ -361,7 +359,7 @@ fn a_unit_that_is_down_for_good_is_not_waited_for() {
     assert_eq!((answer.passed, answer.attempts), (false, 3));
 }
 
-/// Catalogue row 46.
+/// Row 46.
 #[test]
 fn a_unit_that_dies_while_a_slower_probe_is_asked_is_not_healthy() {
     let units = Looks::of(&[
@@ -376,7 +374,7 @@ fn a_unit_that_dies_while_a_slower_probe_is_asked_is_not_healthy() {
     assert_eq!(answer.last, "did not stay up: active, main process 8, 1 restarts");
 }
 
-/// Catalogue row 48.
+/// Row 48.
 #[test]
 fn a_failed_required_probe_is_unhealthy_and_an_advisory_one_is_a_warning() {
     struct Heard(Mutex<Vec<String>>);
@@ -436,7 +434,7 @@ fn a_program_proves_health_by_its_exit_status() {
     assert_eq!((passed, last.as_str()), (false, "exited with status 3: licence expired"));
 }
 
-/// Catalogue row 49.
+/// Row 49.
 #[test]
 fn a_program_that_hangs_is_killed_with_all_that_it_started() {
     let dir = tempfile::tempdir().unwrap();
@@ -621,7 +619,7 @@ fn a_certificate_counts_only_when_the_system_trusts_its_authority() {
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
 }
 
-/// Catalogue row 48.
+/// Row 48.
 #[test]
 fn a_proxy_of_the_environment_is_not_asked_for_loopback() {
     if let Ok(url) = std::env::var(IN_ITS_OWN_PROCESS) {
@@ -683,7 +681,7 @@ fn an_outcome_is_reported_to_its_own_address() {
     assert!(failure.requests()[0].contains(r#""outcome":"migration_failed""#));
 }
 
-/// Catalogue row 63.
+/// Row 63.
 #[test]
 fn a_report_that_cannot_be_delivered_is_only_a_warning() {
     let broken = Listener::saying("500 Internal Server Error", "");

@@ -108,6 +108,7 @@ fn run(machine: &TestMachine, verb: &str, code: i32) -> String {
     text
 }
 
+/// Row 22.
 #[test]
 fn the_password_is_in_no_argument_no_output_and_no_file() {
     let (server, _dir) = server();
@@ -151,6 +152,7 @@ fn the_password_is_in_no_argument_no_output_and_no_file() {
     machine.assert_clean();
 }
 
+/// Row 2.
 #[test]
 fn a_wrong_password_is_no_absence_and_is_not_shown() {
     let (server, _dir) = server();

@@ -201,6 +201,7 @@ fn assert_backup_failed(fixture: &Fixture, error: &Error) {
     assert!(error.state_line().is_some(), "{error:?}");
 }
 
+/// Row 23.
 #[test]
 fn a_restore_point_is_private_whole_and_tells_what_it_is() {
     let fixture = Fixture::new();
@@ -236,6 +237,7 @@ fn the_sums_are_those_that_sha256sum_computes() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Row 54.
 #[test]
 fn a_database_is_restored_as_it_was_after_a_migration_added_dependants() {
     let fixture = Fixture::new();
@@ -280,6 +282,7 @@ fn grants_settings_and_comment_of_the_database_survive_a_restore() {
     assert_eq!(fixture.server.psql("postgres", facts), before);
 }
 
+/// Row 54.
 #[test]
 fn a_role_without_the_right_to_create_databases_restores_in_place() {
     let fixture = Fixture::with("");
@@ -306,6 +309,7 @@ fn a_role_without_the_right_to_create_databases_restores_in_place() {
     assert_eq!(fixture.names(), [point.id()]);
 }
 
+/// Row 53.
 #[test]
 fn a_failure_in_place_changes_nothing() {
     let fixture = Fixture::with("");
@@ -342,6 +346,7 @@ fn a_failure_in_place_after_large_objects_changes_nothing() {
     assert_eq!(fixture.server.dump("app"), before);
 }
 
+/// Row 56.
 #[test]
 fn a_truncated_member_is_found_before_a_restore_changes_anything() {
     let fixture = Fixture::new();
@@ -353,6 +358,7 @@ fn a_truncated_member_is_found_before_a_restore_changes_anything() {
     assert_damaged(&fixture, &database, &point);
 }
 
+/// Row 56.
 #[test]
 fn a_flipped_bit_is_found_before_a_restore_changes_anything() {
     let fixture = Fixture::new();
@@ -388,6 +394,7 @@ fn assert_damaged(fixture: &Fixture, database: &Database, point: &RestorePoint) 
     assert!(fixture.store().find("latest").is_err());
 }
 
+/// Row 16.
 #[test]
 fn a_directory_without_a_manifest_is_not_a_restore_point() {
     let fixture = Fixture::new();
@@ -399,6 +406,7 @@ fn a_directory_without_a_manifest_is_not_a_restore_point() {
     assert_eq!(details(&error), "no manifest");
 }
 
+/// Row 16.
 #[test]
 fn a_dump_that_is_killed_leaves_nothing() {
     let fixture = Fixture::new();
@@ -407,6 +415,7 @@ fn a_dump_that_is_killed_leaves_nothing() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Row 17.
 #[test]
 fn a_dump_that_loses_a_member_after_a_clean_exit_is_refused() {
     let fixture = Fixture::new();
@@ -421,6 +430,7 @@ fn a_dump_that_loses_a_member_after_a_clean_exit_is_refused() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Row 17.
 #[test]
 fn a_dump_that_is_cut_short_after_a_clean_exit_is_refused() {
     let fixture = Fixture::new();
@@ -430,6 +440,7 @@ fn a_dump_that_is_cut_short_after_a_clean_exit_is_refused() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Row 17.
 #[test]
 fn a_dump_that_leaves_a_table_out_is_refused_and_the_table_is_named() {
     let fixture = Fixture::new();
@@ -439,6 +450,7 @@ fn a_dump_that_leaves_a_table_out_is_refused_and_the_table_is_named() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Row 17.
 #[test]
 fn a_dump_without_the_data_of_a_table_is_refused() {
     let fixture = Fixture::new();
@@ -457,6 +469,7 @@ fn a_dump_that_plants_a_link_is_refused() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Row 15.
 #[test]
 fn a_failed_dump_keeps_the_older_restore_points() {
     let fixture = Fixture::new();
@@ -467,6 +480,7 @@ fn a_failed_dump_keeps_the_older_restore_points() {
     fixture.store().verify(point.id(), &Silent).unwrap();
 }
 
+/// Row 18.
 #[test]
 fn a_table_that_the_role_cannot_read_fails_the_backup_and_is_named_with_its_owner() {
     let fixture = Fixture::new();
@@ -502,6 +516,7 @@ fn a_superuser_can_read_everything() {
     assert_eq!(openwatch::database::dumpable::undumpable(&mut session).unwrap(), []);
 }
 
+/// Row 18.
 #[test]
 fn row_security_that_hides_rows_fails_the_backup() {
     let fixture = Fixture::with(
@@ -524,6 +539,7 @@ fn a_locked_table_is_waited_for_a_bounded_time_and_the_holder_is_named() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Row 19.
 #[test]
 fn limits_of_the_role_do_not_end_the_dump() {
     let fixture = Fixture::new();
@@ -538,6 +554,7 @@ fn limits_of_the_role_do_not_end_the_dump() {
     point.unwrap();
 }
 
+/// Row 14.
 #[test]
 fn a_missing_client_is_named() {
     let fixture = Fixture::new();
@@ -550,6 +567,7 @@ fn a_missing_client_is_named() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Rows 23 and 81.
 #[test]
 fn a_symbolic_link_as_backup_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -565,6 +583,7 @@ fn a_relative_backup_directory_is_refused() {
     assert_eq!(error.message(), "the backup directory backups is relative");
 }
 
+/// Row 23.
 #[test]
 fn a_directory_that_others_can_read_is_tightened() {
     let fixture = Fixture::with("");
@@ -610,6 +629,7 @@ fn libpq(name: &str) -> String {
     format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// Row 55.
 #[test]
 fn a_session_of_somebody_else_refuses_the_restore_and_is_named() {
     let fixture = Fixture::with("");
@@ -631,6 +651,7 @@ fn a_session_of_somebody_else_refuses_the_restore_and_is_named() {
     assert_eq!(fixture.databases(), ["app", "postgres"]);
 }
 
+/// Row 55.
 #[test]
 fn sessions_of_our_own_role_are_ended_for_a_restore() {
     let fixture = Fixture::new();
@@ -641,6 +662,7 @@ fn sessions_of_our_own_role_are_ended_for_a_restore() {
     assert!(own.run("select 1").is_err());
 }
 
+/// Row 53.
 #[test]
 fn a_load_that_fails_leaves_the_present_data_and_no_half_loaded_database() {
     let fixture = Fixture::new();
@@ -668,6 +690,7 @@ fn a_half_loaded_database_of_a_killed_restore_is_removed_by_the_next() {
     assert!(left.iter().any(|name| name == "app_restoring_notes"), "{left:?}");
 }
 
+/// Row 55.
 #[test]
 fn a_prepared_transaction_refuses_the_restore() {
     let fixture = Fixture::new();
@@ -678,6 +701,7 @@ fn a_prepared_transaction_refuses_the_restore() {
     assert_eq!((error.outcome(), details(&error).as_str()), (Outcome::Refused, "held"));
 }
 
+/// Row 65.
 #[test]
 fn a_point_of_another_database_is_refused_and_the_override_is_named() {
     let fixture = Fixture::new();
@@ -724,6 +748,7 @@ fn two_databases_are_restored_together_or_not_at_all() {
     assert_eq!(fixture.server.psql("second", "select count(*) from t"), "1");
 }
 
+/// Row 53.
 #[test]
 fn when_one_of_two_databases_cannot_be_loaded_neither_is_exchanged() {
     let fixture = Fixture::new();
@@ -743,6 +768,7 @@ fn when_one_of_two_databases_cannot_be_loaded_neither_is_exchanged() {
     assert_eq!(fixture.databases(), ["app", "postgres", "second"]);
 }
 
+/// Row 8.
 #[test]
 fn the_estimate_learns_from_the_last_restore_point() {
     let fixture = Fixture::new();
@@ -756,6 +782,7 @@ fn the_estimate_learns_from_the_last_restore_point() {
     second.check(&fixture.store(), 0).unwrap();
 }
 
+/// Row 8.
 #[test]
 fn too_little_space_is_refused_with_numbers_and_ways_out() {
     let fixture = Fixture::new();
@@ -781,6 +808,7 @@ fn rows_written_by_others_during_the_dump_do_not_confuse_the_counts() {
     assert_eq!(fixture.server.psql("app", "select count(*) from other.empty"), "0");
 }
 
+/// Row 9.
 #[test]
 fn a_probe_leaves_nothing_behind() {
     let fixture = Fixture::with("");
@@ -801,6 +829,7 @@ fn two_points_of_the_same_second_have_different_names() {
     assert_eq!(fixture.store().find("latest").unwrap().id(), second.id());
 }
 
+/// Row 15.
 #[test]
 fn a_full_disk_fails_the_backup_and_leaves_nothing() {
     if !is_root() {
@@ -859,6 +888,7 @@ fn peer_authentication_as_another_user_dumps_into_a_directory_of_root() {
     assert_eq!(point.dir().join("main").metadata().unwrap().mode() & 0o777, 0o700);
 }
 
+/// Rows 10 and 16.
 #[test]
 fn a_leftover_of_a_killed_run_is_labelled_and_never_found() {
     let fixture = Fixture::new();

@@ -51,7 +51,7 @@ fn forms_that_ask_nothing_of_us_touch_nothing() {
     }
 }
 
-/// Catalogue row 3.
+/// Row 3.
 #[test]
 fn an_empty_old_version_is_a_fresh_install() {
     let machine = TestMachine::new().ship("good");
@@ -97,6 +97,7 @@ fn rpm_learns_the_old_version_before_unpacking() {
     }
 }
 
+/// Row 33.
 #[test]
 fn a_second_attempt_keeps_what_ran_at_the_first() {
     let machine = TestMachine::new().ship("failing");
@@ -114,7 +115,7 @@ fn a_second_attempt_keeps_what_ran_at_the_first() {
     machine.assert_clean();
 }
 
-/// Catalogue rows 3, 82.
+/// Rows 3 and 82.
 #[test]
 fn reinstalling_the_same_version_writes_no_mark() {
     let machine = TestMachine::new();
@@ -157,7 +158,7 @@ fn going_back_after_a_failed_migration_needs_no_switch() {
     machine.run(["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "1.0.0-1"]).success();
 }
 
-/// Catalogue row 13.
+/// Row 13.
 #[test]
 fn what_the_next_upgrade_needs_is_asked_before_unpacking() {
     let machine = TestMachine::new().operator("checks = [[\"/bin/false\"]]");
@@ -180,6 +181,7 @@ fn a_database_that_is_away_before_unpacking_refuses_nothing() {
     machine.server().up();
 }
 
+/// Row 76.
 #[test]
 fn without_systemd_the_mark_is_left_for_the_first_boot() {
     let machine = TestMachine::new().ship("good").without_systemd();
@@ -196,6 +198,7 @@ fn without_systemd_the_mark_is_left_for_the_first_boot() {
     machine.assert_clean();
 }
 
+/// Row 66.
 #[test]
 fn the_upgrade_runs_in_its_unit_and_its_words_are_relayed() {
     for (family, begin, end) in [
@@ -237,7 +240,7 @@ fn a_failure_in_the_unit_is_the_scripts_failure_with_the_whole_message() {
     machine.assert_closed();
 }
 
-/// Catalogue row 1.
+/// Row 1.
 #[test]
 fn a_database_that_is_away_defers_and_the_package_is_not_failed() {
     let machine = TestMachine::with_own_server().ship("good");
@@ -255,7 +258,7 @@ fn a_database_that_is_away_defers_and_the_package_is_not_failed() {
     machine.assert_clean();
 }
 
-/// Catalogue row 2.
+/// Row 2.
 #[test]
 fn a_wrong_configuration_is_not_deferred() {
     let machine = TestMachine::new().ship("good");

@@ -293,7 +293,7 @@ fn both_package_versions_serve_on_their_own_schema() {
     assert_eq!(machine.sql("select transport from host_overview"), "local");
 }
 
-/// Catalogue row 5.
+/// Row 5.
 #[test]
 fn a_schema_that_is_not_exactly_right_is_refused_by_name() {
     let machine = Machine::new(5);
@@ -662,7 +662,7 @@ fn the_program_is_migrated_by_itself_told_to_systemd_and_ended_by_a_signal() {
     assert_eq!(machine.sql("select count(*) from host_connection_profile"), "1");
 }
 
-/// Catalogue row 51.
+/// Row 51.
 #[test]
 fn the_exit_status_tells_the_unit_whether_starting_again_can_help() {
     let machine = Machine::new(5);

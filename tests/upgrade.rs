@@ -87,6 +87,7 @@ fn the_dump_is_taken_before_the_first_migration() {
 
 // Units: only what ran, in order.
 
+/// Row 34.
 #[test]
 fn units_stop_in_order_and_start_in_reverse() {
     let machine = TestMachine::new()
@@ -110,6 +111,7 @@ fn units_stop_in_order_and_start_in_reverse() {
     machine.assert_clean();
 }
 
+/// Row 32.
 #[test]
 fn only_units_that_ran_before_are_started_again() {
     let machine = TestMachine::new()
@@ -127,6 +129,7 @@ fn only_units_that_ran_before_are_started_again() {
     machine.assert_clean();
 }
 
+/// Row 32.
 #[test]
 fn a_service_that_the_operator_had_stopped_stays_stopped() {
     let machine = TestMachine::new().with_unit("openwatch.service", "inactive").ship("good");
@@ -145,6 +148,7 @@ fn a_unit_that_comes_up_counts_as_running() {
     machine.assert_clean();
 }
 
+/// Row 29.
 #[test]
 fn a_unit_that_will_not_stop_ends_the_run_before_anything_is_dumped() {
     let machine = TestMachine::new().ship("good").with_hook(
@@ -161,7 +165,7 @@ fn a_unit_that_will_not_stop_ends_the_run_before_anything_is_dumped() {
 
 // Nothing pending: nothing is touched.
 
-/// Catalogue row 82.
+/// Row 82.
 #[test]
 fn nothing_pending_means_no_stop_and_no_dump() {
     let machine = TestMachine::new();
@@ -189,7 +193,7 @@ fn a_new_program_without_migrations_starts_nothing_that_was_stopped() {
     machine.assert_clean();
 }
 
-/// Catalogue row 3.
+/// Row 3.
 #[test]
 fn an_empty_database_is_initialised_without_a_dump() {
     let machine = TestMachine::with_empty_database();
@@ -212,7 +216,7 @@ fn backups_that_are_switched_off_are_told_and_obeyed() {
 
 // A migration that fails.
 
-/// Catalogue row 35.
+/// Row 35.
 #[test]
 fn a_failing_migration_leaves_the_data_as_before_and_the_gate_closed() {
     let machine = TestMachine::new().ship("failing");
@@ -261,6 +265,7 @@ fn after_a_failure_the_hint_is_that_of_the_package_tool() {
     }
 }
 
+/// Row 33.
 #[test]
 fn a_retry_after_the_fix_starts_what_ran_at_the_first_attempt() {
     let machine = TestMachine::new()
@@ -279,7 +284,7 @@ fn a_retry_after_the_fix_starts_what_ran_at_the_first_attempt() {
     machine.assert_clean();
 }
 
-/// Catalogue rows 62, 73.
+/// Rows 62 and 73.
 #[test]
 fn a_version_that_failed_is_not_tried_again_by_itself() {
     let machine = TestMachine::new().ship("failing");
@@ -309,6 +314,7 @@ fn a_newer_version_is_tried_after_one_that_failed() {
     machine.assert_clean();
 }
 
+/// Row 90.
 #[test]
 fn a_failed_run_is_kept_in_the_history_and_in_status() {
     let machine = TestMachine::new().ship("failing").marked(Some("deb"), &["openwatch.service"]);
@@ -323,7 +329,7 @@ fn a_failed_run_is_kept_in_the_history_and_in_status() {
     assert_eq!(history["runs"][0]["restore_point"], machine.points()[0]);
 }
 
-/// Catalogue row 35.
+/// Row 35.
 #[test]
 fn the_first_database_stays_migrated_when_the_second_fails_and_both_are_told() {
     let machine = TestMachine::with_databases(&["main", "audit"])
@@ -377,6 +383,7 @@ fn without_long_values(machine: &TestMachine) -> (PathBuf, PathBuf) {
     (path, aside)
 }
 
+/// Row 15.
 #[test]
 fn a_failing_dump_changes_nothing_and_migrates_nothing() {
     let machine = TestMachine::with_own_server();
@@ -398,6 +405,7 @@ fn a_failing_dump_changes_nothing_and_migrates_nothing() {
     machine.assert_clean();
 }
 
+/// Row 18.
 #[test]
 fn a_table_that_the_role_may_not_read_is_refused_before_any_stop() {
     let machine = TestMachine::new().ship("good");
@@ -417,7 +425,7 @@ fn a_table_that_the_role_may_not_read_is_refused_before_any_stop() {
     machine.assert_clean();
 }
 
-/// Catalogue row 8.
+/// Row 8.
 #[test]
 fn too_little_space_is_refused_before_any_stop() {
     let machine = TestMachine::new().operator("reserve = \"900TiB\"").ship("good");
@@ -475,7 +483,7 @@ fn refused(machine: &TestMachine, first: &str) {
     machine.assert_clean();
 }
 
-/// Catalogue row 5.
+/// Row 5.
 #[test]
 fn a_schema_ahead_of_the_program_is_refused_by_name() {
     let machine = TestMachine::new().ship("good");
@@ -489,7 +497,7 @@ fn a_schema_ahead_of_the_program_is_refused_by_name() {
     machine.run(["gate"]).code(11);
 }
 
-/// Catalogue row 6.
+/// Row 6.
 #[test]
 fn an_edited_migration_is_refused_by_name() {
     let machine = TestMachine::new()
@@ -498,7 +506,7 @@ fn an_edited_migration_is_refused_by_name() {
     refused(&machine, "0002_readings");
 }
 
-/// Catalogue row 6.
+/// Row 6.
 #[test]
 fn a_migration_that_is_applied_and_not_shipped_is_refused_by_name() {
     let machine = TestMachine::new().ship("good");
@@ -506,7 +514,7 @@ fn a_migration_that_is_applied_and_not_shipped_is_refused_by_name() {
     refused(&machine, "0001");
 }
 
-/// Catalogue row 6.
+/// Row 6.
 #[test]
 fn a_gap_in_the_numbers_is_refused_by_name() {
     let machine = TestMachine::new().ship("good");
@@ -514,7 +522,7 @@ fn a_gap_in_the_numbers_is_refused_by_name() {
     refused(&machine, "0003");
 }
 
-/// Catalogue row 3.
+/// Row 3.
 #[test]
 fn a_database_of_somebody_else_is_refused() {
     let machine = TestMachine::with_empty_database();
@@ -527,7 +535,7 @@ fn a_database_of_somebody_else_is_refused() {
     machine.assert_clean();
 }
 
-/// Catalogue row 4.
+/// Row 4.
 #[test]
 fn a_version_before_the_required_stop_is_refused() {
     let machine = TestMachine::new().app_line("min_upgrade_from = \"1.5.0\"").ship("good");
@@ -572,7 +580,7 @@ fn an_unhealthy_service_is_stopped_again_and_the_way_back_is_named() {
     machine.assert_clean();
 }
 
-/// Catalogue row 46.
+/// Row 46.
 #[test]
 fn a_service_that_dies_at_once_is_unhealthy() {
     let machine = TestMachine::new()
@@ -602,7 +610,7 @@ fn a_service_that_does_not_start_closes_the_gate() {
     machine.assert_closed();
 }
 
-/// Catalogue row 48.
+/// Row 48.
 #[test]
 fn an_advisory_probe_that_fails_is_only_told() {
     let machine = TestMachine::new()
@@ -628,7 +636,7 @@ fn rows_that_a_migration_loses_are_told() {
 
 // Others.
 
-/// Catalogue row 41.
+/// Row 41.
 #[test]
 fn the_second_of_two_runs_is_busy_and_names_the_first() {
     let machine = TestMachine::new().ship("slow");
@@ -649,7 +657,7 @@ fn the_second_of_two_runs_is_busy_and_names_the_first() {
     first.wait().unwrap();
 }
 
-/// Catalogue row 41.
+/// Row 41.
 #[test]
 fn looking_is_never_busy() {
     let machine = TestMachine::new().ship("slow");
@@ -662,7 +670,7 @@ fn looking_is_never_busy() {
     first.wait().unwrap();
 }
 
-/// Catalogue row 41.
+/// Row 41.
 #[test]
 fn another_host_on_the_same_database_is_busy() {
     let machine = TestMachine::new().ship("slow");
@@ -676,7 +684,7 @@ fn another_host_on_the_same_database_is_busy() {
     first.wait().unwrap();
 }
 
-/// Catalogue row 1.
+/// Row 1.
 #[test]
 fn a_database_that_is_away_defers_the_upgrade_and_a_later_run_finishes_it() {
     let machine =
@@ -702,7 +710,7 @@ fn a_database_that_is_away_defers_the_upgrade_and_a_later_run_finishes_it() {
     machine.assert_clean();
 }
 
-/// Catalogue row 1.
+/// Row 1.
 #[test]
 fn a_database_that_comes_back_within_the_wait_is_waited_for() {
     let machine = TestMachine::with_own_server().ship("good").operator_without("database_wait");
@@ -714,7 +722,7 @@ fn a_database_that_comes_back_within_the_wait_is_waited_for() {
     machine.assert_clean();
 }
 
-/// Catalogue row 63.
+/// Row 63.
 #[test]
 fn a_report_that_nobody_takes_fails_nothing() {
     let machine = TestMachine::new()
@@ -727,7 +735,7 @@ fn a_report_that_nobody_takes_fails_nothing() {
     machine.assert_clean();
 }
 
-/// Catalogue row 63.
+/// Row 63.
 #[test]
 fn a_report_that_nobody_takes_changes_no_failure() {
     let machine = TestMachine::new()
@@ -750,6 +758,7 @@ fn half_migrated(machine: TestMachine) -> TestMachine {
         .migration("0004_divides.sql", "SELECT 1 / 0;\n")
 }
 
+/// Row 91.
 #[test]
 fn the_printed_command_puts_the_data_back() {
     let machine = half_migrated(TestMachine::new());
@@ -772,6 +781,7 @@ fn the_printed_command_puts_the_data_back() {
     machine.assert_closed();
 }
 
+/// Row 57.
 #[test]
 fn after_a_restore_the_gate_stays_closed_until_program_and_schema_agree() {
     let machine = TestMachine::new().with_unit("openwatch.service", "inactive").ship("good");
@@ -794,7 +804,7 @@ fn after_a_restore_the_gate_stays_closed_until_program_and_schema_agree() {
     machine.assert_clean();
 }
 
-/// Catalogue row 35.
+/// Row 35.
 #[test]
 fn the_policy_restore_puts_the_data_back_by_itself() {
     let machine = half_migrated(TestMachine::new().operator("on_failure = \"restore\""));

@@ -129,6 +129,7 @@ fn killed_in_the_dump_the_next_run_starts_over() {
     });
 }
 
+/// Row 16.
 #[test]
 fn a_partial_restore_point_is_known_as_one_and_pruned() {
     let machine = holding(TestMachine::new().ship("good"), "readings", "access exclusive");
@@ -155,14 +156,14 @@ fn killed_after_the_dump_the_next_run_finishes() {
     killed_at(&machine, "restore_point done", let_go);
 }
 
-/// Catalogue rows 38, 67.
+/// Rows 38 and 67.
 #[test]
 fn killed_while_a_migration_waits_for_a_lock_the_next_run_finishes() {
     let machine = holding(TestMachine::new().ship("good"), "machines", "share");
     killed_at(&machine, "migrate begun", let_go);
 }
 
-/// Catalogue rows 37, 67.
+/// Rows 37 and 67.
 #[test]
 fn killed_inside_a_migration_nothing_of_it_remains() {
     let machine = TestMachine::new().ship("slow");
@@ -239,7 +240,7 @@ fn asked_to_stop_in_the_dump_only_older_points_are_left() {
     machine.assert_clean();
 }
 
-/// Catalogue row 70.
+/// Row 70.
 #[test]
 fn asked_to_stop_in_a_migration_it_is_taken_back() {
     let machine = TestMachine::new().ship("slow");
@@ -286,7 +287,7 @@ fn a_terminal_that_is_gone_stops_a_run_by_hand_as_a_signal_does() {
 
 // The server goes.
 
-/// Catalogue row 40.
+/// Row 40.
 #[test]
 fn a_server_that_stops_in_a_migration_leaves_the_old_data() {
     let machine = TestMachine::with_own_server().ship("slow");
@@ -329,6 +330,7 @@ fn a_server_that_stops_in_the_dump_leaves_no_partial() {
 }
 
 /// A record that was begun and never closed keeps its restore point from being pruned.
+/// Row 85.
 #[test]
 fn the_restore_point_of_an_interrupted_run_is_not_pruned() {
     let machine = holding(

@@ -382,7 +382,8 @@ fn a_list_that_means_no_migration_is_an_error() {
     }
 }
 
-/// Catalogue row 6: a checkout with other line ends is the same migration.
+/// Row 6.
+/// A checkout with other line ends is the same migration.
 #[test]
 fn a_checkout_with_other_line_ends_is_the_same() {
     for format in ["plain", "sqlx", "refinery"] {

@@ -240,6 +240,7 @@ mod tests {
         }
     }
 
+    /// Row 14.
     #[test]
     fn the_client_of_the_servers_major_is_preferred() {
         let all = [client("17.2"), client("15.8"), client("16.4")];
@@ -247,6 +248,7 @@ mod tests {
         assert_eq!((chosen.major, warning), (16, None));
     }
 
+    /// Row 26.
     #[test]
     fn the_nearest_newer_client_comes_with_a_warning() {
         let (chosen, warning) = choose(&[client("18.1"), client("17.2")], 16).unwrap();
@@ -280,6 +282,7 @@ mod tests {
         assert_eq!(with(15, &[]), Compression::Gzip);
     }
 
+    /// Row 14.
     #[test]
     fn an_older_client_is_refused_and_the_package_is_named() {
         let error = choose(&[client("14.11")], 16).unwrap_err();
@@ -288,6 +291,7 @@ mod tests {
         assert!(error.hint_line().unwrap().contains("postgresql-client-16"));
     }
 
+    /// Row 26.
     #[test]
     fn a_client_that_sets_what_the_server_does_not_know_never_restores() {
         let all = [client("17.2"), client("16.4")];
@@ -296,6 +300,7 @@ mod tests {
         assert!(choose_for_restore(&all, 15, "17.2").is_err());
     }
 
+    /// Row 26.
     #[test]
     fn an_archive_that_no_installed_client_reads_any_more_is_told() {
         let none = Clients::In(Vec::new());
@@ -305,6 +310,7 @@ mod tests {
         assert!(none.unreadable("", "17.2").is_none());
     }
 
+    /// Row 14.
     #[test]
     fn no_client_at_all_is_refused_and_the_package_is_named() {
         let error = choose(&[], 15).unwrap_err();

@@ -276,6 +276,7 @@ fn expected(database: &Database, server: &Endpoint) -> Words {
     words
 }
 
+/// Row 21.
 #[test]
 fn session_and_client_programs_mean_the_same_server() {
     let homeless = |words: &Words| Source {

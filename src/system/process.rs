@@ -381,6 +381,7 @@ mod tests {
         assert_eq!(names, ["LC_ALL", "PGHOST", "TZ"]);
     }
 
+    /// Row 77.
     #[test]
     fn a_program_never_reads_the_terminal() {
         assert_eq!(Call::new("/bin/cat").run().unwrap().stdout, b"");

@@ -134,6 +134,7 @@ fn an_encrypted_point_is_restored_in_place() {
 }
 
 /// Constraints are made after everything else was loaded, large objects among it; this one fails.
+/// Row 53.
 #[test]
 fn a_failure_after_the_data_takes_everything_back() {
     let fixture = Fixture::new();
@@ -155,6 +156,7 @@ fn a_failure_after_the_data_takes_everything_back() {
 }
 
 /// What ends badly after it wrote everything, and what wrote half of it, commits nothing.
+/// Row 54.
 #[test]
 fn a_text_that_breaks_off_or_ends_badly_is_never_committed() {
     let fixture = Fixture::new();

@@ -3,7 +3,7 @@
 use super::support::machine::{TestMachine, message};
 use super::{plain, wait_in};
 
-/// Catalogue row 44.
+/// Row 44.
 #[test]
 fn what_is_in_doubt_after_a_good_run_is_told_each_by_its_own_word() {
     let machine = TestMachine::new().migration(
@@ -36,7 +36,7 @@ fn what_is_in_doubt_after_a_good_run_is_told_each_by_its_own_word() {
     machine.assert_clean();
 }
 
-/// Catalogue row 44.
+/// Row 44.
 #[test]
 fn a_database_whose_collation_changed_is_told_by_migrate_too() {
     let machine = plain().ship("good");
@@ -57,7 +57,7 @@ fn a_database_whose_collation_changed_is_told_by_migrate_too() {
     assert!(said.contains(&format!("ALTER DATABASE {name} REFRESH COLLATION VERSION")), "{said}");
 }
 
-/// Catalogue row 35.
+/// Row 35.
 #[test]
 fn it_is_said_how_many_were_applied_which_failed_and_how_many_were_not_tried() {
     let machine = TestMachine::new()
@@ -84,7 +84,7 @@ fn it_is_said_how_many_were_applied_which_failed_and_how_many_were_not_tried() {
     machine.assert_closed();
 }
 
-/// Catalogue row 35.
+/// Row 35.
 #[test]
 fn the_policy_restore_puts_back_what_the_first_migrations_had_committed() {
     let machine = TestMachine::new()
@@ -100,7 +100,7 @@ fn the_policy_restore_puts_back_what_the_first_migrations_had_committed() {
     machine.assert_closed();
 }
 
-/// Catalogue row 36.
+/// Row 36.
 #[test]
 fn an_index_that_a_failed_build_left_invalid_is_named_and_removed() {
     let machine = plain()
@@ -126,7 +126,7 @@ fn an_index_that_a_failed_build_left_invalid_is_named_and_removed() {
     assert_eq!(machine.schema(), "0004");
 }
 
-/// Catalogue row 50.
+/// Row 50.
 #[test]
 fn a_service_that_still_runs_the_program_from_before_is_told_and_not_restarted_blindly() {
     let dir = tempfile::tempdir().unwrap();

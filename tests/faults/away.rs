@@ -41,7 +41,7 @@ fn wait_until_it_runs(machine: &TestMachine) {
     wait_for("the migration runs", || machine.sql(RUNS) == "1");
 }
 
-/// Catalogue rows 40, 41.
+/// Rows 40 and 41.
 #[test]
 fn a_line_that_is_dead_without_a_word_ends_the_run_in_time_and_says_so() {
     let (here, host, there) = over_a_wire("create table slow (); select pg_sleep(600);");
@@ -62,7 +62,7 @@ fn a_line_that_is_dead_without_a_word_ends_the_run_in_time_and_says_so() {
     there.run(["migrate"]).success();
 }
 
-/// Catalogue rows 41, 69.
+/// Rows 41 and 69.
 #[test]
 fn the_lock_of_a_host_that_lost_its_power_is_free_within_a_bound() {
     let (here, host, there) = over_a_wire("create table slow (); select pg_sleep(600);");
@@ -105,7 +105,7 @@ impl Drop for Still<'_> {
     }
 }
 
-/// Catalogue rows 40, 89.
+/// Rows 40 and 89.
 #[test]
 fn a_server_that_stands_still_is_waited_for_and_that_is_said() {
     let machine = TestMachine::with_own_server()
@@ -123,7 +123,7 @@ fn a_server_that_stands_still_is_waited_for_and_that_is_said() {
     assert_eq!(machine.schema(), "0003");
 }
 
-/// Catalogue rows 40, 1.
+/// Rows 1 and 40.
 #[test]
 fn a_server_restarted_in_the_middle_leaves_the_old_data_and_the_next_run_finishes() {
     let machine = TestMachine::with_own_server()

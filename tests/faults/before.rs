@@ -3,7 +3,7 @@
 use super::plain;
 use super::support::machine::{TestMachine, message, parse_message};
 
-/// Catalogue row 3.
+/// Row 3.
 #[test]
 fn an_upgrade_that_finds_the_empty_database_of_an_unfinished_install_initialises_it() {
     let machine = TestMachine::with_empty_database().ship("good");
@@ -14,7 +14,7 @@ fn an_upgrade_that_finds_the_empty_database_of_an_unfinished_install_initialises
     machine.assert_clean();
 }
 
-/// Catalogue row 3.
+/// Row 3.
 #[test]
 fn a_package_installed_again_over_its_old_data_does_not_run_on_the_old_schema() {
     // Removed, not purged, and installed again: the scripts are told of a fresh install.
@@ -28,7 +28,7 @@ fn a_package_installed_again_over_its_old_data_does_not_run_on_the_old_schema() 
     assert_eq!(machine.points().len(), 1, "what is there is no fresh install: it was kept first");
 }
 
-/// Catalogue row 3.
+/// Row 3.
 #[test]
 fn tables_of_somebody_else_are_refused_and_left_alone() {
     let machine = TestMachine::with_empty_database().ship("good");
@@ -44,7 +44,7 @@ fn tables_of_somebody_else_are_refused_and_left_alone() {
     assert_eq!(machine.unit("openwatch.service"), "active");
 }
 
-/// Catalogue row 4.
+/// Row 4.
 #[test]
 fn a_jump_over_a_required_version_is_refused_and_that_version_is_named() {
     let machine = TestMachine::new().ship("good").app_line("min_upgrade_from = \"1.5.0\"");
@@ -62,7 +62,7 @@ fn a_jump_over_a_required_version_is_refused_and_that_version_is_named() {
     machine.run(["upgrade", "--from", "1.5.0-1"]).success();
 }
 
-/// Catalogue row 6.
+/// Row 6.
 #[test]
 fn history_and_files_are_compared_one_by_one_and_every_difference_is_named() {
     let machine = plain().ship("good");
@@ -90,7 +90,7 @@ fn history_and_files_are_compared_one_by_one_and_every_difference_is_named() {
     assert_eq!(machine.data(), before);
 }
 
-/// Catalogue rows 7, 13.
+/// Rows 7 and 13.
 #[test]
 fn looking_takes_no_transaction_id_and_leaves_every_file_as_it_was() {
     let machine = TestMachine::with_own_server().ship("good");
@@ -121,7 +121,7 @@ fn looking_takes_no_transaction_id_and_leaves_every_file_as_it_was() {
     assert_eq!(machine.acts(), [""; 0]);
 }
 
-/// Catalogue row 13.
+/// Row 13.
 #[test]
 fn the_dry_run_refuses_with_the_words_of_the_real_run() {
     let machine = TestMachine::new().ship("good").operator("checks = [[\"/bin/false\"]]");
@@ -136,7 +136,7 @@ fn the_dry_run_refuses_with_the_words_of_the_real_run() {
     assert_eq!(machine.data(), before);
 }
 
-/// Catalogue row 39.
+/// Row 39.
 #[test]
 fn a_migration_has_no_limit_of_time_neither_from_the_role_nor_from_the_unit() {
     let machine = plain()

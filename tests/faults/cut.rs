@@ -141,25 +141,25 @@ fn exactly_once(machine: &TestMachine, place: &str) {
     assert_eq!(machine.sql(valid), "t", "{place}");
 }
 
-/// Catalogue rows 40, 67.
+/// Rows 40 and 67.
 #[test]
 fn a_line_cut_at_any_message_leaves_all_or_nothing_and_what_is_said_is_true() {
     each_side_of_each_message(together, any, Then::Cut, all_or_nothing);
 }
 
-/// Catalogue rows 37, 67.
+/// Rows 37 and 67.
 #[test]
 fn a_run_killed_at_any_message_leaves_all_or_nothing_and_the_next_one_finishes() {
     each_side_of_each_message(together, any, Then::Hold, all_or_nothing);
 }
 
-/// Catalogue rows 36, 40.
+/// Rows 36 and 40.
 #[test]
 fn a_line_cut_around_a_statement_alone_never_makes_it_run_twice() {
     each_side_of_each_message(alone, the_mark, Then::Cut, exactly_once);
 }
 
-/// Catalogue rows 36, 37, 67.
+/// Rows 36, 37 and 67.
 #[test]
 fn a_run_killed_around_a_statement_alone_never_makes_it_run_twice() {
     each_side_of_each_message(alone, the_mark, Then::Hold, exactly_once);

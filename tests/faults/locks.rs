@@ -63,7 +63,7 @@ fn blocked(role: &str) -> (TestMachine, Idle) {
     (machine, holder)
 }
 
-/// Catalogue rows 24, 38.
+/// Rows 24 and 38.
 #[test]
 fn who_blocks_is_named_with_user_application_age_and_statement_and_is_left_alone() {
     let (machine, _holder) = blocked("postgres");
@@ -87,7 +87,7 @@ fn who_blocks_is_named_with_user_application_age_and_statement_and_is_left_alone
     assert!(history["runs"][0]["ended_sessions"].is_null(), "{history}");
 }
 
-/// Catalogue row 38.
+/// Row 38.
 #[test]
 fn a_person_s_flag_ends_who_blocks_and_output_and_journal_name_it() {
     let (machine, holder) = blocked("postgres");
@@ -121,7 +121,7 @@ fn a_person_s_flag_ends_who_blocks_and_output_and_journal_name_it() {
     drop((holder, other));
 }
 
-/// Catalogue row 38.
+/// Row 38.
 #[test]
 fn an_upgrade_ends_who_blocks_only_where_the_command_says_so() {
     let machine = TestMachine::new()
@@ -144,7 +144,7 @@ fn an_upgrade_ends_who_blocks_only_where_the_command_says_so() {
     machine.assert_clean();
 }
 
-/// Catalogue row 38.
+/// Row 38.
 #[test]
 fn a_session_that_the_role_may_not_end_goes_on_and_that_is_said() {
     let machine = plain()
@@ -175,7 +175,7 @@ fn a_session_that_the_role_may_not_end_goes_on_and_that_is_said() {
     assert!(journal["ended_sessions"][0].as_str().unwrap().starts_with(said), "{journal}");
 }
 
-/// Catalogue row 38.
+/// Row 38.
 #[test]
 fn a_prepared_transaction_that_blocks_is_named_as_one() {
     let (machine, mut holder) = blocked("postgres");
@@ -193,7 +193,7 @@ fn a_prepared_transaction_that_blocks_is_named_as_one() {
     assert!(told.detail.contains(named), "{told:?}");
 }
 
-/// Catalogue rows 24, 38.
+/// Rows 24 and 38.
 #[test]
 fn a_run_asked_to_stop_while_it_waits_for_a_lock_takes_everything_back() {
     let (machine, _holder) = blocked("postgres");

@@ -67,7 +67,7 @@ impl Drop for Pooler {
     }
 }
 
-/// Catalogue row 42.
+/// Row 42.
 #[test]
 fn a_pooler_in_transaction_mode_is_refused_before_anything_is_done() {
     let machine = plain().ship("good");
@@ -84,7 +84,7 @@ fn a_pooler_in_transaction_mode_is_refused_before_anything_is_done() {
     assert_eq!(machine.points(), [""; 0], "nothing was dumped for it either");
 }
 
-/// Catalogue row 42.
+/// Row 42.
 #[test]
 fn a_pooler_in_session_mode_is_as_good_as_none() {
     let machine = plain().ship("good").migration(
@@ -99,7 +99,7 @@ fn a_pooler_in_session_mode_is_as_good_as_none() {
     assert_eq!(machine.points().len(), 1);
 }
 
-/// Catalogue rows 7, 42.
+/// Rows 7 and 42.
 #[test]
 fn looking_through_any_pooler_works_and_changes_nothing() {
     let machine = plain().ship("good");

@@ -53,7 +53,7 @@ fn versions(machine: &TestMachine) -> String {
     machine.sql("select string_agg(version || ' ' || state, ',' order by version) from openwatch_schema_history")
 }
 
-/// Catalogue row 41.
+/// Row 41.
 #[test]
 fn ten_runners_on_two_hosts_apply_each_migration_exactly_once() {
     let all = on_two_hosts(10, counting);
@@ -75,7 +75,7 @@ fn ten_runners_on_two_hosts_apply_each_migration_exactly_once() {
     assert_eq!(versions(&all.first), done);
 }
 
-/// Catalogue rows 41, 69.
+/// Rows 41 and 69.
 #[test]
 fn the_loser_names_the_holder_and_where_it_runs_and_once_it_is_killed_goes_on() {
     let all = on_two_hosts(2, |machine| {

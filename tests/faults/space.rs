@@ -31,7 +31,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Catalogue row 43.
+/// Row 43.
 #[test]
 fn a_full_disk_of_the_server_is_a_class_of_its_own_and_nothing_is_restored_into_it() {
     let dir = tempfile::Builder::new().prefix("ow-full-").tempdir_in("/tmp").unwrap();
@@ -69,7 +69,7 @@ fn a_full_disk_of_the_server_is_a_class_of_its_own_and_nothing_is_restored_into_
 const FILL: &str =
     "dd if=/dev/zero of=\"$root/var/lib/openwatch/upgrade/filler\" bs=4k 2>/dev/null; true";
 
-/// Catalogue row 45.
+/// Row 45.
 #[test]
 fn where_the_journal_cannot_be_written_nothing_is_begun() {
     let machine = TestMachine::new().ship("good");
@@ -87,7 +87,7 @@ fn where_the_journal_cannot_be_written_nothing_is_begun() {
     assert_eq!(machine.data(), before);
 }
 
-/// Catalogue row 45.
+/// Row 45.
 #[test]
 fn a_journal_that_cannot_be_written_any_more_ends_the_run_before_the_next_act() {
     let machine = TestMachine::new().ship("good").with_hook("stop", "openwatch.service", FILL);

@@ -46,6 +46,7 @@ fn copying(machine: TestMachine) -> TestMachine {
     machine.operator(&format!("restore_command = [{back:?}, \"--force\"]"))
 }
 
+/// Row 28.
 #[test]
 fn the_identifier_is_kept_and_named_everywhere() {
     let look = "env >\"$dir/env\"; echo \"$@\" >\"$dir/args\"; cat \"$dir/units/openwatch.service/active\" \
@@ -74,6 +75,7 @@ fn the_identifier_is_kept_and_named_everywhere() {
     machine.assert_clean();
 }
 
+/// Row 28.
 #[test]
 fn a_command_that_does_not_end_well_with_one_identifier_is_no_restore_point() {
     for (script, first) in [
@@ -123,6 +125,7 @@ fn a_command_that_is_no_program_is_found_before_anything_stops() {
     assert_eq!(machine.unit("openwatch.service"), "active");
 }
 
+/// Row 28.
 #[test]
 fn without_a_command_to_put_it_back_the_identifier_is_named_and_nothing_is_touched() {
     let machine = with_command("echo pool@1")
@@ -139,6 +142,7 @@ fn without_a_command_to_put_it_back_the_identifier_is_named_and_nothing_is_touch
     machine.assert_closed();
 }
 
+/// Row 28.
 #[test]
 fn the_command_of_the_operator_puts_it_back_after_a_failed_migration() {
     let machine = copying(with_command("false")).operator("on_failure = \"restore\"");

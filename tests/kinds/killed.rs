@@ -167,6 +167,7 @@ fn killed_while_the_clone_is_dumped_the_upgrade_stands_and_the_dump_is_made_late
 }
 
 /// Both renames are one transaction, which waits for a lock on the list of databases.
+/// Row 53.
 #[test]
 fn killed_while_going_back_the_data_is_the_new_or_the_old() {
     let machine =

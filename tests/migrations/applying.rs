@@ -7,7 +7,7 @@ use openwatch::outcome::Outcome;
 
 use super::Bench;
 
-/// Catalogue rows 35, 37.
+/// Rows 35 and 37.
 #[test]
 fn all_pending_migrations_and_their_history_are_one_transaction() {
     let bench = Bench::new("apply_all");
@@ -38,7 +38,7 @@ fn all_pending_migrations_and_their_history_are_one_transaction() {
     assert_eq!(bench.dump(), before);
 }
 
-/// Catalogue row 35.
+/// Row 35.
 #[test]
 fn after_a_failing_migration_the_schema_is_what_it_was() {
     let bench = Bench::new("apply_fails");
@@ -109,7 +109,7 @@ fn no_setting_of_one_file_reaches_the_next() {
     assert_eq!(bench.look().state, State::Current);
 }
 
-/// Catalogue row 39.
+/// Row 39.
 #[test]
 fn limits_of_the_role_do_not_end_a_migration() {
     let bench = Bench::new("apply_limits");

@@ -1,5 +1,5 @@
 //! The shipped program, killed at every message of a run outside transactions: afterwards each
-//! statement took effect exactly once. Failure catalogue, rows 36, 37 and 67.
+//! statement took effect exactly once.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -70,13 +70,13 @@ fn walk(side: Side) {
     assert!(message > 20, "the walk ended after {message} messages");
 }
 
-/// Catalogue rows 37, 67.
+/// Rows 37 and 67.
 #[test]
 fn killed_before_any_message_each_statement_took_effect_exactly_once() {
     walk(Side::Before);
 }
 
-/// Catalogue rows 37, 67.
+/// Rows 37 and 67.
 #[test]
 fn killed_after_any_message_each_statement_took_effect_exactly_once() {
     walk(Side::After);

@@ -13,7 +13,7 @@ use super::Bench;
 use super::support::postgres::wait_for;
 use super::support::proxy::{message, untyped};
 
-/// Catalogue row 41.
+/// Row 41.
 #[test]
 fn the_loser_is_busy_and_names_the_holder() {
     let bench = Bench::new("lock_busy");
@@ -39,7 +39,7 @@ fn two_databases_of_one_server_do_not_lock_each_other_out() {
     DatabaseLock::acquire(&two.database(), "upgrade", Duration::ZERO).unwrap();
 }
 
-/// Catalogue row 41.
+/// Row 41.
 #[test]
 fn ten_runners_at_once_apply_each_migration_exactly_once() {
     let bench = Bench::new("lock_ten");
@@ -90,7 +90,7 @@ fn a_concurrent_index_build_does_not_wait_for_those_who_wait_for_the_lock() {
     assert_eq!(bench.psql("select indisvalid from pg_index where indexrelid = 'i'::regclass"), "t");
 }
 
-/// Catalogue row 42.
+/// Row 42.
 #[test]
 fn a_lock_whose_session_was_ended_is_lost() {
     let bench = Bench::new("lock_lost");
@@ -99,7 +99,7 @@ fn a_lock_whose_session_was_ended_is_lost() {
     wait_for("the lock is noticed as lost", || held.check().is_err());
 }
 
-/// Catalogue row 42.
+/// Row 42.
 #[test]
 fn a_lock_that_somebody_released_is_lost() {
     let bench = Bench::new("lock_released");
@@ -109,7 +109,7 @@ fn a_lock_that_somebody_released_is_lost() {
     assert!(held.check().unwrap_err().message().contains("was lost"));
 }
 
-/// Catalogue row 42.
+/// Row 42.
 #[test]
 fn a_pooler_that_shares_server_processes_is_refused() {
     let bench = Bench::new("lock_pooler");

@@ -12,7 +12,7 @@ const TWO: &[(&str, &str)] = &[
     ("0002_index.sql", "-- openwatch: no-transaction\ncreate index concurrently h on hosts (id);"),
 ];
 
-/// Catalogue rows 3, 7.
+/// Rows 3 and 7.
 #[test]
 fn a_fresh_database_is_empty_and_looking_leaves_it_so() {
     let bench = Bench::new("look_fresh");
@@ -29,7 +29,7 @@ fn a_fresh_database_is_empty_and_looking_leaves_it_so() {
     assert_eq!(bench.dump(), before);
 }
 
-/// Catalogue row 7.
+/// Row 7.
 #[test]
 fn looking_takes_no_transaction_id_and_needs_no_right_to_create() {
     let bench = Bench::new("look_reader");
@@ -66,7 +66,7 @@ fn a_history_table_that_may_not_be_read_is_a_matter_of_configuration() {
     assert_eq!(session.single("select 1").unwrap().as_deref(), Some("1"));
 }
 
-/// Catalogue row 3.
+/// Row 3.
 #[test]
 fn foreign_tables_without_history_are_unknown_and_refused() {
     let bench = Bench::new("look_unknown");
@@ -111,7 +111,7 @@ fn a_search_path_without_a_schema_is_refused_before_anything_runs() {
     assert!(failure.error.message().contains("search path"), "{failure:?}");
 }
 
-/// Catalogue rows 5, 6.
+/// Rows 5 and 6.
 #[test]
 fn ahead_divergent_missing_and_gaps_are_refused_by_name_and_nothing_is_written() {
     let bench = Bench::new("look_refused");

@@ -38,7 +38,7 @@ fn a_file_that_forgot_to_say_so_runs_alone_all_the_same() {
     assert_eq!(bench.history(), "0001 applied, 0002 applied");
 }
 
-/// Catalogue row 36.
+/// Row 36.
 #[test]
 fn a_failed_index_build_leaves_no_invalid_index_and_can_be_tried_again() {
     let bench = Bench::new("outside_invalid");
@@ -57,7 +57,7 @@ fn a_failed_index_build_leaves_no_invalid_index_and_can_be_tried_again() {
     assert_eq!(bench.psql("select indisvalid from pg_index where indexrelid = 'u'::regclass"), "t");
 }
 
-/// Catalogue row 36.
+/// Row 36.
 #[test]
 fn a_build_that_was_cut_off_is_begun_anew_and_its_invalid_index_removed() {
     let bench = Bench::new("outside_killed");
@@ -90,7 +90,7 @@ fn a_build_that_was_cut_off_is_begun_anew_and_its_invalid_index_removed() {
     assert_eq!(bench.psql("select to_regclass('openwatch_migration_progress')"), "");
 }
 
-/// Catalogue rows 36, 37.
+/// Rows 36 and 37.
 #[test]
 fn what_a_failed_procedure_committed_demands_a_decision() {
     let bench = Bench::new("outside_call");

@@ -78,7 +78,7 @@ fn statements_run_one_by_one_and_nothing_of_ours_remains() {
     );
 }
 
-/// Catalogue rows 36, 37.
+/// Rows 36 and 37.
 #[test]
 fn a_run_that_failed_in_the_middle_says_which_statements_ran_and_goes_on_there() {
     let bench = Bench::new("statements_failed");
@@ -178,7 +178,7 @@ fn what_only_the_earlier_session_had_is_not_gone_on_without() {
     bench.no_progress();
 }
 
-/// Catalogue row 37.
+/// Rows 37 and 91.
 #[test]
 fn where_nothing_can_tell_the_statement_is_named_and_each_way_out_works_as_printed() {
     for (name, took_effect) in [("statements_yes", true), ("statements_no", false)] {
@@ -218,7 +218,7 @@ fn where_nothing_can_tell_the_statement_is_named_and_each_way_out_works_as_print
     }
 }
 
-/// Catalogue row 38.
+/// Row 38.
 #[test]
 fn a_statement_that_waits_for_a_lock_is_tried_again_by_itself() {
     let mut bench = Bench::new("statements_lock");

@@ -9,7 +9,7 @@ use openwatch::outcome::Outcome;
 use super::Bench;
 use super::support::postgres::{Server, wait_for};
 
-/// Catalogue row 38.
+/// Row 38.
 #[test]
 fn who_blocks_is_named_and_secrets_in_its_statement_are_not() {
     let mut bench = Bench::new("trouble_blocked");
@@ -37,7 +37,7 @@ fn who_blocks_is_named_and_secrets_in_its_statement_are_not() {
     assert_eq!(bench.dump(), before);
 }
 
-/// Catalogue row 38.
+/// Row 38.
 #[test]
 fn the_whole_transaction_is_tried_again_when_the_lock_is_free() {
     let mut bench = Bench::new("trouble_retry");
@@ -56,7 +56,7 @@ fn the_whole_transaction_is_tried_again_when_the_lock_is_free() {
     assert_eq!(applied.mode, Mode::All);
 }
 
-/// Catalogue row 40.
+/// Row 40.
 #[test]
 fn when_the_server_ends_the_session_nothing_of_the_run_remains() {
     let bench = Bench::new("trouble_killed");
@@ -82,7 +82,7 @@ fn when_the_server_ends_the_session_nothing_of_the_run_remains() {
     assert_eq!(bench.look().state, State::Empty);
 }
 
-/// Catalogue row 40.
+/// Row 40.
 #[test]
 fn a_commit_that_came_through_is_a_success_although_the_answer_was_lost() {
     // The server process is ended inside the commit: after the commit record, before the answer.
@@ -99,7 +99,7 @@ fn a_commit_that_came_through_is_a_success_although_the_answer_was_lost() {
     assert_eq!(through.history(), "0001 applied, 0002 applied");
 }
 
-/// Catalogue row 40.
+/// Row 40.
 #[test]
 fn when_the_server_restarts_in_the_middle_the_schema_is_what_it_was() {
     let bench = Bench::on(Arc::new(Server::start()), "trouble_restart");
@@ -121,7 +121,7 @@ fn when_the_server_restarts_in_the_middle_the_schema_is_what_it_was() {
     assert_eq!(bench.dump(), before);
 }
 
-/// Catalogue row 40.
+/// Row 40.
 #[test]
 fn when_the_server_stays_away_the_state_is_said_to_be_unknown() {
     let bench = Bench::on(Arc::new(Server::start()), "trouble_away");
@@ -166,7 +166,7 @@ fn a_server_without_room_for_the_locks_gets_batches() {
     assert_eq!(bench.look().state, State::Current);
 }
 
-/// Catalogue row 43.
+/// Row 43.
 #[test]
 fn a_server_without_space_is_a_class_of_its_own() {
     let bench = Bench::new("trouble_space");
@@ -178,7 +178,7 @@ fn a_server_without_space_is_a_class_of_its_own() {
     assert!(failure.error.details()[0].starts_with("SQLSTATE 53100"), "{failure:?}");
 }
 
-/// Catalogue row 42.
+/// Row 42.
 #[test]
 fn a_lost_lock_stops_the_run_before_it_commits() {
     let bench = Bench::new("trouble_lost");

@@ -19,7 +19,7 @@ fn machine() -> (TestMachine, PathBuf, PathBuf) {
     (machine, conf, key)
 }
 
-/// Catalogue row 25.
+/// Row 25.
 #[test]
 fn files_that_changed_are_named_and_copies_put_back_when_asked() {
     let (machine, conf, key) = machine();

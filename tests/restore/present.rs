@@ -18,7 +18,7 @@ fn reasons(machine: &TestMachine) -> Vec<String> {
     points.iter().map(|point| point["reason"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Catalogue row 60.
+/// Row 60.
 #[test]
 fn what_was_written_since_is_told_and_kept_as_a_restore_point() {
     let machine = stopped();

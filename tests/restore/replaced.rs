@@ -32,7 +32,7 @@ fn a_replaced_database_is_listed_and_goes_when_its_time_is_over() {
     assert_eq!(machine.data(), before);
 }
 
-/// Catalogue row 85.
+/// Row 85.
 #[test]
 fn after_an_upgrade_that_failed_no_replaced_database_goes() {
     let machine = TestMachine::new();

@@ -112,6 +112,7 @@ fn a_member_that_grows_after_it_was_closed_is_refused() {
     assert_backup_failed(&fixture, &error);
 }
 
+/// Row 15.
 #[test]
 fn a_disk_that_is_full_at_any_point_leaves_nothing_or_a_whole_restore_point() {
     if !is_root() {
@@ -167,6 +168,7 @@ fn a_dump_larger_than_the_database_is_compressed_by_the_client_when_room_runs_ou
     fixture.store().verify(point.id(), &Silent).unwrap();
 }
 
+/// Row 9.
 #[test]
 fn a_file_system_that_cannot_be_written_fails_before_anything_is_dumped() {
     if !is_root() {

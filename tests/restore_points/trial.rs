@@ -9,6 +9,7 @@ fn options(clients: Clients, reserve: u64) -> TrialOptions {
     TrialOptions { limits: Limits { time: None, reserve }, clock: Clock::System, clients }
 }
 
+/// Row 56.
 #[test]
 fn rows_that_come_out_otherwise_than_they_went_in_are_found() {
     let fixture = Fixture::new();

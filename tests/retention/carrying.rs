@@ -257,6 +257,7 @@ fn too_little_space_is_refused_before_anything_is_written() {
     assert_eq!(there.names(), [""; 0]);
 }
 
+/// Row 65.
 #[test]
 fn a_point_of_another_application_is_named_and_taken_only_when_told_so() {
     let shelf = Shelf::new();
@@ -271,6 +272,7 @@ fn a_point_of_another_application_is_named_and_taken_only_when_told_so() {
     assert_eq!(imported.origin, Origin::OtherApp("shop".into()));
 }
 
+/// Row 65.
 #[test]
 fn a_point_of_another_host_says_so_and_is_not_the_latest() {
     let shelf = Shelf::new();
@@ -337,6 +339,7 @@ fn a_reader_that_goes_away_fails_the_export() {
     assert!(error.message().contains("cannot write the export"), "{error:?}");
 }
 
+/// Row 85.
 #[test]
 fn a_point_that_is_being_exported_is_not_pruned() {
     let shelf = Shelf::new();

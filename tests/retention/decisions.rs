@@ -45,6 +45,7 @@ fn the_last_good_point_stays_even_when_the_policy_keeps_none() {
     assert_eq!(reason(&decisions, "point-1"), "the newest good one");
 }
 
+/// Row 84.
 #[test]
 fn broken_points_never_count_as_the_newest() {
     let damaged = Status::Damaged("no manifest".into());
@@ -73,6 +74,7 @@ fn a_leftover_younger_than_a_day_may_still_be_looked_at() {
     assert_eq!(kept(&decide(&[young], &policy(Some(0), 1), &nobody(), now())), ["partial"]);
 }
 
+/// Row 80.
 #[test]
 fn a_point_from_the_future_is_kept() {
     let future = entry("future", Status::Good, Some(now() + Duration::from_secs(DAY)), 1);
@@ -80,6 +82,7 @@ fn a_point_from_the_future_is_kept() {
     assert_eq!(reason(&decisions, "future"), "its date lies in the future");
 }
 
+/// Row 80.
 #[test]
 fn the_order_is_that_of_the_sequence_not_of_the_clock() {
     let entries = [good(1, 100), good(2, 300)];
@@ -161,6 +164,7 @@ fn a_rule_of_a_reason_has_its_own_age_and_number() {
     assert!(reason(&decisions, "point-4").contains("with the reason before restore"));
 }
 
+/// Row 87.
 #[test]
 fn one_value_that_makes_no_sense_keeps_everything() {
     let mut entries: Vec<Entry> = (1..=4).map(|n| sized(n, 4000, 10)).collect();
@@ -178,7 +182,7 @@ fn one_value_that_makes_no_sense_keeps_everything() {
     }
 }
 
-/// Catalogue rows 84, 86.
+/// Rows 84 and 86.
 #[test]
 fn of_broken_points_the_newest_of_each_version_is_kept_for_a_look() {
     let entries = [
@@ -251,7 +255,8 @@ fn a_clone_is_kept_whatever_its_age_and_does_not_count() {
     assert_eq!(kept(&decisions), ["point-5", "point-2"]);
 }
 
-/// Catalogue row 88, also where the history of runs is lost.
+/// Row 88.
+/// Also where the history of runs is lost.
 #[test]
 fn the_point_that_leads_back_from_the_running_version_is_kept() {
     let led = |n, days, to: &str| saying(n, days, &json!({"reason": "upgrade", "to_version": to}));

@@ -150,6 +150,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Whatever size, age, rule and clock say.
+    /// Row 84.
     #[test]
     fn the_newest_good_one_never_goes(
         entries in any_entries(), policy in any_policy(), needs in any_needs(), later in 0i64..4000,
@@ -256,6 +257,7 @@ proptest! {
         }
     }
 
+    /// Row 87.
     #[test]
     fn while_a_value_makes_no_sense_no_point_goes(
         entries in any_entries(), mut policy in any_policy(), which in 0u8..6,

@@ -24,6 +24,7 @@ fn pruning_removes_what_it_said_and_nothing_else() {
     assert_eq!(shelf.names(), left);
 }
 
+/// Row 84.
 #[test]
 fn a_point_that_rotted_is_no_reason_to_remove_a_good_one() {
     let shelf = Shelf::new();

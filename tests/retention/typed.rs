@@ -105,7 +105,7 @@ fn what_is_not_a_point_is_not_removed() {
     assert_eq!(machine.points().len(), 2);
 }
 
-/// Catalogue row 85.
+/// Row 85.
 #[test]
 fn nothing_is_pruned_removed_or_pinned_while_an_upgrade_holds_the_lock() {
     let (machine, ids) = stocked(&[4000, 3000, 2000, 1000, 900]);
@@ -119,7 +119,8 @@ fn nothing_is_pruned_removed_or_pinned_while_an_upgrade_holds_the_lock() {
     machine.run(["backup", "prune", "--dry-run"]).success();
 }
 
-/// Catalogue rows 85, 88: the journal may name any of them.
+/// Rows 85 and 88.
+/// The journal may name any of them.
 #[test]
 fn a_journal_that_cannot_be_read_keeps_every_point() {
     let (machine, _) = stocked(&[4000, 3000, 2000, 1000, 900]);
@@ -130,7 +131,7 @@ fn a_journal_that_cannot_be_read_keeps_every_point() {
     assert!(pruned.to_string().contains("journal.json cannot be read"), "{pruned}");
 }
 
-/// Catalogue row 87.
+/// Row 87.
 #[test]
 fn a_size_that_makes_no_sense_keeps_every_point_and_warns() {
     let (machine, _) = stocked(&[4000, 3000, 2000, 1000, 900]);

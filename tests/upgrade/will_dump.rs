@@ -16,6 +16,7 @@ fn owned() -> (TestMachine, String) {
     (machine.role(&role), role)
 }
 
+/// Row 18.
 #[test]
 fn everything_that_a_dump_would_fail_on_is_named_at_once_with_the_statements_that_mend_it() {
     let (machine, role) = owned();

@@ -302,6 +302,7 @@ mod tests {
             let _ = parse_name(&format!("{name}.sql"));
         }
 
+        /// Row 21.
         #[test]
         fn what_is_accepted_can_be_put_together_again(name in "[0-9]{1,5}_[A-Za-z0-9_-]{1,12}\\.sql") {
             let (version, rest) = parse_name(&name).unwrap();

@@ -1,6 +1,7 @@
 # Facts about upgrades that cannot have a restore point, and about retention.
 # shellcheck shell=bash disable=SC2154
 
+# Row 8.
 fact "deb rpm" too_little_room_for_a_restore_point_refuses_before_anything_changes
 too_little_room_for_a_restore_point_refuses_before_anything_changes() {
   old_machine
@@ -10,6 +11,7 @@ too_little_room_for_a_restore_point_refuses_before_anything_changes() {
   expect_old_untouched
 }
 
+# Row 14.
 fact "deb rpm" a_missing_pg_dump_refuses_before_anything_changes
 a_missing_pg_dump_refuses_before_anything_changes() {
   old_machine
@@ -22,6 +24,7 @@ a_missing_pg_dump_refuses_before_anything_changes() {
   expect_schema 0005; expect_mark none; expect_points 0
 }
 
+# Row 18.
 fact "deb rpm" a_table_that_cannot_be_read_refuses_before_anything_changes
 a_table_that_cannot_be_read_refuses_before_anything_changes() {
   old_machine
@@ -48,6 +51,7 @@ a_dump_that_breaks_off_changes_nothing_and_a_retry_finishes() {
   expect_rc 0; expect_installed 2.0.0; expect_mark none; expect_points 1; expect_ready 2.0.0
 }
 
+# Row 15.
 fact "deb rpm" a_disk_that_fills_during_the_dump_changes_nothing_and_a_retry_finishes
 a_disk_that_fills_during_the_dump_changes_nothing_and_a_retry_finishes() {
   old_machine; remember_data
@@ -67,6 +71,7 @@ a_disk_that_fills_during_the_dump_changes_nothing_and_a_retry_finishes() {
   expect_rc 0; expect_installed 2.0.0; expect_mark none; expect_points 1; expect_ready 2.0.0
 }
 
+# Row 84.
 fact "deb rpm" the_timer_s_job_prunes_and_keeps_the_last_good_restore_point
 the_timer_s_job_prunes_and_keeps_the_last_good_restore_point() {
   old_machine

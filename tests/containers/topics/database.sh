@@ -10,6 +10,7 @@ deferred_upgrade() { # the server is down while the package is upgraded
   expect_rc 0; expect_installed 2.0.0; expect_mark there
 }
 
+# Row 1.
 fact "deb rpm" an_upgrade_without_its_database_is_put_off_and_ends_when_it_is_back
 an_upgrade_without_its_database_is_put_off_and_ends_when_it_is_back() {
   deferred_upgrade
@@ -28,6 +29,7 @@ a_start_of_the_service_finishes_an_upgrade_that_was_put_off() {
   expect_rc 0; expect_mark none; expect_schema 0007; expect_points 1; wait_for 20 http /readyz; expect_ready 2.0.0
 }
 
+# Row 1.
 fact "deb rpm" an_upgrade_that_was_put_off_is_finished_by_the_next_boot
 an_upgrade_that_was_put_off_is_finished_by_the_next_boot() {
   deferred_upgrade
@@ -36,6 +38,7 @@ an_upgrade_that_was_put_off_is_finished_by_the_next_boot() {
   expect_schema 0007; expect_points 1; wait_for 20 http /readyz; expect_ready 2.0.0
 }
 
+# Row 2.
 fact "deb rpm" a_wrong_password_is_refused_and_not_put_off
 a_wrong_password_is_refused_and_not_put_off() {
   old_machine
@@ -45,6 +48,7 @@ a_wrong_password_is_refused_and_not_put_off() {
   expect_installed 1.0.0; expect_service active; expect_is "$pid" main_pid; expect_schema 0005; expect_same_data
 }
 
+# Row 76.
 fact "deb rpm" an_unbooted_system_leaves_the_mark_and_the_first_boot_does_the_work
 an_unbooted_system_leaves_the_mark_and_the_first_boot_does_the_work() {
   old_machine; remember_data

@@ -48,6 +48,7 @@ the_runbook_s_commands_of_a_good_upgrade_work_as_printed() {
   documented after; expect_points 2
 }
 
+# Row 91.
 fact "deb rpm" the_runbook_s_tries_after_a_failure_work_as_printed
 the_runbook_s_tries_after_a_failure_work_as_printed() {
   blocked_upgrade
@@ -64,6 +65,7 @@ the_runbook_s_try_without_the_package_tool_works_as_printed() {
   expect_schema 0008; expect_mark none; expect_ready 3.0.0
 }
 
+# Row 91.
 fact "deb rpm" the_runbook_s_way_back_works_as_printed
 the_runbook_s_way_back_works_as_printed() {
   old_machine; remember_data

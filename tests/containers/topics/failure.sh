@@ -14,6 +14,7 @@ a_failing_migration_stops_the_service_and_leaves_the_data_as_it_was() {
   expect_mark there; expect_schema 0005; expect_points 1; expect_same_data
 }
 
+# Row 72.
 fact rpm rpm_alone_says_error_where_it_cannot_fail
 rpm_alone_says_error_where_it_cannot_fail() {
   old_machine; remember_data
@@ -23,6 +24,7 @@ rpm_alone_says_error_where_it_cannot_fail() {
   expect_is 'openwatch-2.1.0-1.x86_64' m rpm -q openwatch
 }
 
+# Row 30.
 fact "deb rpm" a_start_by_hand_after_a_failure_is_refused_and_changes_nothing
 a_start_by_hand_after_a_failure_is_refused_and_changes_nothing() {
   failed_upgrade
@@ -31,6 +33,7 @@ a_start_by_hand_after_a_failure_is_refused_and_changes_nothing() {
   expect_mark there; expect_schema 0005; expect_same_data
 }
 
+# Row 30.
 fact "deb rpm" a_reboot_after_a_failure_does_not_start_the_service
 a_reboot_after_a_failure_does_not_start_the_service() {
   failed_upgrade
@@ -56,6 +59,7 @@ blocked_upgrade() {
   expect_failure; expect_mark there; expect_schema 0005; expect_same_data
 }
 
+# Row 73.
 fact "deb rpm" the_package_tool_s_own_repair_finishes_once_the_cause_is_gone
 the_package_tool_s_own_repair_finishes_once_the_cause_is_gone() {
   blocked_upgrade
@@ -64,6 +68,7 @@ the_package_tool_s_own_repair_finishes_once_the_cause_is_gone() {
   expect_rc 0; expect_installed 3.0.0; expect_schema 0008; expect_mark none; expect_ready 3.0.0
 }
 
+# Row 91.
 fact "deb rpm" the_command_that_the_message_prints_finishes_once_the_cause_is_gone
 the_command_that_the_message_prints_finishes_once_the_cause_is_gone() {
   blocked_upgrade

@@ -54,6 +54,7 @@ a_preset_that_disables_everything_still_leaves_a_clean_install() {
   expect_is inactive m systemctl is-active openwatch-backup-cleanup.timer
 }
 
+# Row 82.
 fact "deb rpm" a_reinstall_takes_no_restore_point_and_keeps_the_data
 a_reinstall_takes_no_restore_point_and_keeps_the_data() {
   old_machine; remember_data
@@ -97,6 +98,7 @@ purge_keeps_restore_points_and_removes_configuration_and_state() {
   expect_is 'none none' sh_ 'test -e /etc/openwatch && echo conf || printf "none "; test -e /var/lib/openwatch/upgrade && echo state || echo none'
 }
 
+# Row 83.
 fact deb purge_removes_restore_points_where_the_operator_has_said_so
 purge_removes_restore_points_where_the_operator_has_said_so() {
   old_machine

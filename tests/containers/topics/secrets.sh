@@ -2,6 +2,7 @@
 # journal, logs and state for the planted password.
 # shellcheck shell=bash disable=SC2154
 
+# Row 22.
 fact "deb rpm" the_password_is_in_no_argument_list_while_an_upgrade_runs
 the_password_is_in_no_argument_list_while_an_upgrade_runs() {
   old_machine
@@ -13,6 +14,7 @@ the_password_is_in_no_argument_list_while_an_upgrade_runs() {
   sh_ "grep -q pg_dump /tmp/arguments" || fail "no pg_dump was seen"
 }
 
+# Row 22.
 fact "deb rpm" status_and_history_in_json_hold_no_password
 status_and_history_in_json_hold_no_password() {
   failed_upgrade

@@ -34,6 +34,7 @@ with_nothing_pending_there_is_no_dump_and_the_new_program_runs() {
   expect_ready 1.0.1; expect_same_data
 }
 
+# Row 32.
 fact "deb rpm" a_service_that_the_operator_stopped_stays_stopped
 a_service_that_the_operator_stopped_stays_stopped() {
   old_machine
@@ -42,6 +43,7 @@ a_service_that_the_operator_stopped_stays_stopped() {
   expect_rc 0; expect_upgraded; expect_service inactive
 }
 
+# Row 31.
 fact "deb rpm" a_masked_service_is_no_error_and_stays_masked
 a_masked_service_is_no_error_and_stays_masked() {
   old_machine
@@ -51,6 +53,7 @@ a_masked_service_is_no_error_and_stays_masked() {
   expect_is masked m systemctl is-enabled openwatch.service
 }
 
+# Row 32.
 fact "deb rpm" a_disabled_timer_stays_disabled_and_an_enabled_one_is_running
 a_disabled_timer_stays_disabled_and_an_enabled_one_is_running() {
   old_machine
@@ -102,6 +105,7 @@ two_upgrades_at_once_end_as_one() {
   expect_upgraded; expect_ready 2.0.0
 }
 
+# Row 66.
 fact "deb rpm" a_killed_package_tool_does_not_stop_the_upgrade
 a_killed_package_tool_does_not_stop_the_upgrade() {
   old_machine
