@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::Database;
 use super::clients::Client;
@@ -185,13 +186,15 @@ pub(super) fn listed(
 
 /// Loads a stream into an empty database; the first error ends it.
 ///
-/// `expected` is the size that the database will have, in bytes, for the progress.
+/// `expected` is the size that the database will have, in bytes, for the progress; what takes longer
+/// than `limit` is ended.
 pub fn load(
     database: &Database,
     client: &Client,
     source: &mut (dyn Read + Send),
     manner: Manner,
     expected: u64,
+    limit: Option<Duration>,
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut session = database.connect()?;
@@ -202,6 +205,7 @@ pub fn load(
         .args(["--format=custom", "--exit-on-error", "--no-password"])
         .args(manner.options())
         .arg(format!("--dbname=dbname={}", conninfo_value(database.dbname())));
+    let call = limit.into_iter().fold(call, Call::deadline);
     let what = format!("loading {}", database.name());
     run_fed(call, "pg_restore", source, &database.described(), |line| {
         if line.is_none() {

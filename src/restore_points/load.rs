@@ -113,7 +113,7 @@ impl RestorePoint {
         progress: &dyn Progress,
     ) -> std::result::Result<(), loading::NotLoaded> {
         if self.is_encrypted() {
-            return Ok(self.load_encrypted(target, load, progress)?);
+            return Ok(self.load_encrypted(target, load, limit, progress)?);
         }
         let dir = self.dir().join(&load.archive.name);
         let expected = load.archive.database_bytes;

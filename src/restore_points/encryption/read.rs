@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -175,16 +176,18 @@ impl RestorePoint {
         Ok(own.unwrap_or("a recipient that the manifest does not name").to_owned())
     }
 
-    /// Loads an archive into an empty database, through a pipe.
+    /// Loads an archive into an empty database, through a pipe, within `limit` where there is one.
     pub(in crate::restore_points) fn load_encrypted(
         &self,
         target: &Database,
         load: &Load<'_>,
+        limit: Option<Duration>,
         progress: &dyn Progress,
     ) -> Result<()> {
         let mut clear = self.opened_archive(load.archive, &self.opening_keys()?)?;
         let expected = load.archive.database_bytes;
-        stream::load(target, load.client, &mut clear, load.manner, expected, progress)
+        let (client, manner) = (load.client, load.manner);
+        stream::load(target, client, &mut clear, manner, expected, limit, progress)
     }
 
     /// Replaces the content of the present database, through pipes and in one transaction.
