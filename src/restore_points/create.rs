@@ -51,16 +51,19 @@ pub struct Request<'a> {
 impl Store {
     /// Makes, proves and publishes a restore point; on failure only older ones are there.
     pub fn create(&self, request: &Request, progress: &dyn Progress) -> Result<RestorePoint> {
-        self.attempt(request, progress).map_err(|error| {
-            let error = match error.outcome() {
-                Outcome::Unreachable | Outcome::Config => error,
-                _ => error.outcome_as(Outcome::BackupFailed),
-            };
-            match error.state_line() {
-                Some(_) => error,
-                None => error.state("no restore point was made; older ones are untouched"),
-            }
-        })
+        self.attempt(request, progress).map_err(no_point)
+    }
+}
+
+/// Says of an attempt that failed that only older points are there.
+pub(super) fn no_point(error: Error) -> Error {
+    let error = match error.outcome() {
+        Outcome::Unreachable | Outcome::Config => error,
+        _ => error.outcome_as(Outcome::BackupFailed),
+    };
+    match error.state_line() {
+        Some(_) => error,
+        None => error.state("no restore point was made; older ones are untouched"),
     }
 }
 

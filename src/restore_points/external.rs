@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use super::archive::contents_name;
-use super::create::{Request, Target};
+use super::create::{Request, Target, no_point};
 use super::digest::{self, Sums};
 use super::manifest::{Archive, Contents, Kind, Proof};
 use super::store::{RestorePoint, Store};
 use crate::database::facts;
 use crate::error::{Context, Error, Result};
-use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::system::fs;
 use crate::system::process::{Call, Failure, Stream};
@@ -80,16 +79,7 @@ impl Store {
             }
             self.finish(partial, draft, request, archives, &sums).map_err(made)
         };
-        attempt().map_err(|error| {
-            let error = match error.outcome() {
-                Outcome::Unreachable | Outcome::Config => error,
-                _ => error.outcome_as(Outcome::BackupFailed),
-            };
-            match error.state_line() {
-                Some(_) => error,
-                None => error.state("no restore point was made; older ones are untouched"),
-            }
-        })
+        attempt().map_err(no_point)
     }
 }
 

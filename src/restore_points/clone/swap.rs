@@ -2,20 +2,28 @@
 
 use std::time::SystemTime;
 
-use crate::config::ForeignSessions;
-use crate::database::swap::{End, Exchange, Rights, Server};
-use crate::database::{Database, facts};
+use crate::database::Database;
+use crate::database::swap::{Exchange, Rights, Server};
 use crate::error::{Error, Result};
-use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::manifest::Kind;
-use crate::restore_points::restore::{REPLACED, Replaced, RestoreOptions, Restored, refused};
+use crate::restore_points::restore::{
+    REPLACED, Replaced, RestoreOptions, Restored, Swap, check_prepared, exchange, refused,
+};
 use crate::restore_points::store::RestorePoint;
 
 /// One database and the two names that are exchanged.
 struct Rename<'a> {
     database: &'a Database,
     exchange: Exchange,
+}
+
+impl Rename<'_> {
+    fn swap(&self) -> Swap<'_> {
+        let clone = &self.exchange.fresh;
+        let told = format!("{clone} is {} now", self.database.described());
+        Swap { database: self.database, exchange: &self.exchange, told }
+    }
 }
 
 /// Puts the clones of a point in the place of these databases, where all of them are there; the
@@ -52,10 +60,6 @@ pub(in crate::restore_points) fn by_renaming(
         .map(|database| point.loss(database, options.clock))
         .collect::<Result<Vec<_>>>()?;
     let mut left = Vec::new();
-    let end = match options.sessions {
-        ForeignSessions::End => End::All,
-        ForeignSessions::Warn | ForeignSessions::Refuse => End::Own,
-    };
     let ended = renames
         .iter()
         .try_for_each(|rename| {
@@ -63,7 +67,10 @@ pub(in crate::restore_points) fn by_renaming(
             left.extend(server.dress_clone(&rename.exchange.name, &rename.exchange.fresh)?);
             server.open_clone(&rename.exchange.fresh)
         })
-        .and_then(|()| exchange(&renames, end, progress));
+        .and_then(|()| {
+            let swaps: Vec<Swap> = renames.iter().map(Rename::swap).collect();
+            exchange(&swaps, options.end(), progress)
+        });
     if let Err(error) = ended {
         close_again(&renames, progress);
         return Err(match error.state_line() {
@@ -98,46 +105,10 @@ fn prepare(database: &Database, clone: String, now: SystemTime) -> Result<Exchan
     }
     let present = server.has(name)?;
     if present {
-        let prepared = facts::of(database)?.prepared_transactions;
-        if !prepared.is_empty() {
-            return Err(refused(format!("{} has prepared transactions", database.described()))
-                .detail(prepared.join(", "))
-                .hint("Commit or roll them back, then try again."));
-        }
+        check_prepared(database)?;
     }
     let kept_as = present.then(|| server.free_name(name, REPLACED, now)).transpose()?;
     Ok(Exchange { name: name.to_owned(), fresh: clone, kept_as })
-}
-
-/// Databases of one server are exchanged together, in one transaction.
-fn exchange(renames: &[Rename<'_>], end: End, progress: &dyn Progress) -> Result<()> {
-    let mut done: Vec<&str> = Vec::new();
-    let mut rest: Vec<&Rename> = renames.iter().collect();
-    while let Some(first) = rest.first().copied() {
-        let (same, others): (Vec<&Rename>, Vec<&Rename>) =
-            rest.iter().copied().partition(|other| {
-                std::ptr::eq::<Rename>(*other, first) || other.database.same_server(first.database)
-            });
-        let exchanges: Vec<Exchange> = same.iter().map(|rename| rename.exchange.clone()).collect();
-        let ended =
-            Server::beside(first.database).and_then(|mut server| server.exchange(&exchanges, end));
-        if let Err(error) = ended {
-            return Err(match done.is_empty() {
-                true => error,
-                false => error.outcome_as(Outcome::Stuck).state(format!(
-                    "{} is restored, the others are not: they lie on different servers",
-                    done.join(", ")
-                )),
-            });
-        }
-        for rename in same {
-            let clone = &rename.exchange.fresh;
-            progress.note(&format!("{clone} is {} now", rename.database.described()));
-            done.push(rename.database.name());
-        }
-        rest = others;
-    }
-    Ok(())
 }
 
 /// A clone that was not exchanged after all is closed again; it is named by its point as before.

@@ -2,9 +2,8 @@
 
 use super::RESTORING;
 use super::job::Job;
-use crate::database::swap::{End, Exchange, Server};
+use crate::database::swap::{Exchange, Server};
 use crate::error::Result;
-use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::load::Load;
 use crate::restore_points::store::RestorePoint;
@@ -39,37 +38,6 @@ pub(super) fn load_fresh(
         true => server.carry_over(like, fresh)?,
         false => server.carry_described(&job.globals, fresh),
     });
-    Ok(())
-}
-
-/// Databases of one server are exchanged together, in one transaction.
-pub(super) fn exchange(jobs: &[&Job], end: End, progress: &dyn Progress) -> Result<()> {
-    let mut done: Vec<&str> = Vec::new();
-    let mut rest: Vec<&Job> = jobs.to_vec();
-    while let Some(first) = rest.first().copied() {
-        let (same, others): (Vec<&Job>, Vec<&Job>) = rest.iter().copied().partition(|job| {
-            std::ptr::eq::<Job>(*job, first) || job.database.same_server(first.database)
-        });
-        let exchanges: Vec<Exchange> = same.iter().map(|job| job.exchange.clone()).collect();
-        let ended =
-            Server::beside(first.database).and_then(|mut server| server.exchange(&exchanges, end));
-        if let Err(error) = ended {
-            return Err(match done.is_empty() {
-                true => error,
-                false => error.outcome_as(Outcome::Stuck).state(format!(
-                    "{} is restored, {} is not: they lie on different servers",
-                    done.join(", "),
-                    rest.iter().map(|job| job.archive.name.as_str()).collect::<Vec<_>>().join(", ")
-                )),
-            });
-        }
-        for job in same {
-            let name = job.database.with_dbname(&job.exchange.name).described();
-            progress.note(&format!("{name} is restored"));
-            done.push(&job.archive.name);
-        }
-        rest = others;
-    }
     Ok(())
 }
 

@@ -17,12 +17,11 @@ use crate::system::fs;
 pub(super) fn overwrite_all(
     point: &RestorePoint,
     jobs: &[&Job],
-    stamp: &str,
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut done: Vec<&str> = Vec::new();
     for job in jobs {
-        overwrite(point, job, stamp, progress).map_err(|error| match done.is_empty() {
+        overwrite(point, job, progress).map_err(|error| match done.is_empty() {
             true => error,
             false => {
                 let state = format!("{} is restored; others are not", done.join(", "));
@@ -54,12 +53,12 @@ fn load_in_place(
     restore_in_place(target, &archive, progress)
 }
 
-fn overwrite(point: &RestorePoint, job: &Job, stamp: &str, progress: &dyn Progress) -> Result<()> {
+fn overwrite(point: &RestorePoint, job: &Job, progress: &dyn Progress) -> Result<()> {
     if let Rights::InPlaceOnly(why) = &job.rights {
         progress.note(&format!("restoring in place, in one transaction: {why}"));
     }
     let parent = point.dir().parent().unwrap_or(Path::new("/"));
-    let work = parent.join(format!("{PARTIAL}{stamp}-restore-{}", job.archive.name));
+    let work = parent.join(format!("{PARTIAL}{}-restore-{}", job.stamp, job.archive.name));
     fs::make_new_dir(&work, 0o700)?;
     let load = Load {
         archive: job.archive,

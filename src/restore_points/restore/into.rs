@@ -1,15 +1,15 @@
 //! Loading a restore point beside the live database, which is not touched.
 
-use super::beside::{discard, exchange, load_fresh};
+use super::beside::{discard, load_fresh};
+use super::exchange::exchange;
 use super::job::{Place, prepare};
-use super::options::{Override, RestoreOptions};
-use super::{lacking, refused};
+use super::options::RestoreOptions;
+use super::{check_origins, lacking, refused};
 use crate::database::Database;
 use crate::database::swap::End;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::restore_points::store::RestorePoint;
-use crate::system::clock;
 
 /// The most bytes of a name in PostgreSQL.
 const LONGEST_NAME: usize = 63;
@@ -30,12 +30,9 @@ pub fn restore_into(
         return Err(refused(format!("{name:?} cannot be the name of a database"))
             .hint("Give a name of at most 63 bytes with `--into`."));
     }
-    if options.foreign == Override::No {
-        point.check_origin(database)?;
-    }
+    check_origins(point, &[database], options)?;
     point.check_has_archives()?;
-    let stamp = clock::stamp(options.clock.now());
-    let job = prepare(point, database, Place::Beside(name), options, &stamp)?;
+    let job = prepare(point, database, Place::Beside(name), options)?;
     for note in lacking::check(point, std::slice::from_ref(&job))? {
         progress.note(&note);
     }
@@ -43,7 +40,7 @@ pub fn restore_into(
     let mut left = Vec::new();
     let jobs = [&job];
     let ended = load_fresh(point, &job, &mut left, progress)
-        .and_then(|()| exchange(&jobs, End::Own, progress));
+        .and_then(|()| exchange(&[job.swap()], End::Own, progress));
     if let Err(error) = ended {
         discard(&jobs, progress);
         return Err(match error.state_line() {

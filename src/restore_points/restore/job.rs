@@ -1,7 +1,7 @@
 //! One database on its way: what is loaded, by which client, and what is renamed to what.
 
 use super::options::RestoreOptions;
-use super::{REPLACED, RESTORING, refused};
+use super::{REPLACED, RESTORING, Swap, refused};
 use crate::database::clients::Client;
 use crate::database::globals::Globals;
 use crate::database::lacking::Owners;
@@ -11,6 +11,7 @@ use crate::database::{Database, facts};
 use crate::error::Result;
 use crate::restore_points::manifest::{Archive, Contents};
 use crate::restore_points::store::RestorePoint;
+use crate::system::clock;
 
 /// One database on its way.
 pub(super) struct Job<'a> {
@@ -23,6 +24,16 @@ pub(super) struct Job<'a> {
     pub(super) client: Client,
     pub(super) rights: Rights,
     pub(super) exchange: Exchange,
+    /// When it was prepared, as names have it.
+    pub(super) stamp: String,
+}
+
+impl Job<'_> {
+    pub(super) fn swap(&self) -> Swap<'_> {
+        let name = self.database.with_dbname(&self.exchange.name).described();
+        let (database, exchange) = (self.database, &self.exchange);
+        Swap { database, exchange, told: format!("{name} is restored") }
+    }
 }
 
 /// Where the data goes.
@@ -40,7 +51,6 @@ pub(super) fn prepare<'a>(
     database: &'a Database,
     place: Place<'_>,
     options: &RestoreOptions,
-    stamp: &str,
 ) -> Result<Job<'a>> {
     let archive = point.archive(database.name())?;
     let contents = point.contents(&archive.name)?;
@@ -67,10 +77,12 @@ pub(super) fn prepare<'a>(
         (Place::Present | Place::Beside(_), Rights::Exchange) => {}
     }
     let client = options.clients.choose_for_restore(server.major()?, &archive.client_version)?;
-    let kept_as = present.then(|| server.free_name(name, REPLACED, options.clock.now()));
+    let now = options.clock.now();
+    let stamp = clock::stamp(now);
+    let kept_as = present.then(|| server.free_name(name, REPLACED, now));
     let exchange = Exchange {
         name: name.to_owned(),
-        fresh: stamped(name, RESTORING, stamp),
+        fresh: stamped(name, RESTORING, &stamp),
         kept_as: kept_as.transpose()?,
     };
     let owners = options.owners;
@@ -81,10 +93,22 @@ pub(super) fn prepare<'a>(
         (Place::Beside(_), Owners::Kept) => Manner::Scratch,
         (Place::Beside(_), Owners::LeftOut) => Manner::ScratchOfOurOwn,
     };
-    Ok(Job { database, archive, contents, globals, owners, manner, client, rights, exchange })
+    Ok(Job {
+        database,
+        archive,
+        contents,
+        globals,
+        owners,
+        manner,
+        client,
+        rights,
+        exchange,
+        stamp,
+    })
 }
 
-fn check_prepared(database: &Database) -> Result<()> {
+/// Refuses a database that cannot be exchanged because transactions are prepared in it.
+pub(in crate::restore_points) fn check_prepared(database: &Database) -> Result<()> {
     let facts = facts::of(database)?;
     if facts.prepared_transactions.is_empty() {
         return Ok(());

@@ -4,6 +4,7 @@
 //! former databases stay under another name.
 
 mod beside;
+mod exchange;
 mod in_place;
 mod into;
 mod job;
@@ -12,22 +13,22 @@ mod loss;
 mod options;
 mod origin;
 
-use self::beside::{discard, exchange, load_fresh};
+use self::beside::{discard, load_fresh};
+pub(super) use self::exchange::{Swap, exchange};
 use self::in_place::overwrite_all;
 pub use self::into::restore_into;
+pub(super) use self::job::check_prepared;
 use self::job::{Job, Place, prepare};
 pub use self::loss::Loss;
 pub use self::options::{Override, Replaced, RestoreOptions, Restored};
 use super::clone::by_renaming;
 use super::manifest::Kind;
 use super::store::RestorePoint;
-use crate::config::ForeignSessions;
 use crate::database::Database;
-use crate::database::swap::{End, Rights};
+use crate::database::swap::Rights;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
-use crate::system::clock;
 
 /// Word in the name of a database that was replaced.
 pub const REPLACED: &str = "replaced";
@@ -51,27 +52,32 @@ pub fn check(
         // It lies on the server whole, and takes its place by a name.
         return Ok(Vec::new());
     }
-    let (jobs, _) = survey(point, databases, options)?;
+    check_origins(point, databases, options)?;
+    let jobs = survey(point, databases, options)?;
     lacking::check(point, &jobs)?;
     let in_place = jobs.iter().filter(|job| matches!(job.rights, Rights::InPlaceOnly(_)));
     Ok(in_place.map(|job| job.archive.name.clone()).collect())
 }
 
-/// Looks at everything, and changes nothing; the stamp is that of the names of this restore.
+/// Refuses a point that was made elsewhere, unless the operator said so.
+fn check_origins(
+    point: &RestorePoint,
+    databases: &[&Database],
+    options: &RestoreOptions,
+) -> Result<()> {
+    match options.foreign {
+        Override::No => databases.iter().try_for_each(|database| point.check_origin(database)),
+        Override::AcceptForeign => Ok(()),
+    }
+}
+
+/// Looks at everything, and changes nothing.
 fn survey<'a>(
     point: &'a RestorePoint,
     databases: &[&'a Database],
     options: &RestoreOptions,
-) -> Result<(Vec<Job<'a>>, String)> {
-    if options.foreign == Override::No {
-        databases.iter().try_for_each(|database| point.check_origin(database))?;
-    }
-    let stamp = clock::stamp(options.clock.now());
-    let jobs = databases
-        .iter()
-        .map(|database| prepare(point, database, Place::Present, options, &stamp))
-        .collect::<Result<Vec<_>>>()?;
-    Ok((jobs, stamp))
+) -> Result<Vec<Job<'a>>> {
+    databases.iter().map(|database| prepare(point, database, Place::Present, options)).collect()
 }
 
 /// Puts the data of a restore point back into these databases, all of them or none.
@@ -85,13 +91,11 @@ pub fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<Restored> {
-    if options.foreign == Override::No {
-        databases.iter().try_for_each(|database| point.check_origin(database))?;
-    }
+    check_origins(point, databases, options)?;
     if let Some(restored) = by_renaming(point, databases, options, progress)? {
         return Ok(restored);
     }
-    let (jobs, stamp) = survey(point, databases, options)?;
+    let jobs = survey(point, databases, options)?;
     for note in lacking::check(point, &jobs)? {
         progress.note(&note);
     }
@@ -102,16 +106,15 @@ pub fn restore(
         .collect::<Result<Vec<_>>>()?;
     let (in_place, exchanged): (Vec<&Job>, Vec<&Job>) =
         jobs.iter().partition(|job| matches!(job.rights, Rights::InPlaceOnly(_)));
-    let end = match options.sessions {
-        ForeignSessions::End => End::All,
-        ForeignSessions::Warn | ForeignSessions::Refuse => End::Own,
-    };
     let mut left = Vec::new();
     let ended = exchanged
         .iter()
         .try_for_each(|job| load_fresh(point, job, &mut left, progress))
-        .and_then(|()| overwrite_all(point, &in_place, &stamp, progress))
-        .and_then(|()| exchange(&exchanged, end, progress));
+        .and_then(|()| overwrite_all(point, &in_place, progress))
+        .and_then(|()| {
+            let swaps: Vec<Swap> = exchanged.iter().map(|job| job.swap()).collect();
+            exchange(&swaps, options.end(), progress)
+        });
     if let Err(error) = ended {
         discard(&exchanged, progress);
         return Err(truthful(error, &in_place, &exchanged));

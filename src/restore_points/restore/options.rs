@@ -4,6 +4,7 @@ use super::loss::Loss;
 use crate::config::ForeignSessions;
 use crate::database::clients::Clients;
 use crate::database::lacking::Owners;
+use crate::database::swap::End;
 use crate::system::clock::Clock;
 
 /// Whether a restore point of another application, host or database is accepted.
@@ -29,6 +30,16 @@ pub struct RestoreOptions {
     pub clock: Clock,
     /// Where client programs are looked for.
     pub clients: Clients,
+}
+
+impl RestoreOptions {
+    /// Returns whose sessions are ended.
+    pub(in crate::restore_points) fn end(&self) -> End {
+        match self.sessions {
+            ForeignSessions::End => End::All,
+            ForeignSessions::Warn | ForeignSessions::Refuse => End::Own,
+        }
+    }
 }
 
 /// Where the former data of a database is now.
