@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::database::clients::Clients;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
-use crate::restore_points::{Limits, RestorePoint, Store, TrialOptions, Tried};
+use crate::restore_points::{Kind, Limits, RestorePoint, Store, TrialOptions, Tried};
 use crate::system::clock;
 use crate::upgrade::identity;
 use crate::upgrade::machine::Machine;
@@ -27,9 +27,16 @@ pub fn run(machine: &Machine, id: &str, depth: Depth) -> Result<Reply> {
     let store = machine.store()?;
     let mut point = store.find(id)?;
     let id = point.id().to_owned();
+    if depth == Depth::Restore {
+        point.check_has_archives()?;
+    }
     store.verify(&id, &*machine.progress)?;
     let (proven, text) = proven_identity(machine, &point)?;
-    let whole = format!("restore point {id} is whole{text}");
+    let whole = match point.manifest().kind {
+        Kind::Dump => format!("restore point {id} is whole{text}"),
+        Kind::Clone => on_server(machine, &point)?,
+        Kind::External => stated(&point),
+    };
     let mut reply = match depth {
         Depth::Files => {
             let proof = point.manifest().proof;
@@ -39,6 +46,41 @@ pub fn run(machine: &Machine, id: &str, depth: Depth) -> Result<Reply> {
     };
     reply.json["identity_proven"] = json!(proven);
     Ok(reply)
+}
+
+/// Looks for the clones of a point: there are no archives of it yet.
+fn on_server(machine: &Machine, point: &RestorePoint) -> Result<String> {
+    let databases: Vec<_> = machine.databases.iter().map(|shipped| &shipped.database).collect();
+    let there = point.clones_there(&databases)?;
+    let there = |name: &str| there.iter().any(|(found, _)| found == name);
+    let gone: Vec<String> = point
+        .manifest()
+        .databases
+        .iter()
+        .filter(|archive| !there(&archive.name))
+        .map(|archive| format!("its clone of {} is gone", archive.name))
+        .collect();
+    let id = point.id();
+    match gone.is_empty() {
+        true => Ok(format!("restore point {id} is a clone, and lies on its server")),
+        false => {
+            let text = format!("restore point {id} is a clone that is not there");
+            let error = Error::failed(text).state("nothing was changed");
+            Err(gone
+                .into_iter()
+                .fold(error, Error::detail)
+                .hint("List the others with `openwatch backup list`."))
+        }
+    }
+}
+
+/// Nobody here can read what a command of the operator made.
+fn stated(point: &RestorePoint) -> String {
+    let identifier = point.identifier().unwrap_or_default();
+    format!(
+        "restore point {} is {identifier}, as its command stated; nothing of it can be read here",
+        point.id()
+    )
 }
 
 /// Proves that an encrypted restore point opens, where an identity is at hand, and notes it.

@@ -35,7 +35,7 @@ impl RestorePoint {
 
     /// Refuses a point that has nothing to load: a clone that is not dumped yet, or what a command
     /// of the operator made.
-    pub(super) fn check_has_archives(&self) -> Result<()> {
+    pub fn check_has_archives(&self) -> Result<()> {
         let why = match self.manifest().kind {
             Kind::Dump => return Ok(()),
             Kind::Clone => "a clone on its server, whose dump is not made yet",

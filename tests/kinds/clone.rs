@@ -4,7 +4,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 
 use super::support::machine::{TestMachine, message};
-use super::{clones, cloning, databases, point};
+use super::{Beside, clones, cloning, databases, point};
 
 /// A migration that commits in the middle of the chain and one that fails after it.
 fn half_migrated(machine: TestMachine) -> TestMachine {
@@ -139,25 +139,14 @@ fn nobody_can_connect_to_a_clone() {
 #[test]
 fn a_session_of_somebody_else_prevents_the_clone_and_a_dump_is_taken() {
     let machine = cloning().ship("good");
-    let mut psql = std::process::Command::new(machine.server().bin().join("psql"))
-        .arg(format!("{} application_name=report", machine.server().conninfo(machine.dbname())))
-        .args(["-X", "-c", "select pg_sleep(600)"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    super::support::postgres::wait_for("the other session", || {
-        machine.sql("select count(*) from pg_stat_activity where application_name = 'report'")
-            == "1"
-    });
+    let report = Beside::report(&machine);
     let told = machine.run(["upgrade"]).success();
     told.stderr(
         contains("warning: no clone, a dump is taken instead")
             .and(contains("report (pid "))
             .and(contains("read back and hashed")),
     );
-    psql.kill().unwrap();
-    psql.wait().unwrap();
+    report.end(&machine);
     assert_eq!((machine.schema(), point(&machine)["kind"].clone()), ("0004".into(), "dump".into()));
     assert_eq!(clones(&machine), [""; 0]);
     machine.assert_clean();
@@ -166,19 +155,9 @@ fn a_session_of_somebody_else_prevents_the_clone_and_a_dump_is_taken() {
 #[test]
 fn a_session_is_ended_where_the_operator_wants_that_and_the_clone_is_made() {
     let machine = cloning().operator("foreign_sessions = \"end\"").ship("good");
-    let mut psql = std::process::Command::new(machine.server().bin().join("psql"))
-        .arg(format!("{} application_name=report", machine.server().conninfo(machine.dbname())))
-        .args(["-X", "-c", "select pg_sleep(600)"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    super::support::postgres::wait_for("the other session", || {
-        machine.sql("select count(*) from pg_stat_activity where application_name = 'report'")
-            == "1"
-    });
+    let report = Beside::report(&machine);
     machine.run(["upgrade"]).success().stderr(contains(" cloned as "));
-    assert!(!psql.wait().unwrap().success());
+    assert!(!report.ended().success());
     machine.assert_clean();
 }
 
@@ -247,4 +226,29 @@ fn by_hand_the_dump_waits_for_the_services_but_not_in_a_directory_of_this_run() 
     let (_, reply) = machine.json(["migrate", "--backup-dir", other.to_str().unwrap()]);
     assert_eq!(reply["restore_point_kind"], "dump", "{reply}");
     assert_eq!(clones(&machine), [""; 0]);
+}
+
+/// Row 56.
+#[test]
+fn a_clone_that_is_gone_is_not_called_whole() {
+    let machine = half_migrated(cloning());
+    machine.run(["upgrade"]).code(7);
+    let there = machine.run(["backup", "verify", "latest"]).success();
+    there.stdout(contains("is a clone, and lies on its server"));
+    machine.run(["backup", "verify", "latest", "--restore"]).code(5);
+    let clone = clones(&machine).remove(0);
+    machine.server().psql("postgres", &format!("drop database \"{clone}\""));
+    let gone = message(&machine.run(["backup", "verify", "latest"]).failure());
+    assert!(gone.detail.contains("its clone of main is gone"), "{gone:#?}");
+}
+
+/// The journal that cannot be read may be that of an upgrade which needs its clone.
+#[test]
+fn under_a_journal_that_cannot_be_read_no_clone_is_dropped() {
+    let machine = half_migrated(cloning());
+    machine.run(["upgrade"]).code(7);
+    let clone = clones(&machine);
+    std::fs::write(machine.upgrade_dir().join("journal.json"), "{").unwrap();
+    machine.run(["backup", "prune"]).success();
+    assert_eq!((clones(&machine), point(&machine)["kind"].clone()), (clone, "clone".into()));
 }

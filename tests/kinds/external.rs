@@ -194,3 +194,17 @@ fn the_newest_dump_stays_whatever_was_made_after_it() {
     let own = decisions.iter().find(|d| d["id"] == dump.as_str()).unwrap();
     assert_eq!((&own["verdict"], &own["reason"]), (&"keep".into(), &"the newest good one".into()));
 }
+
+/// Row 56.
+/// Nobody can read what the command made, so that nobody says it were whole.
+#[test]
+fn of_what_a_command_made_nothing_is_called_whole() {
+    let machine = with_command("echo tank/pg@ow-1").ship("good");
+    machine.run(["upgrade"]).success();
+    let told = machine.run(["backup", "verify", "latest"]).success();
+    told.stdout(contains("is tank/pg@ow-1, as its command stated").and(contains("whole").not()));
+    let refused = message(&machine.run(["backup", "verify", "latest", "--restore"]).code(5));
+    assert!(refused.first.contains("has no archive to load"), "{refused:#?}");
+    let (_, shown) = machine.json(["backup", "show", "latest"]);
+    assert_eq!(shown["restore_point"]["trial"], serde_json::Value::Null, "{shown}");
+}

@@ -8,37 +8,29 @@ use nix::unistd::Pid;
 
 use super::support::machine::TestMachine;
 use super::support::postgres::wait_for;
-use super::{clones, cloning, databases};
+use super::{Beside, clones, cloning, databases};
 
 fn kill_it(mut run: Child) {
     kill(Pid::from_raw(i32::try_from(run.id()).unwrap()), Signal::SIGKILL).unwrap();
     run.wait().unwrap();
 }
 
-/// A session beside the application's database that runs this and does not end by itself.
-struct Beside(Child);
-
-impl Beside {
-    fn run(machine: &TestMachine, database: &str, sql: &str) -> Self {
-        let conninfo = machine.server().conninfo(database);
-        let child = std::process::Command::new(machine.server().bin().join("psql"))
-            .arg(format!("{conninfo} application_name=beside"))
-            .args(["-X", "-q", "-c", sql])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-
-    fn end(mut self, machine: &TestMachine) {
+/// Holds a lock that every statement waits for which makes, renames or drops a database.
+fn lock_list_of_databases(machine: &TestMachine) -> Beside {
+    let holder = Beside::run(
+        machine,
+        "postgres",
+        "beside",
+        "begin; lock table pg_database in share row exclusive mode; select pg_sleep(600)",
+    );
+    wait_for("the lock", || {
         machine.server().psql(
             "postgres",
-            "select pg_terminate_backend(pid) from pg_stat_activity \
-             where application_name = 'beside'",
-        );
-        self.0.wait().unwrap();
-    }
+            "select count(*) from pg_stat_activity where application_name = 'beside' \
+             and wait_event = 'PgSleep'",
+        ) == "1"
+    });
+    holder
 }
 
 /// A machine on a server of its own: what is locked here is locked for the whole server.
@@ -51,18 +43,7 @@ fn own_server() -> TestMachine {
 fn killed_while_the_clone_is_made_the_next_run_drops_what_is_left() {
     let machine = own_server();
     let old = machine.data();
-    let holder = Beside::run(
-        &machine,
-        "postgres",
-        "begin; lock table pg_database in share row exclusive mode; select pg_sleep(600)",
-    );
-    wait_for("the lock", || {
-        machine.server().psql(
-            "postgres",
-            "select count(*) from pg_stat_activity where application_name = 'beside' \
-             and wait_event = 'PgSleep'",
-        ) == "1"
-    });
+    let holder = lock_list_of_databases(&machine);
     let run = machine.spawn(["upgrade"]);
     wait_for("the statement that copies", || {
         machine.server().psql(
@@ -177,24 +158,14 @@ fn killed_while_going_back_the_data_is_the_new_or_the_old() {
     let new = machine.data();
     assert_ne!(old, new);
     let id = machine.points().remove(0);
-    let holder = Beside::run(
-        &machine,
-        "postgres",
-        "begin; lock table pg_database in share row exclusive mode; select pg_sleep(600)",
-    );
-    wait_for("the lock", || {
-        machine.server().psql(
-            "postgres",
-            "select count(*) from pg_stat_activity where application_name = 'beside' \
-             and wait_event = 'PgSleep'",
-        ) == "1"
-    });
+    let holder = lock_list_of_databases(&machine);
     let run = machine.spawn(["restore", &id, "--yes"]);
     wait_for("a statement that waits", || {
         machine.server().psql(
             "postgres",
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock'",
-        ) == "1"
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+             and backend_type = 'client backend'",
+        ) != "0"
     });
     kill_it(run);
     holder.end(&machine);

@@ -10,8 +10,56 @@ mod clone;
 mod external;
 mod killed;
 
+use std::process::{Child, Command, ExitStatus, Stdio};
+
 use serde_json::Value;
 use support::machine::TestMachine;
+use support::postgres::wait_for;
+
+/// A session of somebody else that runs this and does not end by itself.
+struct Beside {
+    child: Child,
+    application: &'static str,
+}
+
+impl Beside {
+    fn run(machine: &TestMachine, database: &str, application: &'static str, sql: &str) -> Self {
+        let conninfo = machine.server().conninfo(database);
+        let child = Command::new(machine.server().bin().join("psql"))
+            .arg(format!("{conninfo} application_name={application}"))
+            .args(["-X", "-q", "-c", sql])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, application }
+    }
+
+    /// A report that reads the application's database, and is connected by now.
+    fn report(machine: &TestMachine) -> Self {
+        let report = Self::run(machine, machine.dbname(), "report", "select pg_sleep(600)");
+        wait_for("the other session", || {
+            machine.sql("select count(*) from pg_stat_activity where application_name = 'report'")
+                == "1"
+        });
+        report
+    }
+
+    /// Has the server end it.
+    fn end(mut self, machine: &TestMachine) {
+        let name = self.application;
+        let sql = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{name}'"
+        );
+        machine.server().psql("postgres", &sql);
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end, which somebody else brings about.
+    fn ended(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
 
 /// A machine that goes back to clones.
 fn cloning() -> TestMachine {
