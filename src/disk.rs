@@ -24,6 +24,49 @@ pub fn free(path: &Path) -> io::Result<Free> {
     Ok(Free { bytes: data.f_bavail.saturating_mul(data.f_frsize), inodes })
 }
 
+/// Returns the mount point that a directory lies on by fstab(5) and where nothing is mounted now: what
+/// is written there would fill the file system above, and be hidden by the next mount.
+///
+/// Paths of that file are below `root`.
+pub fn missing_mount(dir: &Path, root: &Path) -> Option<PathBuf> {
+    let table = std::fs::read_to_string(root.join("etc/fstab")).ok()?;
+    let mounted = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    absent(dir, root, &table, &mounted)
+}
+
+fn absent(dir: &Path, root: &Path, table: &str, mounted: &str) -> Option<PathBuf> {
+    let mut mounted = mounted.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    let points = table.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let points = points.filter_map(|line| line.split_whitespace().nth(1)).map(unescaped);
+    let expected = points
+        .filter_map(|point| {
+            Some(root.join(point.strip_prefix('/').filter(|rest| !rest.is_empty())?))
+        })
+        .filter(|point| dir.starts_with(point))
+        .max_by_key(|point| point.components().count())?;
+    (!mounted.any(|point| Path::new(&point) == expected)).then_some(expected)
+}
+
+/// Undoes what fstab(5) and proc(5) do to blanks: a backslash and three octal digits.
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) => {
+                plain.push(char::from(code));
+                plain.push_str(&part[3..]);
+            }
+            None => {
+                plain.push('\\');
+                plain.push_str(part);
+            }
+        }
+    }
+    plain
+}
+
 /// Returns whether the file system that holds a directory copies files by reflink: tried with two
 /// files that have no name and are gone at once.
 pub fn reflinks(dir: &Path) -> bool {
@@ -61,6 +104,22 @@ pub fn spoken(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Row 9.
+    #[test]
+    fn a_directory_below_a_mount_point_of_fstab_wants_it_mounted() {
+        let table = "# <device> <point>\nUUID=1 / ext4 defaults 0 1\n/dev/sdb1\t/srv/back\\040up\text4\n\
+                     nas:/x /srv/back\\040up/nas nfs noauto 0 0\nUUID=2 none swap sw 0 0\n";
+        let mounted =
+            "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 8:2 / /srv/back\\040up rw - ext4 x rw\n";
+        let of = |dir: &str| absent(Path::new(dir), Path::new("/"), table, mounted);
+        assert_eq!(of("/var/lib/openwatch/backups"), None);
+        assert_eq!(of("/srv/back up/openwatch"), None);
+        assert_eq!(of("/srv/back upper"), None);
+        assert_eq!(of("/srv/back up/nas/openwatch"), Some("/srv/back up/nas".into()));
+        let below = absent(Path::new("/r/srv/back up"), Path::new("/r"), table, mounted);
+        assert_eq!(below, Some("/r/srv/back up".into()));
+    }
 
     #[test]
     fn bytes_are_said_in_the_largest_unit_that_fits() {

@@ -148,7 +148,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// Reads the manifests, by several threads where there are many: 10,000 take a tenth of a second.
+    /// Reads the manifests, by several threads where there are many and there is more than one processor.
     fn judge(&self, mut names: Vec<Name>, pins: &Pins) -> Vec<Entry> {
         let host = host::name();
         let looker = Looker { app: &self.app, host: &host };
@@ -251,24 +251,6 @@ impl Store {
             .source(error)
             .state("nothing was changed")
         })
-    }
-
-    /// Says what differs when the directory should lie on its own mount and does not.
-    pub fn check_mount(&self, mount_point: &Path) -> Result<()> {
-        use std::os::unix::fs::MetadataExt as _;
-        let device = |path: &Path| std::fs::metadata(path).map(|data| data.dev());
-        let above = mount_point.parent().unwrap_or(Path::new("/"));
-        let mounted = match (device(mount_point), device(above)) {
-            (Ok(own), Ok(other)) => own != other && device(&self.dir).is_ok_and(|dev| dev == own),
-            _ => false,
-        };
-        if mounted {
-            return Ok(());
-        }
-        let text = format!("{} is not mounted at {}", self.dir.display(), mount_point.display());
-        Err(Error::new(Outcome::Refused, text)
-            .state("nothing was changed")
-            .hint(format!("Run `mount {}`.", mount_point.display())))
     }
 
     pub(super) fn next_sequence(&self) -> Result<u64> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, DatabaseSpec, secrets};
 use crate::database::{Database, OnBlockers, Session, Source};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::migrations::{self, Chain};
@@ -174,7 +175,19 @@ impl Machine {
 
     /// Opens the store of restore points.
     pub fn store(&self) -> Result<Store> {
-        let store = Store::open(&self.config.policy.backup_dir, self.layout.app())?;
+        let dir = &self.config.policy.backup_dir;
+        // Before it is made: it would be made on the file system above.
+        if let Some(point) = disk::missing_mount(dir, self.layout.root()) {
+            let text = format!("the backup directory {} is not mounted", dir.display());
+            return Err(Error::new(Outcome::Refused, text)
+                .detail(format!(
+                    "/etc/fstab mounts {}, and nothing is mounted there",
+                    point.display()
+                ))
+                .state("nothing was changed")
+                .hint(format!("Run `mount {}`, then try again.", point.display())));
+        }
+        let store = Store::open(dir, self.layout.app())?;
         Ok(store.with_keyring(self.keyring.clone()).carrying(self.travelling()))
     }
 

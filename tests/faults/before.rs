@@ -1,7 +1,9 @@
 //! What is decided before anything is changed, and looking, which changes nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::plain;
-use super::support::machine::{TestMachine, message, parse_message};
+use super::support::machine::{TestMachine, message, parse_message, tree};
 
 /// Row 3.
 #[test]
@@ -136,7 +138,7 @@ fn the_dry_run_refuses_with_the_words_of_the_real_run() {
     assert_eq!(machine.data(), before);
 }
 
-/// Row 39.
+/// Rows 20 and 39.
 #[test]
 fn a_migration_has_no_limit_of_time_neither_from_the_role_nor_from_the_unit() {
     let machine = plain()
@@ -163,4 +165,92 @@ fn a_migration_has_no_limit_of_time_neither_from_the_role_nor_from_the_unit() {
     let service = below("systemd/openwatch.service");
     let runs = |line: &str| line.starts_with("Exec") && line.contains("migrate");
     assert!(!service.lines().any(runs), "{service}");
+}
+
+/// Row 10.
+#[test]
+fn what_lies_in_the_backup_directory_already_is_labelled_and_left_where_it_is() {
+    let machine = TestMachine::new().ship("good");
+    let backups = machine.backups();
+    let stray = ["lost+found", ".partial-20200101T000000Z-1.0", "20200102T000000Z-1.0"];
+    for name in stray {
+        std::fs::create_dir_all(backups.join(name)).unwrap();
+        std::fs::write(backups.join(name).join("toc.dat"), "half").unwrap();
+    }
+    std::fs::set_permissions(&backups, std::fs::Permissions::from_mode(0o700)).unwrap();
+    machine.run(["upgrade"]).success();
+    for name in stray {
+        let kept = std::fs::read_to_string(backups.join(name).join("toc.dat")).unwrap();
+        assert_eq!(kept, "half", "{name}");
+    }
+    let (_, list) = machine.json(["backup", "list"]);
+    let state = |id: &str| {
+        let mut all = list["restore_points"].as_array().unwrap().iter();
+        all.find(|point| point["id"] == id).unwrap()["state"].clone()
+    };
+    assert_eq!(stray.map(state), ["foreign", "partial", "damaged"]);
+    let (_, shown) = machine.json(["backup", "show", "latest"]);
+    assert_eq!(shown["restore_point"]["reason"], "upgrade", "{shown}");
+}
+
+/// Row 9.
+#[test]
+fn a_disk_that_should_be_mounted_and_is_not_is_named_before_anything_is_written_under_it() {
+    let machine = TestMachine::new().ship("good");
+    let point = machine.backups().parent().unwrap().to_owned();
+    let etc = machine.root().join("etc");
+    std::fs::write(etc.join("fstab"), "/dev/sdz1 /var/lib/openwatch ext4 nofail 0 2\n").unwrap();
+    let refused = message(&machine.run(["upgrade"]).code(5));
+    assert!(refused.first.contains("is not mounted"), "{refused:#?}");
+    assert!(refused.hint.contains(&format!("`mount {}`", point.display())), "{refused:#?}");
+    assert_eq!(tree(&machine.backups()).len(), 0, "nothing is written under it");
+    assert_eq!(
+        (machine.schema(), machine.unit("openwatch.service")),
+        ("0002".into(), "active".into())
+    );
+    // Another disk is none of our business.
+    std::fs::write(etc.join("fstab"), "/dev/sdz1 /srv ext4 defaults 0 2\n").unwrap();
+    machine.run(["upgrade"]).success();
+    assert_eq!(machine.schema(), "0004");
+}
+
+/// Row 79.
+#[test]
+fn what_the_surroundings_of_the_run_deny_is_named_with_its_path_before_anything_stops() {
+    let machine = TestMachine::new().ship("good");
+    machine.run(["backup", "create"]).success();
+    let (schema, points) = (machine.schema(), machine.points());
+    let dir = machine.backups().display().to_string();
+    // As a unit with `ReadOnlyPaths=` sees it, or a domain of a security module that may not write.
+    let denied = format!(
+        "mount --bind '{dir}' '{dir}' && mount -o remount,bind,ro '{dir}' && exec \"$0\" \"$@\""
+    );
+    let words = ["unshare", "-m", "--propagation", "private", "sh", "-c", &denied];
+    let machine = machine.within(&words.map(str::to_owned));
+    machine.forget_calls();
+    for verb in ["preflight", "upgrade"] {
+        let refused = message(&machine.run([verb]).code(5));
+        let told = format!("the backup directory {dir} cannot be written");
+        assert!(refused.first.contains(&told), "{refused:#?}");
+        assert!(refused.first.contains("Read-only file system"), "{refused:#?}");
+    }
+    assert_eq!((machine.schema(), machine.points()), (schema, points));
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    assert!(!machine.acts().iter().any(|act| act.starts_with("stop")), "{:?}", machine.acts());
+}
+
+/// Row 25.
+#[test]
+fn a_listed_file_that_cannot_be_read_is_found_before_anything_stops() {
+    let machine = TestMachine::new();
+    let key = machine.dir().join("key");
+    std::fs::create_dir(&key).unwrap();
+    let machine = machine.operator(&format!("keep_files = [{key:?}]")).ship("good");
+    let refused = message(&machine.run(["upgrade"]).code(5));
+    assert!(refused.first.contains(&format!("cannot keep {}", key.display())), "{refused:#?}");
+    assert_eq!(
+        (machine.schema(), machine.unit("openwatch.service")),
+        ("0002".into(), "active".into())
+    );
+    assert!(machine.points().is_empty());
 }
