@@ -14,6 +14,27 @@ use crate::progress::Progress;
 /// Between two signs of life where no bar can be drawn: a package manager's log is no terminal.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// How long nothing may move before that is said: a run has no limit as a whole.
+const STILL: Duration = Duration::from_secs(120);
+
+/// What was done when something last moved, and when that was.
+struct Moved {
+    what: String,
+    done: u64,
+    since: Instant,
+}
+
+impl Moved {
+    /// Notes how much is done, and says how long nothing has moved where that is long.
+    fn look(&mut self, what: &str, done: u64, now: Instant) -> Option<String> {
+        if self.what != what || self.done != done {
+            *self = Self { what: what.to_owned(), done, since: now };
+        }
+        let still = now.duration_since(self.since);
+        (still >= STILL).then(|| format!(", no change for {} min", still.as_secs() / 60))
+    }
+}
+
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Volume {
@@ -32,6 +53,7 @@ pub struct Printer {
     bar: Option<ProgressBar>,
     log: Mutex<Option<File>>,
     heartbeat: Mutex<(Instant, String)>,
+    moved: Mutex<Moved>,
 }
 
 impl Printer {
@@ -44,6 +66,7 @@ impl Printer {
             bar: drawn.then(bar),
             log: Mutex::new(None),
             heartbeat: Mutex::new((Instant::now(), String::new())),
+            moved: Mutex::new(Moved { what: String::new(), done: 0, since: Instant::now() }),
         }
     }
 
@@ -148,18 +171,21 @@ impl Progress for Printer {
         if self.volume == Volume::Quiet {
             return;
         }
+        let moved = self.moved.lock().ok();
+        let still = moved.and_then(|mut moved| moved.look(what, done, Instant::now()));
+        let still = still.unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.reset_elapsed();
             bar.set_length(total.unwrap_or(0));
             bar.set_position(done);
-            bar.set_message(what.to_owned());
+            bar.set_message(format!("{what}{still}"));
             return;
         }
         let Ok(mut beat) = self.heartbeat.lock() else { return };
         if beat.0.elapsed() >= HEARTBEAT {
             beat.0 = Instant::now();
             drop(beat);
-            self.tell(&format!("  still {what}{}", amount(done, total)));
+            self.tell(&format!("  still {what}{}{still}", amount(done, total)));
         }
     }
 }
@@ -220,6 +246,20 @@ pub(super) fn stdout_is_terminal() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Rows 20 and 89.
+    #[test]
+    fn what_stands_still_for_minutes_is_said_and_what_moves_is_not() {
+        let begun = Instant::now();
+        let mut moved = Moved { what: String::new(), done: 0, since: begun };
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(moved.look("dumping main", 10, after(100)), None);
+        assert_eq!(moved.look("dumping main", 10, after(219)), None);
+        let told = Some(", no change for 5 min".to_owned());
+        assert_eq!(moved.look("dumping main", 10, after(400)), told);
+        assert_eq!(moved.look("dumping main", 11, after(401)), None);
+        assert_eq!(moved.look("dumping more", 11, after(520)), None);
+    }
 
     #[test]
     fn printed_commands_name_the_application_once() {
