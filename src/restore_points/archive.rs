@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::create::{Request, Target};
 use super::digest;
 use super::dumping::Dumping;
-use super::manifest::{Archive, Contents, Kind, is_archive_name};
+use super::manifest::{Archive, Contents, is_archive_name};
 use super::prove::prove;
 use super::store::Store;
 use crate::database::clients::Compression;
@@ -37,10 +37,8 @@ impl Store {
             progress.warn(&warning);
         }
         let before = self
-            .list()?
+            .own_dumps()?
             .into_iter()
-            .filter_map(|entry| entry.manifest)
-            .filter(|manifest| manifest.kind == Kind::Dump)
             .find_map(|m| m.databases.into_iter().find(|archive| archive.name == name));
         let dumping = Dumping {
             request,

@@ -1,7 +1,7 @@
 //! The space that a restore point takes, before it is made.
 
-use super::entry::{Entry, Status};
-use super::manifest::{Archive, Kind};
+use super::entry::{Entry, Origin};
+use super::manifest::{Archive, Manifest};
 use super::store::Store;
 use crate::database::{Database, facts};
 use crate::disk;
@@ -66,12 +66,17 @@ impl Estimate {
 }
 
 impl Store {
+    /// Returns the manifests of the good dumps that were made here, newest first: what another
+    /// application or host dumped tells nothing about these databases.
+    pub(super) fn own_dumps(&self) -> Result<Vec<Manifest>> {
+        let own = |entry: &Entry| entry.is_good_dump() && entry.origin == Origin::Own;
+        Ok(self.list()?.into_iter().filter(own).filter_map(|entry| entry.manifest).collect())
+    }
+
     /// Estimates the space that a restore point of these databases takes, from their real sizes
     /// and the ratio of the last good one.
     pub fn estimate(&self, databases: &[&Database]) -> Result<Estimate> {
-        let good = |entry: &Entry| entry.status == Status::Good;
-        let manifests = self.list()?.into_iter().filter(good).filter_map(|entry| entry.manifest);
-        let last = manifests.into_iter().find(|manifest| manifest.kind == Kind::Dump);
+        let last = self.own_dumps()?.into_iter().next();
         let free = disk::free(self.dir())
             .context(|| format!("cannot ask for the free space of {}", self.dir().display()))?;
         let mut sum = Estimate { needed: 0, databases: 0, files: 16, free };

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use super::entry::Status;
-use super::manifest::Kind;
 use super::room::Room;
 use super::store::Store;
 use crate::database::{Database, scratch};
@@ -129,16 +127,12 @@ fn no_room(one: &ToLoad<'_>, reserve: u64) -> Result<Option<Obstacle>> {
 
 /// Expects what the newest trial took for as many bytes.
 fn expected(store: Option<&Store>, bytes: u64) -> Result<(Duration, String)> {
-    let entries = store.map_or_else(|| Ok(Vec::new()), Store::list)?;
-    let tried = entries
-        .iter()
-        .filter(|entry| entry.status == Status::Good)
-        .filter_map(|entry| entry.manifest.as_ref().filter(|m| m.kind == Kind::Dump))
-        .find_map(|manifest| {
-            let trial = manifest.trial.as_ref().filter(|trial| trial.failed.is_none())?;
-            let loaded: u64 = manifest.databases.iter().map(|a| a.database_bytes).sum();
-            Some((manifest, trial, loaded)).filter(|_| loaded > 0)
-        });
+    let dumps = store.map_or_else(|| Ok(Vec::new()), Store::own_dumps)?;
+    let tried = dumps.iter().find_map(|manifest| {
+        let trial = manifest.trial.as_ref().filter(|trial| trial.failed.is_none())?;
+        let loaded: u64 = manifest.databases.iter().map(|a| a.database_bytes).sum();
+        Some((manifest, trial, loaded)).filter(|_| loaded > 0)
+    });
     Ok(match tried {
         Some((manifest, trial, loaded)) => {
             let part = u128::from(trial.duration_ms) * u128::from(bytes) / u128::from(loaded);
