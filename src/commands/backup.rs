@@ -62,7 +62,7 @@ pub fn list(machine: &Machine) -> Result<Reply> {
 
 /// Warns of good restore points that no installed client could load any more, once for each client
 /// that wrote some.
-fn warn_of_unreadable(machine: &Machine, entries: &[Entry]) {
+pub(super) fn warn_of_unreadable(machine: &Machine, entries: &[Entry]) {
     let clients = Clients::default();
     let good = entries.iter().filter(|entry| entry.status == Status::Good);
     let archives = good.filter_map(|entry| entry.manifest.as_ref()).flat_map(|m| &m.databases);

@@ -14,6 +14,7 @@ use crate::upgrade::preflight::{self, Severity};
 use crate::upgrade::rehearsal;
 use crate::upgrade::survey::{self, Survey};
 
+use super::backup::warn_of_unreadable;
 use super::upgrade::{findings_json, plan_json, told};
 use super::{Reply, about};
 
@@ -22,6 +23,9 @@ pub fn run(machine: &Machine) -> Result<Reply> {
     rehearsal::remove_leftovers(machine);
     let survey = survey::take_for_next(machine)?;
     let found = check(machine, &survey)?;
+    if let Some(store) = machine.stored()? {
+        warn_of_unreadable(machine, &store.list()?);
+    }
     let mut lines: Vec<String> = survey
         .databases
         .iter()

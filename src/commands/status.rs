@@ -11,7 +11,7 @@ use crate::upgrade::journal::{self, Record};
 use crate::upgrade::machine::Machine;
 
 use super::Reply;
-use super::backup::entry_json;
+use super::backup::{entry_json, warn_of_unreadable};
 use super::migrate::comparison_json;
 
 /// Looks at everything that can be looked at; what cannot is said in its place.
@@ -123,7 +123,10 @@ fn restore_points(machine: &Machine) -> Value {
         None => Ok(Vec::new()),
     });
     match listed {
-        Ok(entries) => entries.iter().map(entry_json).collect(),
+        Ok(entries) => {
+            warn_of_unreadable(machine, &entries);
+            entries.iter().map(entry_json).collect()
+        }
         Err(error) => json!({"error": error.message()}),
     }
 }

@@ -92,6 +92,13 @@ impl Store {
         self
     }
 
+    /// Reads every file that a restore point would carry: the first that cannot be read is the error
+    /// that would fail it.
+    pub fn check_travelling(&self) -> Result<()> {
+        let Travelling { keep, fingerprint } = &self.travelling;
+        keep.iter().chain(fingerprint).try_for_each(|path| look(path, "").map(drop))
+    }
+
     /// Writes copies and fingerprints into a restore point; returns names and sums.
     pub(super) fn write_travelling(
         &self,

@@ -222,6 +222,9 @@ fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Fi
     let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
     let checked = machine.store().and_then(|store| {
         store.probe()?;
+        if let Err(error) = store.check_travelling() {
+            found.push(from_error(&error));
+        }
         store.estimate(&dumped)?.check(&store, reserve)
     });
     for made in missing {
