@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::{Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, pin_end};
 use crate::upgrade::machine::Machine;
-use crate::upgrade::{needed, rehearsal, settle};
+use crate::upgrade::settle::{self, Settled};
+use crate::upgrade::{needed, rehearsal};
 
 use super::{Reply, replaced};
 
@@ -22,15 +23,17 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
     } else {
         (Mode::Act, machine.store()?, Some(machine.lock("backup prune")?))
     };
-    let mut warnings = Vec::new();
+    let mut settled = Settled::default();
     if !dry_run {
         rehearsal::remove_leftovers(machine);
         // A clone that became a dump counts as one right away.
-        warnings = settle::run(machine);
+        settled = settle::run(machine);
     }
+    let Settled { problems: warnings, listed } = settled;
+    let listed = listed.map_or_else(|| store.list(), Ok)?;
     let needs = needed::restore_points(machine)?;
     let retention = &machine.config.policy.retention;
-    let decisions = store.prune(retention, &needs, machine.clock.now(), mode)?;
+    let decisions = store.prune_listed(listed, retention, &needs, machine.clock.now(), mode)?;
     let word = |verdict: Verdict| match (verdict, mode) {
         (Verdict::Keep, _) => "keep",
         (Verdict::Remove, Mode::DryRun) => "would remove",
@@ -119,7 +122,7 @@ pub fn remove(machine: &Machine, wanted: &Removal<'_>) -> Result<Reply> {
     let store = machine.store()?;
     let entry = store.entry(wanted.id)?;
     let id = &entry.id;
-    refuse_others(machine, &entry)?;
+    refuse_others(&entry)?;
     if let Some(pin) = entry.pin.as_ref().filter(|pin| pin.holds(machine.clock.now())) {
         return Err(refused(format!("restore point {id} is {}", pin.told()))
             .hint(format!("Run `{}` first.", machine.command(&format!("backup unpin {id}")))));
@@ -142,8 +145,11 @@ pub fn remove(machine: &Machine, wanted: &Removal<'_>) -> Result<Reply> {
     }
     store.remove(&entry)?;
     if entry.manifest.as_ref().is_some_and(|manifest| manifest.clones().next().is_some()) {
-        // Named by no restore point any more, they are leftovers.
-        settle::sweep(machine)?;
+        // Named by no restore point any more, they are leftovers; the next prune drops them as well.
+        if let Err(error) = settle::sweep(machine) {
+            let message = error.message();
+            machine.progress.warn(&format!("its clone is dropped by the next prune: {message}"));
+        }
     }
     Ok(Reply::ok(format!("restore point {id} is removed"), json!({"id": id, "lost": losses})))
 }
@@ -157,7 +163,7 @@ fn told(error: Error, details: &[String]) -> Error {
 }
 
 /// What is not ours to remove.
-fn refuse_others(machine: &Machine, entry: &Entry) -> Result<()> {
+fn refuse_others(entry: &Entry) -> Result<()> {
     let id = &entry.id;
     match &entry.status {
         Status::Foreign => {
@@ -174,12 +180,12 @@ fn refuse_others(machine: &Machine, entry: &Entry) -> Result<()> {
         | Status::Removing => {}
     }
     match &entry.origin {
-        Origin::OtherApp(app) if app != machine.layout.app() => {
+        Origin::OtherApp(app) => {
             let command = format!("openwatch --app {app} backup remove {id}");
             Err(refused(format!("restore point {id} belongs to the application {app}"))
                 .hint(format!("Run `{command}`.")))
         }
-        Origin::OtherApp(_) | Origin::OtherHost(_) | Origin::Own => Ok(()),
+        Origin::OtherHost(_) | Origin::Own => Ok(()),
     }
 }
 

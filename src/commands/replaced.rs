@@ -9,8 +9,8 @@ use crate::database::swap::Server;
 use crate::disk;
 use crate::error::Result;
 use crate::restore_points::{Circumstances, Decision, Mode, REPLACED, Verdict, decide_replaced};
-use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::needed::{LastRun, OPEN, last_run};
 
 /// A database that a restore replaced, and what becomes of it.
 pub(super) struct Replaced {
@@ -58,13 +58,10 @@ fn each(machine: &Machine, act: impl Fn(&mut Server, &Replaced) -> Result<()>) -
 }
 
 fn decided(machine: &Machine, database: &Database) -> Result<(Server, Vec<Replaced>)> {
-    let last = journal::read(&machine.layout)?;
-    let unread = last.is_none() && machine.layout.journal().exists();
-    let open = last.is_some_and(|record| record.outcome.as_deref() != Some("ok"));
-    let needed = match (unread, open) {
-        (true, _) => Some("an upgrade of which the journal cannot be read"),
-        (false, true) => Some("the last upgrade, which did not end well"),
-        (false, false) => None,
+    let needed = match last_run(machine)? {
+        LastRun::Unread => Some("an upgrade of which the journal cannot be read"),
+        LastRun::Open(_) => Some(OPEN),
+        LastRun::None | LastRun::Well => None,
     };
     let mut server = Server::beside(database)?;
     let kept: Vec<Kept> = server.kept(database.dbname(), REPLACED)?;

@@ -7,6 +7,7 @@ use super::entry::{Entry, Status, is_locked};
 use super::manifest::MANIFEST;
 use super::retention::{Decision, Floor, Needs, Verdict, decide};
 use super::store::{REMOVING, RestorePoint, Store};
+use super::trial::NEW;
 use super::verify;
 use crate::config::Retention;
 use crate::error::{Context, Error, Result};
@@ -36,7 +37,27 @@ impl Store {
         now: SystemTime,
         mode: Mode,
     ) -> Result<Vec<Decision>> {
-        let mut entries = self.list()?;
+        self.prune_listed(self.list()?, policy, needs, now, mode)
+    }
+
+    /// Does the same with a listing that was made under the same lock: nothing was added since.
+    pub fn prune_listed(
+        &self,
+        mut entries: Vec<Entry>,
+        policy: &Retention,
+        needs: &Needs,
+        now: SystemTime,
+        mode: Mode,
+    ) -> Result<Vec<Decision>> {
+        if mode == Mode::Act {
+            // Left by a run that was killed while it noted a proof; that holds our caller's lock too.
+            let unnoted = |entry: &Entry| {
+                entry.status == Status::Foreign && entry.id.starts_with(NEW) && entry.path.is_file()
+            };
+            for entry in entries.extract_if(.., |entry| unnoted(entry)) {
+                fs::remove_file(&entry.path)?;
+            }
+        }
         if policy.max_bytes.value().is_some() {
             measure(&mut entries);
         }

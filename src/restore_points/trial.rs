@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::foresee::{Limits, Obstacle, ToLoad, foresee};
 use super::load::Load;
-use super::manifest::{Archive, Contents, MANIFEST, Manifest, Proof, Trial, read_whole};
+use super::manifest::{Archive, Contents, MANIFEST, Manifest, Proof, Trial, read_manifest};
 use super::store::{RestorePoint, Store};
 use crate::database::clients::Clients;
 use crate::database::restore::{self as loading, Manner, NotLoaded};
@@ -29,10 +29,7 @@ use crate::system::fs;
 use crate::system::signals;
 
 /// How the name of a manifest begins that is about to take the place of another one.
-const NEW: &str = ".manifest-";
-
-/// The most bytes of a manifest.
-const LIMIT: u64 = 4 << 20;
+pub(super) const NEW: &str = ".manifest-";
 
 /// How the C library says that a disk is full, in the words of the server.
 const FULL: &str = "No space left on device";
@@ -236,7 +233,7 @@ impl RestorePoint {
         }
         let attempt = || format!("cannot note the proof of restore point {}", self.id());
         let path = self.dir().join(MANIFEST);
-        let bytes = read_whole(&path, LIMIT).context(attempt)?;
+        let bytes = read_manifest(self.dir()).context(attempt)?;
         // As plain values: what a newer program wrote there and this one does not know stays.
         let mut text: Value = serde_json::from_slice(&bytes).context(attempt)?;
         if trial.failed.is_none() {

@@ -198,7 +198,7 @@ fn settle_clone(machine: &Machine, success: &mut Success) {
     let (Some(Kind::Clone), Some(id)) = (success.restore_point_kind, &success.restore_point) else {
         return;
     };
-    success.warnings.extend(settle::run(machine));
+    success.warnings.extend(settle::run(machine).problems);
     match machine.store().and_then(|store| store.find(id)) {
         Ok(point) => success.restore_point_kind = Some(point.manifest().kind),
         Err(error) => success.warnings.push(error.message()),

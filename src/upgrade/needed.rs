@@ -6,6 +6,31 @@ use crate::restore_points::{Needs, Pin};
 use super::journal::{self, Record};
 use super::machine::Machine;
 
+/// Who needs what the last run used, where it did not end well.
+pub const OPEN: &str = "the last upgrade, which did not end well";
+
+/// What the journal says of the last run.
+pub enum LastRun {
+    /// There was none.
+    None,
+    /// There was one, and its journal cannot be read: it may need anything.
+    Unread,
+    /// It ended well.
+    Well,
+    /// It did not end well, or not yet.
+    Open(Box<Record>),
+}
+
+/// Reads how the last run ended.
+pub fn last_run(machine: &Machine) -> Result<LastRun> {
+    Ok(match journal::read(&machine.layout)? {
+        None if machine.layout.journal().exists() => LastRun::Unread,
+        None => LastRun::None,
+        Some(record) if record.outcome.as_deref() == Some("ok") => LastRun::Well,
+        Some(record) => LastRun::Open(Box::new(record)),
+    })
+}
+
 /// Returns the points of a last run that did not end well, and the one that leads back from the
 /// running version.
 ///
@@ -13,15 +38,17 @@ use super::machine::Machine;
 pub fn restore_points(machine: &Machine) -> Result<Needs> {
     let layout = &machine.layout;
     let mut needs = Needs { running: Some(machine.version.clone()), ..Needs::default() };
-    let last = journal::read(layout)?;
-    if last.is_none() && layout.journal().exists() {
-        let shown = layout.journal().display().to_string();
-        needs.doubt = Some(format!("the journal {shown} cannot be read"));
-    }
-    let open = last.filter(|record| record.outcome.as_deref() != Some("ok"));
-    for id in open.into_iter().flat_map(|record| [record.restore_point, record.way_back]).flatten()
-    {
-        needs.pins.push(Pin { id, reason: "the last upgrade, which did not end well".into() });
+    match last_run(machine)? {
+        LastRun::None | LastRun::Well => {}
+        LastRun::Unread => {
+            let shown = layout.journal().display().to_string();
+            needs.doubt = Some(format!("the journal {shown} cannot be read"));
+        }
+        LastRun::Open(record) => {
+            for id in [record.restore_point, record.way_back].into_iter().flatten() {
+                needs.pins.push(Pin { id, reason: OPEN.into() });
+            }
+        }
     }
     let led_here = |record: &Record| {
         record.outcome.as_deref() == Some("ok")

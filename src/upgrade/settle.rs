@@ -13,17 +13,27 @@ use crate::restore_points::{Completing, Entry, Kind, RestorePoint, Status, Store
 use super::create_restore_point::LOCK_WAIT;
 use super::journal::{self, Record};
 use super::machine::Machine;
+use super::needed::{LastRun, last_run};
+
+/// What settling came to.
+#[derive(Default)]
+pub struct Settled {
+    /// What could not be done.
+    pub problems: Vec<String>,
+    /// The backup directory as it was listed, where nothing in it could have changed since.
+    pub listed: Option<Vec<Entry>>,
+}
 
 /// Makes the dumps that clones still lack, drops the clones that nothing needs any more, and removes
 /// what killed runs left; returns what could not be done.
 ///
 /// The caller holds the lock that upgrades and restores share.
-pub fn run(machine: &Machine) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn run(machine: &Machine) -> Settled {
+    let mut settled = Settled::default();
     let mut note = |done: Result<()>| {
         if let Err(error) = done {
             let why: Vec<&str> = error.details().iter().map(String::as_str).collect();
-            problems.push(match why.as_slice() {
+            settled.problems.push(match why.as_slice() {
                 [] => error.message(),
                 why => format!("{}: {}", error.message(), why.join("; ")),
             });
@@ -31,33 +41,37 @@ pub fn run(machine: &Machine) -> Vec<String> {
     };
     let store = match machine.stored() {
         Ok(Some(store)) => store,
-        Ok(None) => return problems,
+        Ok(None) => return settled,
         Err(error) => {
             note(Err(error));
-            return problems;
+            return settled;
         }
     };
     note(store.mend_exchanges());
-    match with_clones(&store) {
-        Ok(points) => points.iter().for_each(|id| {
-            note(store.find(id).and_then(|point| settle(machine, &store, &point)));
-        }),
+    match store.list() {
+        Ok(entries) => {
+            let points = with_clones(&entries);
+            points.iter().for_each(|id| {
+                note(store.find(id).and_then(|point| settle(machine, &store, &point)));
+            });
+            settled.listed = Some(entries).filter(|_| points.is_empty());
+        }
         Err(error) => note(Err(error)),
     }
     note(sweep(machine));
-    for problem in &problems {
+    for problem in &settled.problems {
         machine.progress.warn(problem);
     }
-    problems
+    settled
 }
 
 /// Returns the restore points that name clones, oldest first.
-fn with_clones(store: &Store) -> Result<Vec<String>> {
-    let named = |entry: &Entry| {
+fn with_clones(entries: &[Entry]) -> Vec<String> {
+    let named = |entry: &&Entry| {
         let manifest = entry.manifest.as_ref().filter(|_| entry.status == Status::Good);
         manifest.is_some_and(|manifest| manifest.clones().next().is_some())
     };
-    Ok(store.list()?.into_iter().rev().filter(named).map(|entry| entry.id).collect())
+    entries.iter().rev().filter(named).map(|entry| entry.id.clone()).collect()
 }
 
 fn settle(machine: &Machine, store: &Store, point: &RestorePoint) -> Result<()> {
@@ -67,8 +81,10 @@ fn settle(machine: &Machine, store: &Store, point: &RestorePoint) -> Result<()> 
         // A database that the package no longer has: what is there cannot be looked for.
         return Ok(());
     }
-    let last = journal::read(&machine.layout)?;
-    let well = last.as_ref().is_none_or(|record| record.outcome.as_deref() == Some("ok"));
+    let well = match last_run(machine)? {
+        LastRun::None | LastRun::Well => true,
+        LastRun::Unread | LastRun::Open(_) => false,
+    };
     let there = point.clones_there(&databases)?;
     match point.manifest().kind {
         Kind::Clone if there.is_empty() => {
@@ -136,12 +152,8 @@ fn spent(machine: &Machine, point: &RestorePoint) -> Result<bool> {
 /// Drops clones that killed runs left: made by this machine, and named by no restore point.
 pub fn sweep(machine: &Machine) -> Result<()> {
     let store = machine.store()?;
-    let entries = store.list()?;
-    let named: BTreeSet<&str> = entries
-        .iter()
-        .filter_map(|entry| entry.manifest.as_ref())
-        .flat_map(|manifest| manifest.clones())
-        .collect();
+    // Read only where a server has what could be a leftover.
+    let mut listed: Option<Vec<Entry>> = None;
     let mut journaled: BTreeSet<String> = BTreeSet::new();
     let records = journal::history(&machine.layout)?;
     for record in records.into_iter().chain(journal::read(&machine.layout)?) {
@@ -154,7 +166,15 @@ pub fn sweep(machine: &Machine) -> Result<()> {
             // Another host may keep clones of the same database; only what says that it is ours, or
             // what our journal says that we were about to make, is ours.
             let ours = found.mark.map_or(journaled.contains(&found.name), |own| own == mark);
-            if ours && !named.contains(found.name.as_str()) {
+            if !ours {
+                continue;
+            }
+            let entries = match &mut listed {
+                Some(entries) => entries,
+                none => none.insert(store.list()?),
+            };
+            let manifests = entries.iter().filter_map(|entry| entry.manifest.as_ref());
+            if !manifests.flat_map(|manifest| manifest.clones()).any(|name| name == found.name) {
                 server.drop_fresh(&found.name)?;
                 machine
                     .progress
