@@ -201,6 +201,29 @@ fn assert_backup_failed(fixture: &Fixture, error: &Error) {
     assert!(error.state_line().is_some(), "{error:?}");
 }
 
+/// Row 27.
+#[test]
+fn a_dump_that_cannot_be_published_is_no_restore_point() {
+    let fixture = Fixture::new();
+    fixture.create(&fixture.database()).unwrap();
+    let before = fixture.names();
+    // Its final name is taken while it is dumped, so that the last rename fails.
+    let script = "for a; do case $a in --file=*) dir=${a#--file=};; esac; done
+        partial=${dir%/*}; store=${partial%/*}; name=${partial##*/.partial-}
+        $real \"$@\" || exit; mkdir -p \"$store/$name/taken\"";
+    let error = fixture.create_with_client(script).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::BackupFailed, "{error:?}");
+    assert_eq!(
+        error.state_line(),
+        Some("no restore point was made; older ones are untouched"),
+        "{error:?}"
+    );
+    let entries = fixture.store().list().unwrap();
+    let good: Vec<_> = entries.iter().filter(|entry| entry.status == Status::Good).collect();
+    assert_eq!(good.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>(), before);
+    assert!(!entries.iter().any(|entry| entry.status == Status::Partial), "{entries:?}");
+}
+
 /// Row 23.
 #[test]
 fn a_restore_point_is_private_whole_and_tells_what_it_is() {

@@ -201,9 +201,11 @@ fn may_create(server: &mut Server, place: &Database, purpose: Purpose) -> Result
                 }
                 None => "Name another server with `--server-env VARIABLE`.".into(),
             }),
-        Purpose::Trial => error
-            .detail("a restore point is proven by loading it into a scratch database")
-            .hint(remedy.map_or_else(String::new, |remedy| format!("{remedy}."))),
+        Purpose::Trial => {
+            let error =
+                error.detail("a restore point is proven by loading it into a scratch database");
+            remedy.into_iter().fold(error, |error, remedy| error.hint(format!("{remedy}.")))
+        }
     })
 }
 

@@ -255,7 +255,7 @@ impl Server {
         self.session.run(&format!("{head}{key} to {}", literal(value)))
     }
 
-    /// Lists the sessions in a database that this role's own are not among.
+    /// Lists the sessions of others in a database, those of our own role among them.
     pub fn sessions(&mut self, name: &str) -> Result<Vec<SessionInfo>> {
         facts::sessions_in(&mut self.session, name)
     }

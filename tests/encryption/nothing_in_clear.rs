@@ -180,3 +180,22 @@ pub fn verified(machine: &TestMachine, identity: &Path) -> String {
     let ended = machine.run(with_identity(&["backup", "verify"], identity)).success();
     String::from_utf8_lossy(&ended.get_output().stdout).into_owned()
 }
+
+/// Loading through a pipe has the limit that loading a directory has.
+#[test]
+fn a_load_of_an_encrypted_point_that_takes_too_long_is_ended() {
+    let machine = encrypting().ship("good").operator("verify = \"restore\"");
+    let machine = machine.operator("verify_limit = \"1s\"");
+    machine.sql(
+        "create function waits() returns bool language plpgsql as 'begin
+           if current_database() ~ ''_trial_'' then perform pg_sleep(3600); end if; return true; end';
+         alter table machines add constraint waiting check (waits())",
+    );
+    machine
+        .run(["upgrade"])
+        .success()
+        .stderr(predicates::str::contains("not restored, and the upgrade goes on: it took longer"));
+    assert_eq!(machine.schema(), "0004");
+    assert_eq!(machine.json(["backup", "list"]).1["restore_points"][0]["proof"], "read_back");
+    machine.assert_clean();
+}

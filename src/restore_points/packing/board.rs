@@ -106,7 +106,7 @@ impl Board {
         }
     }
 
-    /// Returns how many files are whole.
+    /// Returns how many files wait to be packed.
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.state().waiting.len()
