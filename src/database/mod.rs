@@ -24,6 +24,7 @@ mod keywords;
 pub mod lacking;
 mod lent;
 mod lock;
+pub mod moment;
 mod observe;
 mod pace;
 mod passfile;

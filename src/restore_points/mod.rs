@@ -26,6 +26,7 @@ mod prune;
 mod replaced;
 mod restore;
 mod retention;
+mod reuse;
 mod room;
 mod store;
 mod travelling;
