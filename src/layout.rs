@@ -35,6 +35,14 @@ impl Layout {
         &self.app
     }
 
+    /// Returns the command line of this program for this application.
+    pub fn command(&self, words: &str) -> String {
+        match self.app.as_str() {
+            "openwatch" => format!("openwatch {words}"),
+            app => format!("openwatch --app {app} {words}"),
+        }
+    }
+
     /// Returns the root that all fixed paths lie below.
     pub fn root(&self) -> &Path {
         &self.root
@@ -105,6 +113,11 @@ impl Layout {
     /// Returns the pending mark: while it exists the gate is closed.
     pub fn pending_mark(&self) -> PathBuf {
         self.upgrade_dir().join("pending")
+    }
+
+    /// Returns the operator's hold.
+    pub fn hold(&self) -> PathBuf {
+        self.upgrade_dir().join("hold")
     }
 
     /// Returns the note of when an identity last opened a restore point.

@@ -1,5 +1,7 @@
 //! The whole upgrade on a machine: order, outcome, and the state that is left behind.
 
+#[path = "upgrade/held.rs"]
+mod held;
 #[path = "upgrade/proof.rs"]
 mod proof;
 mod support;
@@ -280,47 +282,7 @@ fn a_retry_after_the_fix_starts_what_ran_at_the_first_attempt() {
     machine.run(["upgrade", "--retry"]).success();
     assert_eq!(machine.acts(), ["daemon-reload", "start openwatch.service"]);
     assert_eq!(machine.schema(), "0004");
-    machine.assert_clean();
-}
-
-/// A machine on a server of its own, which writes nothing by itself.
-fn quiet_server() -> TestMachine {
-    let machine = TestMachine::with_own_server();
-    machine.server().psql("postgres", "alter system set autovacuum = off");
-    machine.server().psql("postgres", "select pg_reload_conf()");
-    wait_for("no autovacuum", || {
-        machine.server().psql(
-            "postgres",
-            "select count(*) from pg_stat_activity where backend_type ~ 'autovacuum'",
-        ) == "0"
-    });
-    machine
-}
-
-/// Rows 73 and 86.
-#[test]
-fn a_retry_takes_no_second_dump_where_nothing_was_written_since() {
-    let machine = quiet_server().ship("failing");
-    machine.run(["upgrade"]).code(7);
-    let first = machine.points();
-    machine.run(["upgrade", "--retry"]).code(7).stderr(contains("is used again"));
-    assert_eq!(machine.points(), first);
-    // One row of somebody else, in any database of the server.
-    machine.server().psql("postgres", "create table elsewhere ()");
-    machine.run(["upgrade", "--retry"]).code(7).stderr(contains("is used again").not());
     assert_eq!(machine.points().len(), 2);
-    // The newest is the one that counts, and it goes on being used.
-    let printed = message(&machine.run(["upgrade", "--retry"]).code(7)).hint;
-    assert!(!printed.is_empty());
-    assert_eq!(machine.points().len(), 2);
-    // A point that is not whole any more is none.
-    let newest = machine.points().pop().unwrap();
-    std::fs::write(machine.backups().join(newest).join("main/toc.dat"), "rotten").unwrap();
-    machine.run(["upgrade", "--retry"]).code(7).stderr(contains("is used again").not());
-    assert_eq!(machine.points().len(), 3);
-    let machine =
-        machine.migration("0004_audit.sql", "CREATE TABLE audit (id bigint PRIMARY KEY);");
-    machine.run(["upgrade", "--retry"]).success();
     machine.assert_clean();
 }
 

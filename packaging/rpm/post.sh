@@ -14,6 +14,11 @@ if [ -d /run/systemd/system ] && systemctl --quiet is-enabled openwatch-backup-c
     systemctl daemon-reload
     systemctl start openwatch-backup-cleanup.timer || :
 fi
+# Where dnf 4 looks for plugins depends on its Python; dnf5 and apt find their guards at fixed places.
+for dnf in /usr/lib/python3*/*-packages/dnf; do
+    [ ! -d "$dnf" ] || { mkdir -p "$dnf-plugins" &&
+        ln -sf /usr/share/openwatch/guard/openwatch_guard.py "$dnf-plugins/"; } || :
+done
 # On upgrade only: a fresh install never migrates. The work itself waits for %posttrans.
 if [ "$1" -ge 2 ]; then
     /usr/bin/openwatch scriptlet rpm post "$1"

@@ -7,6 +7,8 @@ if [ "$1" -eq 0 ]; then
     systemctl --no-reload disable openwatch.service openwatch-upgrade.service \
         openwatch-backup-cleanup.timer >/dev/null 2>&1 || :
     rm -f /var/lib/openwatch/upgrade/timer-preset
+    rm -f /usr/lib/python3*/*-packages/dnf-plugins/openwatch_guard.py \
+        /usr/lib/python3*/*-packages/dnf-plugins/__pycache__/openwatch_guard.*.pyc
     echo "openwatch: restore points stay in /var/lib/openwatch/backups"
 fi
 exit 0

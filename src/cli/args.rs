@@ -111,6 +111,9 @@ pub struct Migrate {
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
+    /// Migrate although upgrades are held, or outside the maintenance window; for this run alone
+    #[arg(long)]
+    pub now: bool,
     /// End sessions of others that hold a lock which a migration waited for in vain
     #[arg(long, conflicts_with_all = ["status", "check", "dry_run", "mark_applied", "baseline"])]
     pub terminate_blockers: bool,
@@ -204,7 +207,11 @@ pub struct Rehearse {
 
 /// `openwatch upgrade`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Upgrade {
+    /// What else can be done about upgrades.
+    #[command(subcommand)]
+    pub verb: Option<UpgradeVerb>,
     /// Version that was installed before
     #[arg(long, value_name = "VERSION")]
     pub from: Option<String>,
@@ -214,6 +221,9 @@ pub struct Upgrade {
     /// Try a version again that failed before
     #[arg(long)]
     pub retry: bool,
+    /// Upgrade although it is held, or outside the maintenance window; for this run alone
+    #[arg(long)]
+    pub now: bool,
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -226,6 +236,22 @@ pub struct Upgrade {
     /// We are the upgrade unit
     #[arg(long, hide = true)]
     pub unit: bool,
+}
+
+/// `openwatch upgrade VERB`.
+#[derive(Debug, Subcommand)]
+pub enum UpgradeVerb {
+    /// Let nothing be upgraded, until a date or until it is released; apt and dnf are told no
+    Hold {
+        /// When it lapses: a day such as 2027-01-31 (its end), `2027-01-31 22:00`, or `3 days`
+        #[arg(long, value_name = "WHEN")]
+        until: Option<String>,
+        /// Why, for whoever is told no
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let upgrades go on again
+    Release,
 }
 
 /// `openwatch backup`.

@@ -13,12 +13,14 @@ use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::Override;
+use crate::system::clock::Clock;
+use crate::upgrade::hold::Timing;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
-use super::args::{Arguments, Backup, Global, Package, Upgrade, Verb};
+use super::args::{Arguments, Backup, Global, Package, Upgrade, UpgradeVerb, Verb};
 use super::migrating;
 use super::printer::{self, Printer};
 
@@ -68,7 +70,9 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
                 progress,
                 relay: &|line| printer.relay(line),
             };
-            scriptlet::run(&context, &options.family, &options.script, &options.arguments)
+            let (family, script) = (&options.family, &options.script);
+            let input = &mut std::io::stdin().lock();
+            scriptlet::run(&context, family, script, &options.arguments, input)
         }
     }
 }
@@ -144,6 +148,14 @@ fn upgrade(
     options: &Upgrade,
     printer: &Arc<Printer>,
 ) -> Result<Reply> {
+    match &options.verb {
+        Some(UpgradeVerb::Hold { until, reason }) => {
+            let now = Clock::System.now();
+            return commands::hold::place(&layout, until.as_deref(), reason.as_deref(), now);
+        }
+        Some(UpgradeVerb::Release) => return commands::hold::release(&layout),
+        None => {}
+    }
     let from = options.from.as_deref().map(Version::new);
     if options.plan {
         return looking(global, layout, printer, &options.package, |machine| {
@@ -161,6 +173,9 @@ fn upgrade(
     take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
     if options.terminate_blockers {
         machine.on_blockers = OnBlockers::End;
+    }
+    if options.now {
+        machine.timing = Timing::Now;
     }
     let again = if options.retry { Again::Yes } else { Again::No };
     if options.unit {

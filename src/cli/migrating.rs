@@ -7,6 +7,7 @@ use crate::commands::{self, Reply};
 use crate::database::OnBlockers;
 use crate::error::Result;
 use crate::layout::Layout;
+use crate::upgrade::hold::Timing;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::migrate_only::Reach;
 
@@ -64,6 +65,9 @@ pub(super) fn run(
     take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
     if options.terminate_blockers {
         machine.on_blockers = OnBlockers::End;
+    }
+    if options.now {
+        machine.timing = Timing::Now;
     }
     let reach = stop_at(&mut machine, options)?;
     commands::migrate::apply(&machine, reach)

@@ -21,8 +21,10 @@ fn line(record: &Record) -> String {
     let outcome = record.outcome.as_deref().unwrap_or("interrupted");
     let took = record.marks.last().map_or(0, |mark| mark.elapsed_ms);
     let point = record.restore_point.as_deref().unwrap_or("none");
+    let overrode =
+        record.overrode.as_ref().map_or(String::new(), |why| format!("  although {why}"));
     format!(
-        "{}  {from} -> {}  {outcome}  {} ms  restore point {point}",
+        "{}  {from} -> {}  {outcome}  {} ms  restore point {point}{overrode}",
         record.started, record.to, took
     )
 }

@@ -6,6 +6,7 @@ pub mod carrying;
 pub mod correct;
 pub mod gate;
 pub mod history;
+pub mod hold;
 pub mod keeping;
 pub mod lint;
 pub mod migrate;

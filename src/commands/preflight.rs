@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::migrations::State;
 use crate::outcome::Outcome;
+use crate::upgrade::hold::Look;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, DatabasePlan, Decision, Plan, Protection};
 use crate::upgrade::preflight::{self, Severity};
@@ -51,7 +52,12 @@ pub fn run(machine: &Machine) -> Result<Reply> {
         }
     }
     lines.extend(found.iter().map(|finding| format!("warning: {}", finding.message)));
-    lines.push("an upgrade can begin".into());
+    let look = Look::take(&machine.layout, &machine.config, machine.clock.now());
+    lines.push(match look.why_not() {
+        None => "an upgrade can begin".into(),
+        Some(why) => format!("an upgrade could begin, but {} is {why}", machine.layout.app()),
+    });
+    (json["hold"], json["window"]) = look.json();
     Ok(about(machine, Reply::ok(lines.join("\n"), json)))
 }
 

@@ -6,6 +6,7 @@ use crate::database::facts;
 use crate::error::Result;
 use crate::migrations;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::hold::Look;
 use crate::upgrade::identity;
 use crate::upgrade::journal::{self, Record};
 use crate::upgrade::machine::Machine;
@@ -24,12 +25,15 @@ pub fn run(machine: &Machine) -> Result<Reply> {
 pub fn report(machine: &Machine) -> Value {
     let (gate, next) = gate(machine);
     let last = journal::read(&machine.layout).ok().flatten();
+    let (hold, window) = Look::take(&machine.layout, &machine.config, machine.clock.now()).json();
     let next = next.or_else(|| last.as_ref().and_then(|record| interrupted(machine, record)));
     json!({
         "outcome": "ok",
         "app": machine.layout.app(),
         "package_version": machine.version,
         "gate": gate,
+        "hold": hold,
+        "window": window,
         "databases": databases(machine),
         "units": units(machine),
         "last_run": last.map(|record| last_run(&record)),
@@ -188,6 +192,10 @@ fn spoken(machine: &Machine, report: &Value) -> String {
         Some(why) => format!("  gate:          closed: {why}"),
         None => "  gate:          open".into(),
     });
+    let look = Look::take(&machine.layout, &machine.config, machine.clock.now());
+    let (hold, window) = look.spoken();
+    lines.extend(hold.map(|hold| format!("  hold:          {hold}")));
+    lines.extend(window.map(|window| format!("  window:        {window}")));
     let last = &report["last_run"];
     if !last.is_null() {
         let when = last["finished"].as_str().or(last["started"].as_str()).unwrap_or_default();

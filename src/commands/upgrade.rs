@@ -10,6 +10,7 @@ use crate::outcome::Outcome;
 use crate::restore_points::Kind;
 use crate::system::clock::{self, Deadline};
 use crate::system::signals;
+use crate::upgrade::hold::Look;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision, Plan};
 use crate::upgrade::post_checks::Found;
@@ -136,6 +137,9 @@ pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
             let mut json = plan_json(&survey, &plan);
             json["decision"] = "upgrade".into();
             json["findings"] = findings_json(&found);
+            let look = Look::take(&machine.layout, &machine.config, machine.clock.now());
+            lines.extend(look.why_not().map(|why| format!("  not now: {why}")));
+            (json["hold"], json["window"]) = look.json();
             Ok(about(machine, Reply::ok(lines.join("\n"), json)))
         }
     }

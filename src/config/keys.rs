@@ -96,6 +96,8 @@ pub const KEYS: &[Key] = &[
     operator("", "verify"),
     operator("", "verify_limit"),
     operator("", "checks"),
+    operator("", "window"),
+    operator("", "guard"),
     operator("", "keep_files"),
     operator("", "fingerprint_files"),
     operator("notify", "success_url"),

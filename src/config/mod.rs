@@ -18,6 +18,7 @@ pub mod secrets;
 mod section;
 mod source;
 mod values;
+mod window;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use self::keys::{Half, KEYS, Key};
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 pub use self::restore_point::{Method, RestorePointSpec};
 pub use self::retention::{Retention, Rule, Stated};
+pub use self::window::{ANY_TIME, Opening, Window, Windows};
 
 use crate::version::Version;
 
@@ -92,6 +94,10 @@ pub struct Policy {
     pub verify_limit: Duration,
     /// The operator's own checks before an upgrade: argument lists, run without a shell.
     pub checks: Vec<Vec<String>>,
+    /// When upgrades may begin.
+    pub window: Windows,
+    /// Whether a whole run of apt or dnf is refused where our package would refuse in the middle.
+    pub guard: bool,
     /// Files of which restore points keep private copies, besides those of the packager.
     pub keep_files: Vec<PathBuf>,
     /// Files of which restore points keep a fingerprint, besides those of the packager.

@@ -8,6 +8,7 @@ use super::probes::address;
 use super::restore_point::RestorePointSpec;
 use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, files, path, program, size};
+use super::window::{self, Windows};
 use super::{EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Retention, Verify};
 
 /// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
@@ -52,6 +53,8 @@ impl Wishes {
             verify: Verify::Read,
             verify_limit: VERIFY_LIMIT,
             checks: Vec::new(),
+            window: Windows::default(),
+            guard: true,
             keep_files: Vec::new(),
             fingerprint_files: Vec::new(),
         };
@@ -96,6 +99,12 @@ impl Wishes {
         }
         if let Some(value) = top.take("checks") {
             set(&mut policy.checks, checks(value, notes));
+        }
+        if let Some(value) = top.take("window") {
+            set(&mut policy.window, window::read(value, notes));
+        }
+        if let Some(value) = top.take("guard") {
+            set(&mut policy.guard, value.flag(true, notes));
         }
         if let Some(value) = top.take("keep_files") {
             set(&mut policy.keep_files, files(value, notes));

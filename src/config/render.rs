@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::migrations::AUTO;
 use super::retention::NO_LIMIT;
 use super::{
-    Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question,
+    ANY_TIME, Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question,
     RestorePointSpec, Retention, Stated, Verify,
 };
 
@@ -98,6 +98,12 @@ impl Config {
         for (at, check) in policy.checks.iter().enumerate() {
             lines.list(&format!("checks[{at}]"), check);
         }
+        match policy.window.written().as_slice() {
+            [] => lines.text("window", ANY_TIME),
+            [one] => lines.text("window", one),
+            all => lines.list("window", &all.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        }
+        lines.plain("guard", policy.guard);
         lines.files("keep_files", &policy.keep_files);
         lines.files("fingerprint_files", &policy.fingerprint_files);
     }

@@ -9,7 +9,6 @@ use super::clients::{Client, Compression};
 use super::dumpable;
 use super::facts::{self, DUMPED, Facts, RowCount};
 use super::lent::{Access, Lent};
-use super::moment::{self, Moment};
 use super::pace::Pace;
 use super::session::{Session, SqlError};
 pub use super::waits::locked_by;
@@ -45,8 +44,6 @@ pub struct DumpOptions {
 pub struct Dumped {
     /// Server and database.
     pub facts: Facts,
-    /// When the snapshot was taken, where nothing was under way on the server.
-    pub moment: Option<Moment>,
     /// Rows per table.
     pub rows: Vec<(String, RowCount)>,
     /// Checksums of the tables that are quickly added up.
@@ -147,9 +144,7 @@ fn look(session: &mut Session) -> Result<Dumped> {
         })
         .collect();
     let extensions = facts::extensions(session)?;
-    let moment = moment::now(session)?;
-    let (rows, checksums) = (Vec::new(), Vec::new());
-    Ok(Dumped { moment, rows, checksums, facts, extensions, tables })
+    Ok(Dumped { rows: Vec::new(), checksums: Vec::new(), facts, extensions, tables })
 }
 
 fn run(

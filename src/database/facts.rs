@@ -64,7 +64,7 @@ pub struct Identity {
     pub dbname: String,
 }
 
-pub(super) fn failed(attempt: &str, error: SqlError) -> Error {
+fn failed(attempt: &str, error: SqlError) -> Error {
     Error::failed(format!("cannot {attempt}")).source(error)
 }
 

@@ -24,7 +24,6 @@ mod keywords;
 pub mod lacking;
 mod lent;
 mod lock;
-pub mod moment;
 mod observe;
 mod pace;
 mod passfile;

@@ -15,6 +15,7 @@ mod deb;
 mod entry;
 mod fault;
 mod file;
+pub mod planned;
 mod rpm;
 mod rpm_header;
 mod stream;
@@ -133,6 +134,17 @@ pub fn event(family: Family, script: &str, arguments: &[String]) -> Result<Event
             }
         }
     }
+}
+
+/// Returns the installed applications whose upgrades are ours: each ships its half of the
+/// configuration, and has had a directory for upgrades made.
+pub fn applications(root: &std::path::Path) -> Vec<Layout> {
+    let Ok(entries) = std::fs::read_dir(root.join("var/lib")) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut found: Vec<Layout> = names.map(|name| Layout::new(root, name)).collect();
+    found.retain(|layout| layout.upgrade_dir().is_dir() && layout.packager_conf().is_file());
+    found.sort_by(|a, b| a.app().cmp(b.app()));
+    found
 }
 
 /// Reads the version of the installed package: its one-line file, else `otherwise`.

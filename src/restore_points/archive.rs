@@ -78,7 +78,6 @@ impl Store {
             tables: dumped.facts.tables,
             wal_position: dumped.facts.wal_position,
             rows_written: dumped.facts.rows_written,
-            moment: dumped.moment,
             dump_ms: written.dump_ms,
             duration_ms: clock::millis(begun.elapsed()),
             clone: None,

@@ -121,7 +121,6 @@ fn described(target: &Target<'_>) -> Result<Archive> {
         tables: facts.tables,
         wal_position: facts.wal_position,
         rows_written: facts.rows_written,
-        moment: None,
         plain_bytes: None,
         dump_ms: None,
         duration_ms: 0,

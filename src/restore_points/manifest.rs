@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::checksums::Checksums;
 use crate::database::facts::{Identity, RowCount};
-use crate::database::moment::Moment;
 use crate::system::fs;
 use crate::version::Version;
 
@@ -220,9 +219,6 @@ pub struct Archive {
     pub wal_position: Option<u64>,
     /// Rows written in the database since its statistics began.
     pub rows_written: Option<u64>,
-    /// When its data was what it is, where nothing was under way on the server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moment: Option<Moment>,
     /// How long the dump alone took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dump_ms: Option<u64>,

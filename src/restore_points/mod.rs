@@ -26,7 +26,6 @@ mod prune;
 mod replaced;
 mod restore;
 mod retention;
-mod reuse;
 mod room;
 mod store;
 mod travelling;

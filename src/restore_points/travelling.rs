@@ -27,14 +27,6 @@ pub struct Travelling {
     pub fingerprint: Vec<PathBuf>,
 }
 
-impl Travelling {
-    /// Returns every path once.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        let more = self.fingerprint.iter().filter(|path| !self.keep.contains(path));
-        self.keep.iter().chain(more)
-    }
-}
-
 /// A file as it was when the restore point was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
@@ -103,7 +95,8 @@ impl Store {
     /// Reads every file that a restore point would carry: the first that cannot be read is the error
     /// that would fail it.
     pub fn check_travelling(&self) -> Result<()> {
-        self.travelling.paths().try_for_each(|path| look(path, "").map(drop))
+        let Travelling { keep, fingerprint } = &self.travelling;
+        keep.iter().chain(fingerprint).try_for_each(|path| look(path, "").map(drop))
     }
 
     /// Writes copies and fingerprints into a restore point; returns names and sums.

@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
+/// Returns who asks, for whoever reads it later: whom `sudo` names, or the user of this process.
+pub fn caller() -> Option<String> {
+    let plain = |name: &String| {
+        !name.is_empty() && name.len() < 256 && !name.chars().any(|c| c.is_control() || c == ' ')
+    };
+    let sudo = std::env::var("SUDO_USER").ok().filter(plain);
+    sudo.or_else(|| Some(nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??.name))
+}
+
 /// The system user that a child runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

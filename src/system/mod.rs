@@ -12,3 +12,4 @@ pub mod new_file;
 pub mod process;
 pub mod scratch;
 pub mod signals;
+pub mod zone;

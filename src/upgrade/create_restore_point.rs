@@ -6,13 +6,13 @@ use crate::config::Method;
 use crate::database::clients::Clients;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::migrations::{DataState, State};
+use crate::migrations::State;
 use crate::outcome::Outcome;
 use crate::restore_points::{Hook, Kind, Reason, Request, RestorePoint, SchemaNote, Target};
 use crate::system::clock;
 
 use super::clones;
-use super::journal::{self, Journal};
+use super::journal::Journal;
 use super::machine::Machine;
 use super::plan::Plan;
 use super::prove_restore_point;
@@ -72,7 +72,7 @@ pub fn run(
         clients: Clients::default(),
     };
     let mut point = match machine.config.policy.restore_point.method {
-        Method::Dump => dump(machine, &request)?,
+        Method::Dump => machine.store()?.create(&request, &*machine.progress)?,
         Method::Clone => clone(machine, survey, &request, quiet, journal)?,
         Method::External => external(machine, &request)?,
     };
@@ -81,39 +81,6 @@ pub fn run(
     prove_restore_point::run(machine, &mut point)?;
     journal.done(Step::RestorePoint, point.id())?;
     Ok(Secured { point: Some(point) })
-}
-
-/// A dump, or that of the last attempt where nothing was written since.
-fn dump(machine: &Machine, request: &Request<'_>) -> Result<RestorePoint> {
-    let store = machine.store()?;
-    if let Some(id) = of_failed_attempt(machine, request)? {
-        match store.reusable(&id, request, &*machine.progress) {
-            Ok(Some(point)) => {
-                machine.progress.note(
-                    "the restore point of the last attempt is used again: nothing was written since, \
-                     and every byte of it is as it was",
-                );
-                return Ok(point);
-            }
-            Ok(None) => {}
-            // Whatever hinders the look hinders a new dump as well, and is told by that.
-            Err(error) => machine.progress.note(&error.message()),
-        }
-    }
-    store.create(request, &*machine.progress)
-}
-
-/// Returns the restore point of the last run, where that failed with the same version and left the data
-/// as it was.
-fn of_failed_attempt(machine: &Machine, request: &Request<'_>) -> Result<Option<String>> {
-    let last = journal::history(&machine.layout)?.into_iter().next();
-    let failed = last.filter(|record| {
-        record.finished.is_some()
-            && record.outcome.as_deref().is_some_and(|outcome| outcome != "ok")
-            && record.data == Some(DataState::Unchanged)
-            && Some(&record.to) == request.to_version.as_ref()
-    });
-    Ok(failed.and_then(|record| record.restore_point))
 }
 
 /// A clone where one can be made, otherwise a dump: what the migrations need is a restore point, and

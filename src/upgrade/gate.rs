@@ -33,6 +33,9 @@ pub struct Pending {
     /// How the last attempt ended; none before it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
+    /// The hold or window that a person overrode for the package's run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrode: Option<String>,
 }
 
 /// How the last attempt ended.
@@ -48,7 +51,7 @@ impl Pending {
     /// Begins an upgrade: this version is on disk, these units ran.
     pub fn new(to: Version, running: Option<Vec<String>>, clock: Clock) -> Self {
         let since = clock::rfc3339(clock.now());
-        Self { from: None, to, family: None, since, running, failed: None }
+        Self { from: None, to, family: None, since, running, failed: None, overrode: None }
     }
 
     /// Reads the mark, where there is one.

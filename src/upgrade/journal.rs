@@ -68,6 +68,9 @@ pub struct Record {
     /// asked for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended_sessions: Vec<String>,
+    /// The hold or window that a person overrode for this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrode: Option<String>,
     /// The marks in their order.
     pub marks: Vec<Mark>,
     /// What was so before the first change.
@@ -116,6 +119,7 @@ impl Record {
             detail: Vec::new(),
             running: survey.running(),
             ended_sessions: Vec::new(),
+            overrode: None,
             marks: Vec::new(),
             baseline: None,
         }

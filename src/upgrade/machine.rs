@@ -20,6 +20,7 @@ use crate::system::clock::{self, Clock, Deadline};
 use crate::system::lock::FileLock;
 use crate::version::Version;
 
+use super::hold::Timing;
 use super::looked_into::LookedInto;
 
 /// What the machine offers; it holds no state of a run.
@@ -42,6 +43,8 @@ pub struct Machine {
     pub listen: Option<String>,
     /// What is done about sessions that block a migration; a person says so, for one run.
     pub on_blockers: OnBlockers,
+    /// Whether hold and windows are obeyed; a person says otherwise, for one run.
+    pub timing: Timing,
     /// Whether a person named another backup directory for this run: nothing else will look there.
     pub backup_dir_is_named: bool,
     /// The package file that the packager's half and the migrations come from, where it is not the
@@ -121,6 +124,7 @@ impl Machine {
             version,
             listen,
             on_blockers: OnBlockers::Tell,
+            timing: Timing::default(),
             backup_dir_is_named: false,
             looked_into: None,
             keyring,
@@ -214,10 +218,7 @@ impl Machine {
 
     /// Returns the command line that runs the engine for this application.
     pub fn command(&self, words: &str) -> String {
-        match self.layout.app() {
-            "openwatch" => format!("openwatch {words}"),
-            app => format!("openwatch --app {app} {words}"),
-        }
+        self.layout.command(words)
     }
 }
 

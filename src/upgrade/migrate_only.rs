@@ -14,7 +14,7 @@ use super::plan::{self, Decision};
 use super::settle;
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
-use super::{apply_migrations, create_restore_point, fail, post_checks, preflight};
+use super::{apply_migrations, create_restore_point, fail, hold, post_checks, preflight};
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -52,6 +52,7 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
         Decision::Upgrade(plan) => plan,
     };
     refuse_running(machine, &survey)?;
+    hold::admit(machine, &survey, "migrate")?;
     let ready = preflight::check(machine, &survey, &plan, locks)?;
     let mut journal = open(machine, &survey)?;
     let mut quiet = Quiesced::units_already_down(ready);
@@ -142,6 +143,7 @@ fn refuse_running(machine: &Machine, survey: &Survey<'_>) -> Result<()> {
 
 fn open(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
     let now = machine.clock.now();
-    let record = Record::new(clock::stamp(now), clock::rfc3339(now), survey);
+    let overrode = hold::overridden(machine, survey);
+    let record = Record { overrode, ..Record::new(clock::stamp(now), clock::rfc3339(now), survey) };
     Journal::begin(&machine.layout, machine.clock, record)
 }

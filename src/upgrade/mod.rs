@@ -17,6 +17,7 @@ pub mod create_restore_point;
 pub mod external;
 pub mod fail;
 pub mod gate;
+pub mod hold;
 pub mod identity;
 pub mod journal;
 pub mod locks;
@@ -120,7 +121,10 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(refused(machine, &survey, error)),
         Decision::NothingPending => without_migrations(machine, &survey),
-        Decision::Upgrade(plan) => with_migrations(machine, &survey, &plan, locks),
+        Decision::Upgrade(plan) => {
+            hold::admit(machine, &survey, "upgrade")?;
+            with_migrations(machine, &survey, &plan, locks)
+        }
     }
 }
 
@@ -257,7 +261,12 @@ fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
         .inspect_err(|error| machine.progress.warn(&format!("no baseline: {}", error.message())))
         .ok();
     let now = machine.clock.now();
-    let record = Record { baseline, ..Record::new(clock::stamp(now), clock::rfc3339(now), survey) };
+    let overrode = hold::overridden(machine, survey);
+    let record = Record {
+        baseline,
+        overrode,
+        ..Record::new(clock::stamp(now), clock::rfc3339(now), survey)
+    };
     Journal::begin(&machine.layout, machine.clock, record)
 }
 

@@ -462,6 +462,19 @@ impl TestMachine {
         command.timeout(Duration::from_secs(120)).assert()
     }
 
+    /// Runs the program with a variable in its environment and text on its standard input.
+    pub fn run_told<'a>(
+        &self,
+        words: impl IntoIterator<Item = &'a str>,
+        (name, value): (&str, &str),
+        input: &str,
+    ) -> Assert {
+        let mut command = self.command(words);
+        command.env(name, value);
+        let mut command = assert_cmd::Command::from_std(command);
+        command.write_stdin(input).timeout(Duration::from_secs(120)).assert()
+    }
+
     /// Runs the program and returns its one JSON object, with the exit status.
     pub fn json<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> (i32, Value) {
         let assert = self.run(words.into_iter().chain(["--json"]));

@@ -9,7 +9,7 @@ use crate::upgrade::gate::Pending;
 use crate::version::Version;
 
 use super::super::Reply;
-use super::{Context, configured, running};
+use super::{Context, configured, early, running};
 
 /// The new files are on disk: from now on nothing may start before the schema fits.
 pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>) -> Result<Reply> {
@@ -34,7 +34,9 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
         Some(mark) => Pending { to, family: Some(family), failed: None, ..mark },
         None => {
             let looked = running.as_ref().ok().cloned();
-            Pending { from, family: Some(family), ..Pending::new(to, looked, Clock::System) }
+            let overrode = early::overrode(context);
+            let new = Pending::new(to, looked, Clock::System);
+            Pending { from, family: Some(family), overrode, ..new }
         }
     };
     // The gate is closed also where the configuration no longer fits: that is told after it.

@@ -4,8 +4,11 @@ mod before_unpack;
 mod begin;
 mod complete;
 mod downgrade;
+mod early;
+mod guard;
 mod tail;
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,13 +38,17 @@ pub struct Context<'c> {
     pub relay: &'c dyn Fn(&str),
 }
 
-/// Acts on one call of one script.
+/// Acts on one call of one script, or of a guard, which may be told more on standard input.
 pub fn run(
     context: &Context<'_>,
     family: &str,
     script: &str,
     arguments: &[String],
+    input: &mut dyn Read,
 ) -> Result<Reply> {
+    if family == "guard" {
+        return guard::run(context, script, arguments, input);
+    }
     let family = Family::from_name(family)
         .ok_or_else(|| Error::new(Outcome::Usage, format!("unknown package family {family}")))?;
     match package::event(family, script, arguments)? {

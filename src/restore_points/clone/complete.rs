@@ -115,8 +115,6 @@ impl Store {
                 database_bytes: cloned.database_bytes,
                 wal_position: cloned.wal_position,
                 rows_written: cloned.rows_written,
-                // It tells when the clone was dumped, and the services have written since it was made.
-                moment: None,
                 clone: cloned.clone.clone(),
                 ..archive
             });

@@ -150,7 +150,6 @@ impl Item<'_> {
             tables: self.facts.tables,
             wal_position: self.facts.wal_position,
             rows_written: self.facts.rows_written,
-            moment: None,
             plain_bytes: None,
             dump_ms: None,
             duration_ms: clock::millis(self.took),
