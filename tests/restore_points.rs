@@ -802,6 +802,9 @@ fn the_estimate_learns_from_the_last_restore_point() {
     let archive = point.manifest().databases[0].archive_bytes;
     assert!(second.needed < first.needed);
     assert!(second.needed >= archive, "{second:?} {archive}");
+    // Somebody else's point tells nothing about this database, although it has the same name.
+    let others = Store::open(fixture.store().dir(), "other").unwrap();
+    assert_eq!(others.estimate(&[&database]).unwrap().needed, first.needed);
     second.check(&fixture.store(), 0).unwrap();
 }
 

@@ -58,6 +58,7 @@ impl Store {
         let dumped = written.dumped;
         let contents = Contents {
             rows: dumped.rows.clone(),
+            rows_sum: None,
             checksums: dumped.checksums.clone(),
             extensions: dumped.extensions.clone(),
         };

@@ -138,10 +138,11 @@ impl Store {
     ) -> Result<RestorePoint> {
         let failed = || format!("cannot write {}", partial.dir.display());
         let mut sums = sums.clone();
-        // What takes the place of a clone carries the files of the clone; a clone is never encrypted,
-        // and nothing is written in clear where restore points are.
-        let clear = self.keyring().encrypts() && draft.encryption.is_none();
-        if draft.place == Place::New && !clear {
+        // What takes the place of a clone carries the files of the clone. Nothing is written in clear
+        // where restore points are not: a clone has them encrypted for its dump, and of what a command
+        // made they could not be read back.
+        let unreadable = draft.kind == Kind::External && self.keyring().encrypts();
+        if draft.place == Place::New && !unreadable {
             sums.0.extend(self.write_travelling(&partial.dir, &draft.id)?);
         }
         let sums = sums.text();

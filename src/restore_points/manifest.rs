@@ -235,6 +235,9 @@ pub struct Archive {
 pub struct Contents {
     /// Rows per table, as `schema.table`.
     pub rows: Vec<(String, RowCount)>,
+    /// A sum over them in their place, where they may not lie in clear and the file does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_sum: Option<String>,
     /// Checksums of small tables, as `schema.table`.
     #[serde(default)]
     pub checksums: Checksums,

@@ -199,3 +199,36 @@ fn a_load_of_an_encrypted_point_that_takes_too_long_is_ended() {
     assert_eq!(machine.json(["backup", "list"]).1["restore_points"][0]["proof"], "read_back");
     machine.assert_clean();
 }
+
+/// A clone lies on the server; what its directory says of it until its dump is made names no table, and
+/// the files that travel with it are in the dump although no identity was at hand.
+#[test]
+fn of_a_clone_nothing_lies_in_clear_either_and_its_dump_has_the_files_that_travel() {
+    let machine = encrypting().operator("restore_point = \"clone\"");
+    let key = machine.dir().join("key");
+    fs::write(&key, NEEDLES[1]).unwrap();
+    let machine = machine.operator(&format!("keep_files = [{key:?}]"));
+    plant(&machine);
+    let machine = machine
+        .migration("0003_alone.sql", "-- openwatch: no-transaction\nCREATE TABLE half (id int);\n")
+        .migration("0004_divides.sql", "SELECT 1 / 0;\n");
+    machine.run(["upgrade"]).code(7);
+    let (_, listed) = machine.json(["backup", "list"]);
+    assert_eq!(listed["restore_points"][0]["kind"], "clone", "{listed}");
+    assert_nothing_in_clear(&tree(&machine.backups()));
+    let machine = machine.migration("0004_divides.sql", "SELECT 1;\n");
+    machine.run(["upgrade", "--retry"]).success();
+    machine.run(["backup", "prune"]).success();
+    let ids = machine.points();
+    assert_eq!(ids.len(), 2);
+    for id in &ids {
+        assert_encrypted(&machine.backups().join(id));
+    }
+    // The identity shows that the copy is the file.
+    let identity = identity_file(&machine, "identity", super::keys::SECRET);
+    fs::write(&key, "another key").unwrap();
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    let words = ["restore", "latest", "--with-files", "--yes"];
+    machine.run(with_identity(&words, &identity)).success();
+    assert_eq!(fs::read_to_string(&key).unwrap(), NEEDLES[1]);
+}

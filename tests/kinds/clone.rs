@@ -252,3 +252,20 @@ fn under_a_journal_that_cannot_be_read_no_clone_is_dropped() {
     machine.run(["backup", "prune"]).success();
     assert_eq!((clones(&machine), point(&machine)["kind"].clone()), (clone, "clone".into()));
 }
+
+#[test]
+fn a_removal_while_the_server_is_away_is_done_and_leaves_the_clone_to_the_next_prune() {
+    let machine = half_migrated(cloning());
+    machine.run(["upgrade"]).code(7);
+    let id = machine.points().remove(0);
+    let clone = clones(&machine);
+    let there = machine.server().conninfo(machine.dbname());
+    let machine = machine.dsn("host=/nonexistent dbname=app user=postgres");
+    let words = ["backup", "remove", &id, "--yes", "--lose-way-back"];
+    let told = machine.run(words).success();
+    told.stdout(contains("is removed")).stderr(contains("its clone is dropped by the next prune"));
+    let machine = machine.dsn(&there);
+    assert_eq!((machine.points(), clones(&machine)), (Vec::new(), clone));
+    machine.run(["backup", "prune"]).success();
+    assert_eq!(clones(&machine), [""; 0]);
+}

@@ -185,3 +185,16 @@ proptest! {
         prop_assert!(matches!(status_of(&shelf.store(), &id), Status::Damaged(_)));
     }
 }
+
+/// A run that was killed while it noted a proof left the manifest that was to take the place of another.
+#[test]
+fn a_manifest_that_never_took_its_place_goes() {
+    let shelf = Shelf::new();
+    let id = shelf.put(1, 2);
+    let left = shelf.store().dir().join(format!(".manifest-{id}"));
+    std::fs::write(&left, "{}").unwrap();
+    shelf.store().prune(&policy(Some(30), 1), &nobody(), now(), Mode::DryRun).unwrap();
+    assert!(left.exists(), "looking removes nothing");
+    shelf.store().prune(&policy(Some(30), 1), &nobody(), now(), Mode::Act).unwrap();
+    assert_eq!(shelf.names(), [id]);
+}

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::make::rows_sum;
 use crate::database::clone::{self, differing_rows};
 use crate::database::swap::Server;
 use crate::database::{Database, clients::Clients};
@@ -104,7 +105,12 @@ impl Store {
         let mut sums = Sums::default();
         for (target, cloned) in request.databases.iter().zip(&manifest.databases) {
             let rows = clone::looks(target.database)?.rows;
-            if let Some(why) = differing_rows(&point.contents(&cloned.name)?.rows, &rows) {
+            let noted = point.contents(&cloned.name)?;
+            let why = match &noted.rows_sum {
+                Some(sum) => (*sum != rows_sum(&rows)?).then(|| "its tables or rows differ".into()),
+                None => differing_rows(&noted.rows, &rows),
+            };
+            if let Some(why) = why {
                 let clone = target.database.described();
                 return Err(Error::failed(format!("{clone} is not what it was")).detail(why));
             }

@@ -12,7 +12,7 @@ use crate::restore_points::store::{RestorePoint, Store};
 use crate::system::fs;
 
 /// How the name of every encrypted file ends.
-pub(super) const ENDING: &str = ".age";
+pub(in crate::restore_points) const ENDING: &str = ".age";
 
 /// Returns the name of the file with the archive of a database, as `age -d` and `pg_restore` read it.
 pub(super) fn archive_name(database: &str) -> String {

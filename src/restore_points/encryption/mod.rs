@@ -7,4 +7,4 @@ mod read;
 mod write;
 
 pub use keyring::Keyring;
-pub(super) use members::first_missing;
+pub(super) use members::{ENDING, first_missing};
