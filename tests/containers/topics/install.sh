@@ -99,6 +99,19 @@ purge_keeps_restore_points_and_removes_configuration_and_state() {
 }
 
 # Row 83.
+fact "deb rpm" a_removal_while_an_upgrade_is_pending_keeps_the_restore_point_and_says_where
+a_removal_while_an_upgrade_is_pending_keeps_the_restore_point_and_says_where() {
+  old_machine; remember_data
+  upgrade_to 2.1.0; expect_failure; expect_mark there; expect_points 1
+  remove
+  expect_rc 0; expect_out '/var/lib/openwatch/backups'; expect_points 1; expect_same_data
+  [ "$family" = deb ] || return 0
+  run apt-get -y purge openwatch
+  expect_rc 0; expect_out '/var/lib/openwatch/backups'; expect_points 1; expect_same_data
+  expect_mark none
+}
+
+# Row 83.
 fact deb purge_removes_restore_points_where_the_operator_has_said_so
 purge_removes_restore_points_where_the_operator_has_said_so() {
   old_machine
