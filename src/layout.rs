@@ -140,6 +140,11 @@ impl Layout {
         self.upgrade_dir().join("run.log")
     }
 
+    /// Returns the file that says why a person is needed, where one is.
+    pub fn stuck(&self) -> PathBuf {
+        self.upgrade_dir().join("stuck")
+    }
+
     /// Returns the directory of finished runs, one file each.
     pub fn history_dir(&self) -> PathBuf {
         self.upgrade_dir().join("history")

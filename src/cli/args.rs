@@ -224,6 +224,15 @@ pub struct Upgrade {
     /// Upgrade although it is held, or outside the maintenance window; for this run alone
     #[arg(long)]
     pub now: bool,
+    /// Finish an upgrade that was interrupted
+    #[arg(long, conflicts_with_all = ["plan", "retry"], group = "open")]
+    pub resume: bool,
+    /// Go back to before the first attempt: the data, and the services once the older program is back
+    #[arg(long, conflicts_with_all = ["plan", "retry", "resume", "from", "backup_dir"], group = "open")]
+    pub undo: bool,
+    /// With --resume or --undo: take what somebody changed since the interruption as it is
+    #[arg(long, requires = "open")]
+    pub adopt: bool,
     /// Take the restore point below this directory
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,

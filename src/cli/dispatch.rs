@@ -14,8 +14,10 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::Override;
 use crate::system::clock::Clock;
+use crate::system::signals;
 use crate::upgrade::hold::Timing;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::recover::decide::Changes;
 use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
 use crate::version::Version;
@@ -28,6 +30,9 @@ use super::printer::{self, Printer};
 pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply> {
     let global = &arguments.global;
     let layout = layout(global)?;
+    if matches!(arguments.verb, Verb::Upgrade(_) | Verb::Migrate(_) | Verb::Restore(_)) {
+        signals::outlive_terminal();
+    }
     match &arguments.verb {
         Verb::Migrate(options) => migrating::run(global, layout, options, printer),
         Verb::Upgrade(options) => upgrade(global, layout, options, printer),
@@ -177,7 +182,15 @@ fn upgrade(
     if options.now {
         machine.timing = Timing::Now;
     }
-    let again = if options.retry { Again::Yes } else { Again::No };
+    let changes = if options.adopt { Changes::Adopted } else { Changes::Refused };
+    if options.undo {
+        return commands::upgrade::undo(&machine, changes);
+    }
+    let again = match (options.retry || options.resume, changes) {
+        (false, _) => Again::No,
+        (true, Changes::Refused) => Again::Yes,
+        (true, Changes::Adopted) => Again::Adopting,
+    };
     if options.unit {
         commands::upgrade::run_as_unit(&machine, from.as_ref(), again)
     } else {

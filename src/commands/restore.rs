@@ -16,8 +16,8 @@ use crate::restore_points::{
 use crate::system::clock;
 use crate::upgrade::gate::{Failed, Pending};
 use crate::upgrade::identity::must_open;
-use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::recover;
 
 pub use crate::upgrade::rollback::present::Copy;
 use crate::upgrade::rollback::present::{self, Half, Present};
@@ -128,7 +128,7 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     };
     machine.progress.step(&format!("restoring {}", point.id()));
     let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
-    journal::put_back(&machine.layout, point.id())?;
+    recover::put_back_by_hand(machine, point.id())?;
     close_gate(machine, &point)?;
     let files = match wanted.files {
         Files::Compared => Vec::new(),

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::{Override, RestorePoint};
 use crate::upgrade::external::{self, Fit};
-use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::recover;
 
 use super::Reply;
 use super::restore::Wanted;
@@ -46,7 +46,7 @@ pub(super) fn run(
     }
     let foreign = if wanted.foreign { Override::AcceptForeign } else { Override::No };
     let fit = external::put_back(machine, point, foreign)?;
-    journal::put_back(&machine.layout, id)?;
+    recover::put_back_by_hand(machine, id)?;
     let fits = point.manifest().from_version.as_ref();
     let fits = fits.map_or("the version that fits".into(), |from| format!("version {from}"));
     let next = match fit {

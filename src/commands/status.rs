@@ -10,6 +10,7 @@ use crate::upgrade::hold::Look;
 use crate::upgrade::identity;
 use crate::upgrade::journal::{self, Record};
 use crate::upgrade::machine::Machine;
+use crate::upgrade::recover::{self, Report};
 
 use super::Reply;
 use super::backup::{entry_json, warn_of_unreadable};
@@ -27,6 +28,7 @@ pub fn report(machine: &Machine) -> Value {
     let last = journal::read(&machine.layout).ok().flatten();
     let (hold, window) = Look::take(&machine.layout, &machine.config, machine.clock.now()).json();
     let next = next.or_else(|| last.as_ref().and_then(|record| interrupted(machine, record)));
+    let recovery = recovery(machine);
     json!({
         "outcome": "ok",
         "app": machine.layout.app(),
@@ -36,6 +38,7 @@ pub fn report(machine: &Machine) -> Value {
         "window": window,
         "databases": databases(machine),
         "units": units(machine),
+        "recovery": recovery,
         "last_run": last.map(|record| last_run(&record)),
         "restore_points": restore_points(machine),
         "encryption": encryption(machine),
@@ -48,7 +51,14 @@ fn gate(machine: &Machine) -> (Value, Option<String>) {
     match Pending::read(&machine.layout) {
         Ok(None) => (json!({"state": "open"}), None),
         Ok(Some(mark)) => {
-            let retry = crate::upgrade::fail::retry_command(machine, mark.family);
+            let retry = match (mark.stuck, &mark.failed) {
+                (Some(why), _) => why.command(machine),
+                // Cut off before it ended: there is nothing to mend.
+                (None, None) if recover::was_cut_off(machine) => {
+                    machine.command("upgrade --resume")
+                }
+                (None, _) => crate::upgrade::fail::retry_command(machine, mark.family),
+            };
             let failed = mark.failed.as_ref();
             let json = json!({
                 "state": "closed",
@@ -67,9 +77,23 @@ fn gate(machine: &Machine) -> (Value, Option<String>) {
     }
 }
 
+/// In what state an upgrade is that is not done; null where none is open.
+fn recovery(machine: &Machine) -> Value {
+    match recover::report(machine) {
+        Ok(Report { state: None, .. }) => Value::Null,
+        Ok(Report { state: Some(state), cut_off, stuck }) => json!({
+            "state": state.word(),
+            "what": state.spoken(),
+            "interrupted": cut_off,
+            "stuck": stuck,
+        }),
+        Err(error) => json!({"state": "unknown", "what": error.message()}),
+    }
+}
+
 /// A run without an end was killed: one command finishes it.
 fn interrupted(machine: &Machine, record: &Record) -> Option<String> {
-    record.finished.is_none().then(|| machine.command("upgrade"))
+    record.was_cut_off().then(|| machine.command("upgrade --resume"))
 }
 
 fn databases(machine: &Machine) -> Vec<Value> {
@@ -196,6 +220,11 @@ fn spoken(machine: &Machine, report: &Value) -> String {
     let (hold, window) = look.spoken();
     lines.extend(hold.map(|hold| format!("  hold:          {hold}")));
     lines.extend(window.map(|window| format!("  window:        {window}")));
+    let recovery = &report["recovery"];
+    if !recovery.is_null() {
+        let stuck = if recovery["stuck"].is_null() { "" } else { "stuck: " };
+        lines.push(format!("  upgrade:       {stuck}{}", text(&recovery["what"])));
+    }
     let last = &report["last_run"];
     if !last.is_null() {
         let when = last["finished"].as_str().or(last["started"].as_str()).unwrap_or_default();

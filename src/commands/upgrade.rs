@@ -14,6 +14,8 @@ use crate::upgrade::hold::Look;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, Decision, Plan};
 use crate::upgrade::post_checks::Found;
+use crate::upgrade::recover::decide::Changes;
+use crate::upgrade::recover::undo::Fit;
 use crate::upgrade::{self, Again, Success, Work, preflight, survey, unit};
 use crate::version::Version;
 
@@ -43,6 +45,42 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
         "findings": success.doubts.iter().map(Found::json).collect::<Vec<_>>(),
     });
     Ok(Reply::ok(spoken(machine, &success), json))
+}
+
+/// Goes back to before the first attempt.
+pub fn undo(machine: &Machine, changes: Changes) -> Result<Reply> {
+    let app = machine.layout.app();
+    let Some(undone) = upgrade::undo(machine, changes)? else {
+        let json = json!({"work": "nothing", "to": machine.version});
+        return Ok(Reply::ok(format!("{app}: nothing is open, nothing to undo"), json));
+    };
+    let data = match &undone.restore_point {
+        Some(id) => format!("the data is that of restore point {id}"),
+        None => "the data had not changed".to_owned(),
+    };
+    let mut lines = vec![format!("{app}: the upgrade was undone: {data}")];
+    lines.push(match (undone.fit, &undone.program) {
+        (Fit::Agrees, _) => {
+            format!("  program {} belongs to it: what ran before runs again", machine.version)
+        }
+        (Fit::Other, Some(program)) => format!(
+            "  the gate stays closed: program {} is installed, and {program} belongs to the data",
+            machine.version
+        ),
+        (Fit::Other, None) => format!(
+            "  the gate stays closed: program {} does not belong to the data",
+            machine.version
+        ),
+    });
+    lines.extend(undone.next.iter().map(|next| format!("  next: {next}")));
+    let json = json!({
+        "work": "undone",
+        "restore_point": undone.restore_point,
+        "program": undone.program,
+        "gate": match undone.fit { Fit::Agrees => "open", Fit::Other => "closed" },
+        "next": undone.next,
+    });
+    Ok(Reply::ok(lines.join("\n"), json))
 }
 
 /// Runs the upgrade as the package's unit: a run that is under way already is waited for.

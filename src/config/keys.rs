@@ -89,6 +89,7 @@ pub const KEYS: &[Key] = &[
     operator("", "backup_keep"),
     operator("", "backup_max_bytes"),
     operator("", "on_failure"),
+    operator("", "attempts"),
     operator("", "database_wait"),
     operator("", "lock_timeout"),
     operator("", "foreign_sessions"),

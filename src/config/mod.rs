@@ -80,6 +80,8 @@ pub struct Policy {
     pub retention: Retention,
     /// What happens after a failure.
     pub on_failure: OnFailure,
+    /// Attempts in a row that may be interrupted in the same step before a person is needed.
+    pub attempts: u32,
     /// How long an unreachable database is waited for.
     pub database_wait: Duration,
     /// How long a migration waits for a lock before it is tried again.

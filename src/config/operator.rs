@@ -14,6 +14,9 @@ use super::{EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Rete
 /// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
 const RESERVE: u64 = 256 << 20;
 
+/// Interrupted attempts in the same step after which a person is needed.
+const ATTEMPTS: u32 = 3;
+
 const ON_FAILURE: &[(&str, OnFailure)] =
     &[("stop", OnFailure::Stop), ("restore", OnFailure::Restore)];
 
@@ -46,6 +49,7 @@ impl Wishes {
             encryption: EncryptionSpec::default(),
             retention: Retention::new(Some(30), 3),
             on_failure: OnFailure::Stop,
+            attempts: ATTEMPTS,
             database_wait: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(30),
             foreign_sessions: ForeignSessions::Warn,
@@ -78,6 +82,9 @@ impl Wishes {
         policy.retention.read(&mut top, notes);
         if let Some(value) = top.take("on_failure") {
             set(&mut policy.on_failure, choice(value, ON_FAILURE, notes));
+        }
+        if let Some(value) = top.take("attempts") {
+            set(&mut policy.attempts, count(&value, notes));
         }
         if let Some(value) = top.take("database_wait") {
             set(&mut policy.database_wait, duration(value, Zero::Allowed, "60s", notes));
@@ -147,6 +154,16 @@ fn set<T>(slot: &mut T, found: Option<T>) {
     if let Some(found) = found {
         *slot = found;
     }
+}
+
+fn count(value: &Value<'_>, notes: &mut Notes) -> Option<u32> {
+    let found = value.as_integer().and_then(|number| u32::try_from(number).ok());
+    let found = found.filter(|number| (1..=100).contains(number));
+    if found.is_none() {
+        let message = format!("{} must be a whole number from 1 to 100", value.name);
+        notes.problem(&value.place, message, &format!("write {ATTEMPTS}, or leave the key out"));
+    }
+    found
 }
 
 fn checks(value: Value<'_>, notes: &mut Notes) -> Option<Vec<Vec<String>>> {

@@ -89,6 +89,7 @@ impl Config {
         }
         render_retention(&policy.retention, lines);
         lines.text("on_failure", policy.on_failure.word());
+        lines.plain("attempts", policy.attempts);
         lines.text("database_wait", &humantime::format_duration(policy.database_wait).to_string());
         lines.text("lock_timeout", &humantime::format_duration(policy.lock_timeout).to_string());
         lines.text("foreign_sessions", policy.foreign_sessions.word());

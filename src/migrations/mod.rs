@@ -17,6 +17,7 @@ mod doubt;
 mod failure;
 mod fate;
 mod files;
+mod fingerprint;
 mod formats;
 mod grouping;
 mod history;
@@ -43,6 +44,7 @@ pub use correct::{
 };
 pub use failure::{DataState, Failure, Why};
 pub use files::Text;
+pub use fingerprint::{HistoryPrint, of_history, of_package};
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
 pub use history::{AppliedRow, Evidence, RowState, Table, named};
 pub use look::look;

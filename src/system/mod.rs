@@ -7,6 +7,7 @@ pub mod growing;
 pub mod host;
 pub mod http;
 pub mod identity;
+pub mod inhibit;
 pub mod lock;
 pub mod new_file;
 pub mod process;

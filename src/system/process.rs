@@ -1,5 +1,6 @@
 //! Processes: found once, started with closed input and a reduced environment, awaited with care.
 
+mod held;
 pub mod keeper;
 mod kept;
 mod pipes;
@@ -21,6 +22,7 @@ use crate::system::clock::Deadline;
 use crate::system::identity::Identity;
 use crate::system::signals;
 
+pub use held::Held;
 pub use kept::{Printed, Stream};
 use pipes::{push_tail, read_all, read_lines};
 

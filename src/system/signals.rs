@@ -12,6 +12,10 @@ static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
 static ASKED: OnceLock<&'static str> = OnceLock::new();
 
+static HUNG_UP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+static OUTLIVES_TERMINAL: AtomicBool = AtomicBool::new(false);
+
 static CLOSING: AtomicBool = AtomicBool::new(false);
 
 /// Unblocks all signals and notes SIGINT, SIGTERM and SIGHUP from now on.
@@ -23,7 +27,10 @@ pub fn install() -> Result<()> {
         .thread_unblock()
         .context(|| "cannot reset the signal mask".into())?;
     let received = RECEIVED.get_or_init(Arc::default);
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    let hung_up = HUNG_UP.get_or_init(Arc::default);
+    signal_hook::flag::register(SIGHUP, Arc::clone(hung_up))
+        .context(|| "cannot watch for signals".into())?;
+    for signal in [SIGINT, SIGTERM] {
         let number = usize::try_from(signal).unwrap_or_default();
         signal_hook::flag::register_usize(signal, Arc::clone(received), number)
             .context(|| "cannot watch for signals".into())?;
@@ -35,6 +42,15 @@ pub fn install() -> Result<()> {
 /// started and say what is true. A second signal finds the journal written.
 pub fn hold_off() {
     CLOSING.store(true, Ordering::SeqCst);
+}
+
+/// Lets a terminal that goes away be no reason to stop.
+///
+/// What changes the data is told by `openwatch status` as well as on a terminal, and half of it is
+/// worse than all of it without a spectator. The children are in groups of their own, which a
+/// terminal does not hang up.
+pub fn outlive_terminal() {
+    OUTLIVES_TERMINAL.store(true, Ordering::SeqCst);
 }
 
 /// Asks ourselves to stop, as a signal would; `why` is told in the place of its name.
@@ -51,10 +67,13 @@ pub fn received() -> Option<&'static str> {
         return Some(why);
     }
     match i32::try_from(RECEIVED.get()?.load(Ordering::SeqCst)).ok()? {
-        0 => None,
+        0 => {
+            let hung_up = HUNG_UP.get().is_some_and(|flag| flag.load(Ordering::SeqCst));
+            let heeded = !OUTLIVES_TERMINAL.load(Ordering::SeqCst);
+            (hung_up && heeded).then_some("SIGHUP")
+        }
         SIGINT => Some("SIGINT"),
         SIGTERM => Some("SIGTERM"),
-        SIGHUP => Some("SIGHUP"),
         _ => Some("a signal"),
     }
 }

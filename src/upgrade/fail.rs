@@ -8,6 +8,7 @@ use crate::migrations::{DataState, Why};
 use crate::outcome::Outcome;
 use crate::package::Family;
 use crate::system::signals;
+use crate::version::Version;
 
 use super::apply_migrations;
 use super::create_restore_point::Secured;
@@ -16,6 +17,9 @@ use super::gate::{self, Pending};
 use super::journal::Journal;
 use super::machine::Machine;
 use super::put_back;
+use super::recover::facts::Stuck;
+use super::recover::stuck;
+use super::recover::written::{Since, Watch};
 use super::step::Step;
 use super::survey::Survey;
 use super::truth::{self, Aftermath};
@@ -55,23 +59,51 @@ impl From<apply_migrations::Failure> for Failed {
     }
 }
 
+/// Between two steps: stops here if a signal asks for it.
+pub fn if_asked_to_stop(before: Step) -> Result<(), Failed> {
+    let Some(signal) = signals::received() else { return Ok(()) };
+    let outcome = match before {
+        Step::Preflight | Step::Quiesce | Step::RestorePoint => Outcome::BackupFailed,
+        Step::Migrate | Step::Restore | Step::Package => Outcome::MigrationFailed,
+        Step::Start | Step::Health => Outcome::Unhealthy,
+    };
+    let message = format!(
+        "the upgrade was stopped before the step {}: we received {signal}",
+        before.spoken()
+    );
+    Err(Failed::at(before)(Error::new(outcome, message)))
+}
+
 /// What the run holds that a failure must name or use.
 #[derive(Default)]
 pub struct Held {
     point: Option<String>,
     /// The restore point from before an earlier attempt, which left the data half done.
     way_back: Option<String>,
+    /// What the migrations left, before any unit was started on it.
+    watch: Option<Watch>,
 }
 
 impl Held {
     /// Begins with what earlier attempts left.
     pub fn new(journal: &Journal) -> Self {
-        Self { point: None, way_back: journal.record().way_back.clone() }
+        Self { way_back: journal.record().way_back.clone(), ..Self::default() }
     }
 
     /// Remembers the restore point.
     pub fn secure(&mut self, secured: &Secured) {
         self.point = secured.point().map(|point| point.id().to_owned());
+    }
+
+    /// Notes what the migrations left, where the data may have to be put back from there.
+    pub fn watch(&mut self, machine: &Machine) {
+        if machine.config.policy.on_failure != OnFailure::Restore || self.point().is_none() {
+            return;
+        }
+        match Watch::begin(machine) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => machine.progress.warn(&error.message()),
+        }
     }
 
     /// Returns the restore point that leads back to before the first attempt.
@@ -99,13 +131,14 @@ pub fn close(
     held: &Held,
     failed: Failed,
 ) -> Error {
-    let interrupted = signals::received().is_some();
+    let interrupted = signals::received();
     signals::hold_off();
     // The gate before the units: nothing may start again what we are about to stop.
     let mut mark = mark(survey, &failed.error, machine);
-    if interrupted {
+    if let Some(signal) = interrupted {
         // Cut off by a shutdown or by hand: the next boot goes on, as it does after a power cut.
         mark.failed = None;
+        journal.interrupted(signal);
     }
     if let Err(error) = mark.write(&machine.layout) {
         machine.progress.warn(&format!("the gate could not be closed: {}", error.message()));
@@ -115,26 +148,24 @@ pub fn close(
     }
     let Failed { step, mut error, after, full } = failed;
     let mut after = held.overall(after);
-    if should_restore(machine, step, after.data, held) {
-        if left_to_others(machine, held) {
-            error = error.detail("the data is not put back by itself: there is no restore_command");
-        } else if full && !goes_back_by_renaming(machine, held) {
-            // Where the statement found no room, a second copy of the database finds none.
-            error = error.detail("the data is not put back by itself: a restore needs space too");
-        } else {
-            let data;
-            (error, data) = put_back(machine, journal, held, error);
-            after = data.into();
-        }
+    // A shutdown does not wait for a restore; whoever goes on later decides.
+    if interrupted.is_none() {
+        (error, after) = back_where_wanted(machine, journal, held, (step, full), (error, after));
     }
-    if !matches!(step, Step::Start | Step::Health) {
+    if !matches!(step, Step::Start | Step::Health) || after.data != DataState::Partly {
         // What was migrated to its end is not half done, whatever became of the units.
         journal.left(after.data);
     }
     let state = truth::state(machine, survey, held, &after);
-    let hint = ways_out(machine, survey, held, after.data, mark.family);
+    let hint = match interrupted {
+        Some(_) => on_or_back(machine, survey, held, step, mark.family),
+        None => ways_out(machine, survey, held, after.data, mark.family),
+    };
     let own = error.hint_line().map(|hint| format!("{hint} "));
-    let error = error.state(state).hint(format!("{}{hint}", own.unwrap_or_default()));
+    let mut error = error.state(state).hint(format!("{}{hint}", own.unwrap_or_default()));
+    if error.outcome() == Outcome::Stuck && after.data == DataState::Unknown {
+        error = stuck::settle(machine, &mark, Stuck::UndoFailed, error);
+    }
     if let Err(problem) = journal.close(error.outcome(), Some(&error)) {
         machine.progress.warn(&format!("the journal is not closed: {}", problem.message()));
     }
@@ -181,15 +212,68 @@ fn stop_units(machine: &Machine) {
     }
 }
 
-/// Returns whether the data is put back by itself.
+/// Puts the data back by itself where the operator wants that and nothing is lost by it.
+fn back_where_wanted(
+    machine: &Machine,
+    journal: &mut Journal,
+    held: &Held,
+    (step, full): (Step, bool),
+    (error, after): (Error, Aftermath),
+) -> (Error, Aftermath) {
+    if let Some(why) = why_not_restored(machine, step, after.data, held) {
+        return (why.into_iter().fold(error, Error::detail), after);
+    }
+    let left = |why: &str| format!("the data is not put back by itself: {why}");
+    if left_to_others(machine, held) {
+        return (error.detail(left("there is no restore_command")), after);
+    }
+    if full && !goes_back_by_renaming(machine, held) {
+        // Where the statement found no room, a second copy of the database finds none.
+        return (error.detail(left("a restore needs space too")), after);
+    }
+    let (error, data) = put_back(machine, journal, held, error);
+    (error, data.into())
+}
+
+/// Returns why the data is not put back by itself, with words where somebody might expect it to be.
 ///
-/// Only after a failed migration: once units were started on the new schema they may have written,
-/// and a restore would lose that silently. Then the operator decides.
-fn should_restore(machine: &Machine, step: Step, data: DataState, held: &Held) -> bool {
-    machine.config.policy.on_failure == OnFailure::Restore
-        && step == Step::Migrate
+/// Once units were started on the new schema they may have written, and a restore would lose that
+/// silently: then the operator decides.
+fn why_not_restored(
+    machine: &Machine,
+    step: Step,
+    data: DataState,
+    held: &Held,
+) -> Option<Option<String>> {
+    let wanted = machine.config.policy.on_failure == OnFailure::Restore
         && data != DataState::Unchanged
-        && held.point().is_some()
+        && held.point().is_some();
+    match step {
+        _ if !wanted => Some(None),
+        Step::Migrate => None,
+        Step::Start | Step::Health => {
+            let since = match (&held.watch, is_down(machine)) {
+                (Some(watch), true) => watch.since(machine),
+                (Some(_), false) => Since::Something("a unit still runs".into()),
+                (None, _) => Since::Something("an earlier attempt started the services".into()),
+            };
+            match since {
+                Since::Nothing => None,
+                Since::Something(what) => Some(Some(format!(
+                    "the data is not put back by itself: the new schema may hold data of its own \
+                     by now ({what})"
+                ))),
+            }
+        }
+        Step::Preflight | Step::Quiesce | Step::RestorePoint | Step::Restore | Step::Package => {
+            Some(None)
+        }
+    }
+}
+
+fn is_down(machine: &Machine) -> bool {
+    let units = machine.services.look(&machine.config.app.services);
+    units.is_ok_and(|units| units.iter().all(|unit| !unit.is_up()))
 }
 
 fn left_to_others(machine: &Machine, held: &Held) -> bool {
@@ -235,25 +319,63 @@ fn ways_out(
     family: Option<Family>,
 ) -> String {
     let forward = format!("Mend the cause and run `{}`", retry_command(machine, family));
-    let package = |from: &crate::version::Version| {
-        let app = machine.layout.app();
-        match family {
-            Some(Family::Deb) => format!("`apt-get install --allow-downgrades {app}={from}`"),
-            Some(Family::Rpm) => format!("`dnf downgrade {app}-{from}`"),
-            None => format!("install version {from}"),
+    forward + &way_back(machine, survey, held, data, family)
+}
+
+/// Names the ways after an interruption: nothing has to be mended.
+fn on_or_back(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    held: &Held,
+    step: Step,
+    family: Option<Family>,
+) -> String {
+    let on = machine.command("upgrade --resume");
+    let forward = format!("Run `{on}` to go on, as the next boot does by itself");
+    match step {
+        Step::Start | Step::Health => {
+            forward + &way_back(machine, survey, held, DataState::Partly, family)
         }
-    };
+        Step::Preflight
+        | Step::Quiesce
+        | Step::RestorePoint
+        | Step::Migrate
+        | Step::Restore
+        | Step::Package => {
+            format!("{forward}; to go back, `{}`.", machine.command("upgrade --undo"))
+        }
+    }
+}
+
+/// Names the way back, as the end of a sentence.
+fn way_back(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    held: &Held,
+    data: DataState,
+    family: Option<Family>,
+) -> String {
+    let package = |from: &Version| older_package(machine, from, family);
     let restore = match (held.point(), data) {
         (Some(id), DataState::Partly | DataState::Unknown) => Some(external::way_back(machine, id)),
         (None, _) | (_, DataState::Unchanged) => None,
     };
-    let back = match (restore, survey.from.as_ref().map(package)) {
+    match (restore, survey.from.as_ref().map(package)) {
         (Some(restore), Some(package)) => format!("; to go back, {restore}, then {package}."),
         (Some(restore), None) => format!("; to go back, {restore}."),
         (None, Some(package)) => format!("; to go back, {package}."),
         (None, None) => ".".into(),
-    };
-    forward + &back
+    }
+}
+
+/// Returns the command that installs this older version, or says it where nobody knows the command.
+pub fn older_package(machine: &Machine, version: &Version, family: Option<Family>) -> String {
+    let app = machine.layout.app();
+    match family {
+        Some(Family::Deb) => format!("`apt-get install --allow-downgrades {app}={version}`"),
+        Some(Family::Rpm) => format!("`dnf downgrade {app}-{version}`"),
+        None => format!("install version {version}"),
+    }
 }
 
 /// Returns the command that tries the upgrade again and repairs the package's own state.

@@ -14,6 +14,9 @@ use crate::system::clock::{self, Clock};
 use crate::system::fs;
 use crate::version::Version;
 
+use super::recover::attempts::CutOff;
+use super::recover::facts::Stuck;
+
 /// More than any mark; what is longer was not written by us.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -36,6 +39,12 @@ pub struct Pending {
     /// The hold or window that a person overrode for the package's run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrode: Option<String>,
+    /// Attempts that were cut off one after the other in the same step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<CutOff>,
+    /// Why nothing is tried by itself any more, where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<Stuck>,
 }
 
 /// How the last attempt ended.
@@ -51,7 +60,9 @@ impl Pending {
     /// Begins an upgrade: this version is on disk, these units ran.
     pub fn new(to: Version, running: Option<Vec<String>>, clock: Clock) -> Self {
         let since = clock::rfc3339(clock.now());
-        Self { from: None, to, family: None, since, running, failed: None, overrode: None }
+        let (from, family, failed, overrode) = (None, None, None, None);
+        let (cut_off, stuck) = (None, None);
+        Self { from, to, family, since, running, failed, overrode, cut_off, stuck }
     }
 
     /// Reads the mark, where there is one.

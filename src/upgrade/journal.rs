@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
 use crate::layout::Layout;
-use crate::migrations::DataState;
+use crate::migrations::{DataState, HistoryPrint};
 use crate::outcome::Outcome;
 use crate::system::clock::{self, Clock};
 use crate::system::fs;
 use crate::version::Version;
 
 use super::baseline::Baseline;
+use super::recover::world::World;
 use super::step::Step;
 
 const MOST_BYTES: u64 = 16 << 20;
@@ -73,8 +74,14 @@ pub struct Record {
     pub overrode: Option<String>,
     /// The marks in their order.
     pub marks: Vec<Mark>,
+    /// What asked the run to stop, such as `SIGTERM`, where something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<String>,
     /// What was so before the first change.
     pub baseline: Option<Baseline>,
+    /// By what package and databases are known again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<World>,
 }
 
 /// Where a run leads.
@@ -121,7 +128,9 @@ impl Record {
             ended_sessions: Vec::new(),
             overrode: None,
             marks: Vec::new(),
+            interrupted: None,
             baseline: None,
+            world: None,
         }
     }
 }
@@ -144,6 +153,21 @@ impl Record {
 }
 
 impl Record {
+    /// Returns whether this run never ended, or was asked to stop.
+    pub fn was_cut_off(&self) -> bool {
+        self.finished.is_none() || self.interrupted.is_some()
+    }
+
+    /// Returns the restore point from before the first attempt, where one was taken.
+    pub fn first_point(&self) -> Option<&str> {
+        self.way_back.as_deref().or(self.restore_point.as_deref())
+    }
+
+    /// Returns whether the data of its restore point was put back by hand after it was killed.
+    pub fn is_put_back(&self) -> bool {
+        self.data == Some(DataState::Unchanged) && self.finished.is_none()
+    }
+
     /// Returns whether this run had stopped the units and started none of them again.
     pub fn never_started(&self) -> bool {
         let marked = |step, when| self.marks.iter().any(|m| m.step == step && m.when == when);
@@ -240,6 +264,20 @@ impl Journal {
         let elapsed_ms = clock::millis(self.began.elapsed());
         self.record.marks.push(Mark { step, when, at, elapsed_ms, note });
         write(&self.path, &self.record)
+    }
+
+    /// Marks that the migrations of a database are done, and what its history says then.
+    pub fn migrated(&mut self, name: &str, note: String, end: Option<HistoryPrint>) -> Result<()> {
+        let world = self.record.world.as_mut();
+        if let Some(database) = world.and_then(|world| world.databases.get_mut(name)) {
+            database.end = end;
+        }
+        self.mark(Step::Migrate, When::Done, note)
+    }
+
+    /// Notes that the run was asked to stop, and by what; closing it writes that down.
+    pub fn interrupted(&mut self, by: &str) {
+        self.record.interrupted = Some(by.to_owned());
     }
 
     /// Notes the restore point of this run; from now on nothing may prune it.

@@ -11,6 +11,7 @@ use super::journal::{Journal, Record};
 use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{self, Decision};
+use super::recover;
 use super::settle;
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
@@ -43,6 +44,7 @@ pub enum Reach {
 /// Takes a restore point and applies what is pending, without touching units.
 pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     let _lock = machine.lock("migrate")?;
+    recover::refuse_going_back(machine)?;
     let survey = survey::take(machine, None)?;
     let locks = Locks::take(machine, &survey)?;
     let survey = locks.look_again(machine, None, survey)?;
@@ -144,6 +146,8 @@ fn refuse_running(machine: &Machine, survey: &Survey<'_>) -> Result<()> {
 fn open(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
     let now = machine.clock.now();
     let overrode = hold::overridden(machine, survey);
-    let record = Record { overrode, ..Record::new(clock::stamp(now), clock::rfc3339(now), survey) };
+    let world = recover::world::record(machine, survey).ok();
+    let new = Record::new(clock::stamp(now), clock::rfc3339(now), survey);
+    let record = Record { overrode, world, ..new };
     Journal::begin(&machine.layout, machine.clock, record)
 }

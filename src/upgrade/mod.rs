@@ -31,6 +31,7 @@ pub mod preflight;
 mod preflight_points;
 pub mod prove_restore_point;
 pub mod put_back;
+pub mod recover;
 pub mod rehearsal;
 pub mod rollback;
 pub mod run_log;
@@ -57,6 +58,9 @@ use locks::Locks;
 use machine::Machine;
 pub use migrate_only::run as migrate_only;
 use plan::{Decision, Plan};
+use recover::Course;
+use recover::decide::{Asked, Changes};
+use recover::undo::Undone;
 use step::Step;
 use survey::Survey;
 
@@ -105,6 +109,8 @@ pub enum Again {
     No,
     /// A person said so.
     Yes,
+    /// A person said so, and takes what has changed since it was interrupted as it is.
+    Adopting,
 }
 
 /// Runs an upgrade to its end, good or bad.
@@ -112,18 +118,56 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     // Lock, then look: a decision made before the lock may be about another world.
     let _lock = machine.lock("upgrade")?;
     run_log::begin(&machine.layout, &*machine.progress);
-    if again == Again::No {
+    let asked = match again {
+        Again::No => Asked::ByItself,
+        Again::Yes => Asked::GoOn(Changes::Refused),
+        Again::Adopting => Asked::GoOn(Changes::Adopted),
+    };
+    recover::begin(machine, asked)?;
+    if asked == Asked::ByItself && !recover::is_going_back(machine)? {
         refuse_repeating(machine)?;
     }
     let survey = survey::take(machine, from)?;
     let locks = Locks::take(machine, &survey).map_err(|error| refused(machine, &survey, error))?;
     let survey = locks.look_again(machine, from, survey)?;
+    let found = recover::look(machine, &survey, asked)?;
+    match recover::course(machine, &survey, &found) {
+        Err(error) if error.outcome() == Outcome::Refused => {
+            return Err(refused(machine, &survey, error));
+        }
+        Err(error) => return Err(error),
+        Ok(Course::Back(data)) => {
+            drop(locks);
+            let undone = recover::undo::run(machine, &survey, found.last.as_ref(), data)?;
+            return Err(undone.rolled_back(machine));
+        }
+        Ok(Course::Forward) if asked == Asked::ByItself => refuse_repeating(machine)?,
+        Ok(Course::Forward) => {}
+    }
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(refused(machine, &survey, error)),
         Decision::NothingPending => without_migrations(machine, &survey),
         Decision::Upgrade(plan) => {
             hold::admit(machine, &survey, "upgrade")?;
             with_migrations(machine, &survey, &plan, locks)
+        }
+    }
+}
+
+/// Goes back to before the first attempt; none where nothing is open.
+pub fn undo(machine: &Machine, changes: Changes) -> Result<Option<Undone>> {
+    let _lock = machine.lock("upgrade")?;
+    run_log::begin(&machine.layout, &*machine.progress);
+    let asked = Asked::Undo(changes);
+    recover::begin(machine, asked)?;
+    let survey = survey::take(machine, None)?;
+    // Whoever migrates at this moment, here or on another host, is not undone meanwhile.
+    drop(Locks::take(machine, &survey)?);
+    let found = recover::look(machine, &survey, asked)?;
+    match recover::course(machine, &survey, &found)? {
+        Course::Forward => Ok(None),
+        Course::Back(data) => {
+            recover::undo::run(machine, &survey, found.last.as_ref(), data).map(Some)
         }
     }
 }
@@ -157,10 +201,16 @@ fn with_migrations(
     let done = (|| {
         let mut quiet = stop_services::run(machine, survey, plan, ready, &mut journal)
             .map_err(Failed::at(Step::Quiesce))?;
+        fail::if_asked_to_stop(Step::RestorePoint)?;
         let secured = create_restore_point::run(machine, survey, plan, &mut quiet, &mut journal)
             .map_err(Failed::at(Step::RestorePoint))?;
         held.secure(&secured);
+        fail::if_asked_to_stop(Step::Migrate)?;
+        let awake = recover::awake(machine);
         let migrated = apply_migrations::run(machine, survey, &mut quiet, &secured, &mut journal)?;
+        drop(awake);
+        fail::if_asked_to_stop(Step::Start)?;
+        held.watch(machine);
         let started = start_services::run(machine, &quiet.running, migrated, &mut journal)
             .map_err(Failed::at(Step::Start))?;
         let healthy =
@@ -262,11 +312,11 @@ fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
         .ok();
     let now = machine.clock.now();
     let overrode = hold::overridden(machine, survey);
-    let record = Record {
-        baseline,
-        overrode,
-        ..Record::new(clock::stamp(now), clock::rfc3339(now), survey)
-    };
+    let world = recover::world::record(machine, survey)
+        .inspect_err(|error| machine.progress.warn(&format!("no fingerprint: {}", error.message())))
+        .ok();
+    let new = Record::new(clock::stamp(now), clock::rfc3339(now), survey);
+    let record = Record { baseline, overrode, world, ..new };
     Journal::begin(&machine.layout, machine.clock, record)
 }
 
@@ -277,6 +327,7 @@ fn finish(machine: &Machine, mut journal: Journal) {
         machine.progress.warn(&format!("the journal is not closed: {}", error.message()));
     }
     let record = journal.record().clone();
+    recover::clear_stuck(machine);
     tell(machine, &record);
 }
 

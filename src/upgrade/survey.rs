@@ -105,6 +105,7 @@ impl Surveyed<'_> {
 /// Whether dumping is looked into although nothing may be pending.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dumping {
+    Nowhere,
     WherePending,
     Everywhere,
 }
@@ -116,6 +117,11 @@ const SHORT_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 /// Looks at everything; waits a bounded time for databases that are away.
 pub fn take<'m>(machine: &'m Machine, from: Option<&Version>) -> Result<Survey<'m>> {
     look_at_all(machine, from, Dumping::WherePending, machine.config.policy.database_wait)
+}
+
+/// Looks at what is so at this instant: waits for nothing, and asks nothing about dumping.
+pub fn take_now(machine: &Machine) -> Result<Survey<'_>> {
+    look_at_all(machine, None, Dumping::Nowhere, std::time::Duration::ZERO)
 }
 
 /// Looks at everything that the next upgrade will need, whether or not anything is pending now.
@@ -162,7 +168,8 @@ fn way_back(last: Option<&Record>, databases: &[Surveyed<'_>]) -> Option<String>
             || !d.comparison.problems.is_empty()
             || before(d.database.name()).is_none_or(|schema| *schema != d.comparison.current)
     };
-    let half = last.data.is_some() || databases.iter().any(touched);
+    // What an earlier attempt left half done stays so when a later one is killed before its first mark.
+    let half = last.data.is_some() || last.way_back.is_some() || databases.iter().any(touched);
     last.leads_back().filter(|_| half).map(str::to_owned)
 }
 
@@ -178,6 +185,7 @@ fn look<'m>(
     let comparison = migrations::look(&mut session, &shipped.migrations)?;
     // Only a run that will dump needs to know whether a dump would work.
     let dumps = match dumping {
+        Dumping::Nowhere => false,
         Dumping::WherePending => will_dump(&machine.config.policy, &comparison),
         Dumping::Everywhere => dumps(&machine.config.policy) && comparison.state != State::Empty,
     };

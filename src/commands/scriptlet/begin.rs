@@ -31,7 +31,11 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
     let running = running(context);
     let mark = match before {
         // Tried again: what ran is what ran at the first attempt, from the version of that time.
-        Some(mark) => Pending { to, family: Some(family), failed: None, ..mark },
+        // A run that is stuck stays so: a package script is not the person who is needed.
+        Some(mark) => {
+            let failed = mark.failed.clone().filter(|_| mark.stuck.is_some());
+            Pending { to, family: Some(family), failed, ..mark }
+        }
         None => {
             let looked = running.as_ref().ok().cloned();
             let overrode = early::overrode(context);
