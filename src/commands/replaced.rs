@@ -69,7 +69,7 @@ fn decided(machine: &Machine, database: &Database) -> Result<(Server, Vec<Replac
     let about = Circumstances {
         live: database.dbname(),
         live_is_there: server.has(database.dbname())?,
-        days: retention.before_restore.days.value().or(retention.days),
+        days: retention.days_of_replaced(),
         needed,
     };
     let decisions = decide_replaced(&kept, machine.clock.now(), &about);

@@ -83,6 +83,12 @@ impl Retention {
             || rules.iter().any(|rule| rule.days.is_nonsense() || rule.keep.is_nonsense())
     }
 
+    /// Returns the age in days from which a database that a restore replaced may go; none where all
+    /// stay.
+    pub fn days_of_replaced(&self) -> Option<u32> {
+        self.before_restore.days.value().or(self.days).filter(|_| !self.keeps_everything())
+    }
+
     /// Returns the rules that differ, under the word of their reason in the files.
     pub fn rules(&self) -> [(&'static str, Rule); 3] {
         [
@@ -171,4 +177,27 @@ fn nonsense<T>(value: &Value<'_>, reason: &str, notes: &mut Notes) -> Stated<T> 
     let message = format!("{} {reason}; every restore point is kept", value.name);
     notes.warn(&value.place, &message);
     Stated::Nonsense
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retention_that_makes_no_sense_keeps_replaced_databases_too() {
+        let sound = Retention::new(Some(30), 3);
+        assert_eq!(sound.days_of_replaced(), Some(30));
+        let days = Rule { days: Stated::Value(7), ..Rule::default() };
+        assert_eq!(Retention { before_restore: days, ..sound }.days_of_replaced(), Some(7));
+        let ninety = Rule { days: Stated::Nonsense, ..Rule::default() };
+        for nonsense in [
+            Retention { before_restore: ninety, ..sound },
+            Retention { manual: ninety, before_restore: days, ..sound },
+            Retention { keep: KEEP_ALL, ..sound },
+            Retention { max_bytes: Stated::Nonsense, ..sound },
+            Retention { days: None, before_restore: days, ..sound },
+        ] {
+            assert_eq!(nonsense.days_of_replaced(), None, "{nonsense:?}");
+        }
+    }
 }

@@ -59,7 +59,7 @@ fn judge(one: &Kept, now: SystemTime, about: &Circumstances<'_>) -> (Verdict, St
         return keep("its date lies in the future");
     };
     let Some(days) = about.days else {
-        return keep("no age limit is set");
+        return keep("a value of the retention makes no sense");
     };
     let old = format!("replaced {} days ago, limit {days}", age.as_secs() / DAY.as_secs());
     match age < DAY.saturating_mul(days) {
