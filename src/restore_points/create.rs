@@ -164,6 +164,7 @@ impl Store {
             identifier: draft.identifier,
             proof: draft.proof,
             trial: None,
+            imported: None,
             encryption: draft.encryption,
             bytes: fs::size_below(&partial.dir),
             sums_sha256: digest::of_bytes(sums.as_bytes()),

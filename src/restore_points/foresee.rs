@@ -130,7 +130,8 @@ fn expected(store: Option<&Store>, bytes: u64) -> Result<(Duration, String)> {
     let dumps = store.map_or_else(|| Ok(Vec::new()), Store::own_dumps)?;
     let tried = dumps.iter().find_map(|manifest| {
         let trial = manifest.trial.as_ref().filter(|trial| trial.failed.is_none())?;
-        let loaded: u64 = manifest.databases.iter().map(|a| a.database_bytes).sum();
+        let sizes = manifest.databases.iter().map(|archive| archive.database_bytes);
+        let loaded = sizes.fold(0, u64::saturating_add);
         Some((manifest, trial, loaded)).filter(|_| loaded > 0)
     });
     Ok(match tried {

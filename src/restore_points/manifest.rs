@@ -23,7 +23,7 @@ const FORMAT: u32 = 2;
 const OF_DUMPS: u32 = 1;
 
 /// The most bytes of a manifest; what grows with the database lies in files beside it.
-const LIMIT: u64 = 4 << 20;
+pub(super) const LIMIT: u64 = 4 << 20;
 
 /// Why a restore point was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +161,9 @@ pub struct Manifest {
     /// The last attempt to load it; none where nobody has tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
+    /// When it was imported, RFC 3339; none where it was made here. Whoever wrote it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<String>,
     /// How the archives are encrypted; none where they are in clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
@@ -271,8 +274,16 @@ impl Manifest {
     pub fn held_bytes(&self) -> u64 {
         match self.kind {
             Kind::Dump | Kind::External => self.bytes,
-            Kind::Clone => self.databases.iter().map(|archive| archive.database_bytes).sum(),
+            Kind::Clone => {
+                let sizes = self.databases.iter().map(|archive| archive.database_bytes);
+                sizes.fold(0, u64::saturating_add)
+            }
         }
+    }
+
+    /// Returns the number of files of its archives.
+    pub(super) fn files(&self) -> u64 {
+        self.databases.iter().map(|archive| archive.files).fold(0, u64::saturating_add)
     }
 
     /// Returns the names on the server of the clones that belong to it.
@@ -294,6 +305,9 @@ impl Manifest {
     /// Reads the text of a manifest that shall belong to the restore point of this name.
     pub(super) fn parse(bytes: &[u8], id: Option<&str>) -> Result<Self, Fault> {
         let damaged = |why: String| Err(Fault::Damaged(why));
+        if bytes.len() as u64 > LIMIT {
+            return damaged(format!("the manifest is larger than {LIMIT} bytes"));
+        }
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {

@@ -32,7 +32,7 @@ mod travelling;
 mod trial;
 mod verify;
 
-pub use carry::{Import, Imported};
+pub use carry::{Import, Imported, is_plain_word};
 pub use clone::{Completing, Copied, obstacles};
 pub use create::{Request, Target};
 pub use encryption::Keyring;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Status, stamp_of};
-use super::store::Store;
+use super::store::{PARTIAL, RestorePoint, Store};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::system::{clock, fs};
@@ -107,12 +107,29 @@ impl Store {
 
     pub(super) fn write_pin(&self, id: &str, note: &PinNote) -> Result<()> {
         let dir = self.dir().join(PINS);
-        if !dir.exists() {
-            fs::make_new_dir(&dir, 0o700)?;
-            fs::sync_dir(self.dir()).context(|| format!("cannot sync {}", self.dir().display()))?;
-        }
         let text = serde_json::to_vec(note).context(|| "cannot write the pin".into())?;
-        fs::replace(&self.pin_path(id), &text, 0o600)
+        let mut again = true;
+        loop {
+            fs::make_dir(&dir, 0o700)?;
+            fs::sync_dir(self.dir()).context(|| format!("cannot sync {}", self.dir().display()))?;
+            match fs::replace(&self.pin_path(id), &text, 0o600) {
+                // Whoever takes the last pin off takes the empty directory with it.
+                Err(_) if again && !dir.exists() => again = false,
+                written => return written,
+            }
+        }
+    }
+
+    /// Removes the pins of points that are not there, which an import left that was killed.
+    pub(super) fn drop_pins_of_nothing(&self) -> Result<()> {
+        for id in self.pins().found.into_keys() {
+            // In this order: an import gives the partial one its name.
+            let coming = self.dir().join(format!("{PARTIAL}{id}")).symlink_metadata().is_ok();
+            if !coming && self.dir().join(&id).symlink_metadata().is_err() {
+                fs::remove_file(&self.pin_path(&id))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn pins(&self) -> Pins {
@@ -162,6 +179,14 @@ impl Store {
                 Err(Error::new(Outcome::Refused, text).state("nothing was changed"))
             }
         }
+    }
+}
+
+impl RestorePoint {
+    /// Takes away the pin of a point that goes.
+    pub(super) fn forget_pin(&self) -> Result<()> {
+        let pins = self.dir().with_file_name(PINS);
+        fs::remove_file(&pins.join(format!("{}.json", self.id())))
     }
 }
 

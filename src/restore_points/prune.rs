@@ -82,6 +82,7 @@ impl Store {
         }
         if mode == Mode::Act {
             self.discard(&going)?;
+            self.drop_pins_of_nothing()?;
         }
         Ok(decisions)
     }

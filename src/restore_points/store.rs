@@ -254,7 +254,9 @@ impl Store {
     }
 
     pub(super) fn next_sequence(&self) -> Result<u64> {
-        Ok(self.list()?.iter().map(|entry| entry.sequence).max().unwrap_or(0) + 1)
+        // Of all that is there: a point that was made before the host was renamed is older as well.
+        let newest = self.list()?.iter().map(|entry| entry.sequence).max().unwrap_or(0);
+        Ok(newest.saturating_add(1))
     }
 }
 

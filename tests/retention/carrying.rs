@@ -80,7 +80,9 @@ fn a_point_comes_back_byte_by_byte_and_private() {
     assert_eq!(imported.origin, Origin::Own);
     for name in ["manifest.json", "SHA256SUMS", "main/toc.dat", "main.contents.json"] {
         let at = |shelf: &Shelf| shelf.path().join(&id).join(name);
-        assert_eq!(std::fs::read(at(&there)).unwrap(), std::fs::read(at(&shelf)).unwrap());
+        if name != "manifest.json" {
+            assert_eq!(std::fs::read(at(&there)).unwrap(), std::fs::read(at(&shelf)).unwrap());
+        }
         let mode = at(&there).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "{name}");
     }
@@ -88,6 +90,99 @@ fn a_point_comes_back_byte_by_byte_and_private() {
     assert_eq!(mode & 0o7777, 0o700);
     there.store().verify(&id, &Silent).unwrap();
     assert_eq!(there.store().find("latest").unwrap().id(), id);
+}
+
+/// The stream of one point with another manifest, in both places.
+fn with_manifest(id: &str, bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut members = members(bytes);
+    let mut head: Value = serde_json::from_slice(content(&mut members[0])).unwrap();
+    let mut manifest: Value = serde_json::from_str(head["manifest"].as_str().unwrap()).unwrap();
+    change(&mut manifest);
+    let text = manifest.to_string();
+    head["manifest"] = text.clone().into();
+    *content(&mut members[0]) = head.to_string().into_bytes();
+    let last = members.last_mut().unwrap();
+    assert_eq!(last.name, format!("{id}/manifest.json"));
+    *content(last) = text.into_bytes();
+    tar(&members)
+}
+
+#[test]
+fn an_imported_point_names_no_clone_and_says_that_it_came_from_elsewhere() {
+    let (id, bytes, there) = carried();
+    let bytes = with_manifest(&id, &bytes, |manifest| {
+        manifest["databases"][0]["clone"] = "app".into();
+        manifest["later"] = "what a later program wrote stays".into();
+    });
+    let imported = import(&there, &bytes).unwrap();
+    assert_eq!(imported.point.manifest().clones().next(), None);
+    let store = there.store();
+    let manifest = store.find(&id).unwrap().manifest().clone();
+    assert_eq!(manifest.clones().next(), None);
+    assert_eq!(manifest.imported.as_deref(), Some("2026-11-20T13:15:02Z"));
+    let text = std::fs::read_to_string(there.path().join(&id).join("manifest.json")).unwrap();
+    assert!(text.contains("what a later program wrote stays"), "{text}");
+    store.verify(&id, &Silent).unwrap();
+}
+
+#[test]
+fn a_manifest_that_the_store_would_not_read_does_not_come_in() {
+    let (id, bytes, there) = carried();
+    let huge = with_manifest(&id, &bytes, |m| m["later"] = "x".repeat(5 << 20).into());
+    assert!(refused(&there, &huge).contains("the manifest is larger than"));
+    // No later point could follow it.
+    let last = with_manifest(&id, &bytes, |m| m["sequence"] = u64::MAX.into());
+    assert!(refused(&there, &last).contains("it has the number 18446744073709551615"));
+    let many = with_manifest(&id, &bytes, |m| {
+        let one = m["databases"][0].clone();
+        m["databases"] = json!([one, one]);
+        m["databases"][0]["files"] = u64::MAX.into();
+    });
+    refused(&there, &many);
+}
+
+#[test]
+fn escapes_of_a_terminal_and_names_that_are_commands_do_not_come_in() {
+    let (id, bytes, there) = carried();
+    for key in ["host", "program", "identifier", "later"] {
+        let bytes = with_manifest(&id, &bytes, |m| m[key] = "\u{1b}]0;x\u{7}".into());
+        assert!(refused(&there, &bytes).contains("it says"), "{key}");
+    }
+    for app in ["x; curl example.org | sh", "", "--config=/tmp/x", "a b", "$(id)"] {
+        let bytes = with_manifest(&id, &bytes, |m| m["app"] = app.into());
+        let how = Import { foreign: Override::AcceptForeign, ..how() };
+        let came = there.store().import(&mut bytes.as_slice(), &how, &Silent).map(|_| ());
+        assert_eq!(came.unwrap_err().outcome(), Outcome::Refused, "{app}");
+    }
+    assert_eq!(there.names(), [""; 0]);
+}
+
+/// A manifest that was unpacked by hand has the largest number.
+#[test]
+fn the_number_of_a_new_point_never_begins_anew() {
+    let shelf = Shelf::new();
+    let old = shelf.put(u64::MAX, 9);
+    let new = shelf.put(u64::MAX, 1);
+    assert_eq!(shelf.store().find("latest").unwrap().id(), new);
+    assert_ne!(old, new);
+}
+
+#[test]
+fn the_pin_of_a_point_that_is_not_there_is_removed_by_a_prune() {
+    let shelf = Shelf::new();
+    let id = shelf.put(7, 5);
+    let store = shelf.store();
+    store.pin(&id, &PinNote::new(now(), None, None)).unwrap();
+    let pin = |id: &str| shelf.path().join(format!(".pins/{id}.json"));
+    let (gone, coming) = ("20260101T000000Z-1.0", "20260102T000000Z-1.0");
+    for other in [gone, coming] {
+        std::fs::copy(pin(&id), pin(other)).unwrap();
+    }
+    std::fs::create_dir(shelf.path().join(format!(".partial-{coming}"))).unwrap();
+    store.prune(&policy(Some(30), 1), &nobody(), now(), Mode::DryRun).unwrap();
+    assert!(pin(gone).exists());
+    store.prune(&policy(Some(9999), 1), &nobody(), now(), Mode::Act).unwrap();
+    assert!(pin(&id).exists() && !pin(gone).exists());
 }
 
 #[test]

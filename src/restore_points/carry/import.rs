@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::members::{LONGEST_NAME, Member, Members, refused, unread};
+use super::received::{is_plain_word, received};
 use super::{FORMAT, HEAD, HEAD_LIMIT, Hashed, Head};
 use crate::disk;
 use crate::error::{Context, Error, Result};
@@ -19,7 +20,7 @@ use crate::restore_points::pin::PinNote;
 use crate::restore_points::restore::Override;
 use crate::restore_points::store::{DAMAGED, PARTIAL, RestorePoint, Store};
 use crate::restore_points::verify;
-use crate::system::{fs, host};
+use crate::system::{clock, fs, host};
 
 /// How long an imported point is pinned that brings no pin: it may be older than the retention keeps,
 /// and whoever carried it here wants to use it.
@@ -27,6 +28,9 @@ const PINNED: Duration = Duration::from_secs(7 * 86_400);
 
 /// The most bytes of the sums.
 const SUMS_LIMIT: u64 = 128 << 20;
+
+/// The largest number that a restore point may bring: those of later ones follow it.
+const LAST_SEQUENCE: u64 = 1 << 53;
 
 /// The longest name of a restore point, in bytes.
 const LONGEST_ID: usize = 200;
@@ -73,17 +77,25 @@ impl Store {
         let manifest = Manifest::parse(head.manifest.as_bytes(), Some(&head.id))
             .map_err(|fault| refused(&fault.told()))?;
         let origin = self.accept(&manifest, how)?;
+        let text = received(head.manifest.as_bytes(), how.now)?;
         let partial = self.place(&manifest)?;
         let mut unpacking = Unpacking::begin(&partial.dir, &manifest, &mut members)?;
         unpacking.files(&mut members, head.manifest.as_bytes(), progress)?;
         drop(unpacking);
         verify::check_sizes(&partial.dir, &manifest).map_err(|why| refused(&why))?;
         fs::sync_tree(&partial.dir).context(|| format!("cannot sync {}", partial.dir.display()))?;
+        let kept = Manifest::parse(&text, Some(&manifest.id));
+        let manifest = kept.map_err(|fault| refused(&fault.told()))?;
         // Before the point is there: no prune may find it without.
         let pin = carried_pin(head.pin, how.now);
-        self.write_pin(&manifest.id, &pin)?;
-        let point = self.publish_text(partial, manifest, head.manifest.as_bytes())?;
-        Ok(Imported { point, origin, pin })
+        let id = manifest.id.clone();
+        self.write_pin(&id, &pin)?;
+        let published = self.publish_text(partial, manifest, &text);
+        if published.is_err() && self.refuse_taken(&id).is_ok() {
+            // Best effort: a pin of nothing is removed by the next prune as well.
+            let _ = fs::remove_file(&self.pin_path(&id));
+        }
+        Ok(Imported { point: published?, origin, pin })
     }
 
     /// Refuses what must not come in, before anything is written.
@@ -92,6 +104,12 @@ impl Store {
         if stamp_of(id).is_none() || id.len() > LONGEST_ID {
             return Err(refused(&format!("{id:?} is not the name of a restore point")));
         }
+        if manifest.sequence > LAST_SEQUENCE {
+            return Err(refused(&format!("it has the number {}", manifest.sequence)));
+        }
+        if !is_plain_word(&manifest.app) {
+            return Err(refused(&format!("{:?} is not the name of an application", manifest.app)));
+        }
         if manifest.kind != Kind::Dump {
             let kind = manifest.kind.word();
             return Err(refused(&format!("it is of the kind {kind}, which has no archive")));
@@ -99,9 +117,6 @@ impl Store {
         let host = host::name();
         let origin = Looker { app: self.app(), host: &host }.origin(manifest);
         if let (Origin::OtherApp(app), Override::No) = (&origin, how.foreign) {
-            // It becomes part of a command that is printed.
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-            let app: String = app.chars().filter(|c| plain(*c)).take(100).collect();
             let text = format!("the restore point {id} belongs to the application {app}");
             return Err(Error::new(Outcome::Refused, text)
                 .detail(format!("this is the store of {}", self.app()))
@@ -113,7 +128,7 @@ impl Store {
         self.refuse_taken(id)?;
         let free = disk::free(self.dir())
             .context(|| format!("cannot ask for the free space of {}", self.dir().display()))?;
-        let files: u64 = manifest.databases.iter().map(|archive| archive.files).sum();
+        let files = manifest.files();
         let full = free.inodes.is_some_and(|left| left < files)
             || free.bytes < manifest.bytes.saturating_add(how.reserve);
         if full {
@@ -153,7 +168,7 @@ impl Store {
         Partial::new(dir)
     }
 
-    /// Writes the manifest as it came, and gives the point its name.
+    /// Writes the manifest, and gives the point its name.
     fn publish_text(
         &self,
         mut partial: Partial,
@@ -185,7 +200,7 @@ fn head(bytes: &[u8]) -> Result<Head> {
 fn carried_pin(pin: Option<PinNote>, now: SystemTime) -> PinNote {
     match pin.filter(|pin| pin.holds(now)) {
         Some(pin) => {
-            let until = pin.until.as_deref().and_then(crate::system::clock::parse_rfc3339);
+            let until = pin.until.as_deref().and_then(clock::parse_rfc3339);
             PinNote::new(now, until, pin.reason.as_deref())
         }
         None => PinNote::new(now, now.checked_add(PINNED), Some("imported")),
@@ -220,7 +235,7 @@ impl<'a> Unpacking<'a> {
         let text = String::from_utf8_lossy(&bytes);
         let sums = Sums::parse(&text).ok_or_else(|| refused("its sums are not understood"))?;
         let count = sums.0.len();
-        let files: u64 = manifest.databases.iter().map(|archive| archive.files).sum();
+        let files = manifest.files();
         if count as u64 > files.saturating_add(MORE_FILES) {
             return Err(refused(&format!("it has {count} files, the manifest counts {files}")));
         }

@@ -6,6 +6,7 @@ use tar::EntryType;
 
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::system::signals;
 
 /// The longest name of a member, in bytes.
 pub(super) const LONGEST_NAME: u64 = 1024;
@@ -21,9 +22,15 @@ pub(super) fn refused(why: &str) -> Error {
 
 /// Says that a stream could not be read to its end.
 pub(super) fn unread(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => refused("it ends too early"),
-        _ => refused(&format!("it cannot be read: {error}")),
+    let nothing = |error: Error| error.state("nothing was imported");
+    if let Some(signal) = signals::received() {
+        return nothing(Error::failed(format!("stopped because we received {signal}")));
+    }
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::UnexpectedEof, _) => refused("it ends too early"),
+        // The stream may be as good as it was; the disk or the network is not.
+        (_, Some(_)) => nothing(Error::failed("the export cannot be read").source(error)),
+        (_, None) => refused(&format!("it cannot be read: {error}")),
     }
 }
 
@@ -86,4 +93,19 @@ fn limited(data: &mut impl Read, limit: u64) -> Result<Vec<u8>> {
         return Err(refused(&format!("a member of it is larger than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_cannot_be_read_is_not_told_as_a_broken_export() {
+        let told = unread(io::Error::from_raw_os_error(5));
+        assert!(told.message().starts_with("the export cannot be read: "), "{told:?}");
+        assert_eq!(told.state_line(), Some("nothing was imported"));
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::Other] {
+            assert!(unread(kind.into()).message().contains("not the whole export"), "{kind}");
+        }
+    }
 }

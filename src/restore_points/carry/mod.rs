@@ -8,6 +8,7 @@
 mod export;
 mod import;
 mod members;
+mod received;
 
 use std::io::{self, Read};
 
@@ -18,6 +19,7 @@ use super::pin::PinNote;
 use crate::system::signals;
 
 pub use import::{Import, Imported};
+pub use received::is_plain_word;
 
 /// Name of the first member.
 const HEAD: &str = "openwatch-export.json";
