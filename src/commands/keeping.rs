@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
-use crate::restore_points::{Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, pin_end};
+use crate::restore_points::{
+    Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, is_plain_word, pin_end,
+};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::settle::{self, Settled};
 use crate::upgrade::{needed, rehearsal};
@@ -144,9 +146,9 @@ pub fn remove(machine: &Machine, wanted: &Removal<'_>) -> Result<Reply> {
         .hint(format!("To do it, run `{}`.", machine.command(&words))));
     }
     store.remove(&entry)?;
-    if entry.manifest.as_ref().is_some_and(|manifest| manifest.clones().next().is_some()) {
+    if let Some(manifest) = entry.manifest.as_ref().filter(|m| m.clones().next().is_some()) {
         // Named by no restore point any more, they are leftovers; the next prune drops them as well.
-        if let Err(error) = settle::sweep(machine) {
+        if let Err(error) = settle::sweep_after(machine, manifest) {
             let message = error.message();
             machine.progress.warn(&format!("its clone is dropped by the next prune: {message}"));
         }
@@ -181,9 +183,12 @@ fn refuse_others(entry: &Entry) -> Result<()> {
     }
     match &entry.origin {
         Origin::OtherApp(app) => {
-            let command = format!("openwatch --app {app} backup remove {id}");
-            Err(refused(format!("restore point {id} belongs to the application {app}"))
-                .hint(format!("Run `{command}`.")))
+            let error = refused(format!("restore point {id} belongs to the application {app}"));
+            // It is what the manifest says, and a command is pasted into a shell.
+            Err(match is_plain_word(app) {
+                true => error.hint(format!("Run `openwatch --app {app} backup remove {id}`.")),
+                false => error,
+            })
         }
         Origin::OtherHost(_) | Origin::Own => Ok(()),
     }

@@ -188,12 +188,17 @@ impl Server {
     pub fn clones_of(&mut self, name: &str) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for clone in self.named_like(name, WORD, "true")? {
-            let sql =
-                "select shobj_description(oid, 'pg_database') from pg_database where datname = $1";
-            let row = self.ask("read the mark of a database", sql, &clone)?;
-            found.push(Found { mark: row.and_then(|row| row.get(0)), name: clone });
+            found.push(Found { mark: self.mark_of(&clone)?, name: clone });
         }
         Ok(found)
+    }
+
+    /// Returns the comment of a database, where it has one.
+    pub fn mark_of(&mut self, name: &str) -> Result<Option<String>> {
+        let sql =
+            "select shobj_description(oid, 'pg_database') from pg_database where datname = $1";
+        let row = self.ask("read the mark of a database", sql, name)?;
+        Ok(row.and_then(|row| row.get(0)))
     }
 }
 

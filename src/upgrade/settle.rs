@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use crate::database::Database;
 use crate::database::clients::Clients;
 use crate::database::swap::Server;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::migrations::DataState;
-use crate::restore_points::{Completing, Entry, Kind, RestorePoint, Status, Store};
+use crate::restore_points::{
+    Completing, Entry, Kind, Manifest, Origin, RestorePoint, Status, Store,
+};
 
 use super::create_restore_point::LOCK_WAIT;
 use super::journal::{self, Record};
@@ -31,6 +33,7 @@ pub struct Settled {
 pub fn run(machine: &Machine) -> Settled {
     let mut settled = Settled::default();
     let mut note = |done: Result<()>| {
+        let sound = done.is_ok();
         if let Err(error) = done {
             let why: Vec<&str> = error.details().iter().map(String::as_str).collect();
             settled.problems.push(match why.as_slice() {
@@ -38,6 +41,7 @@ pub fn run(machine: &Machine) -> Settled {
                 why => format!("{}: {}", error.message(), why.join("; ")),
             });
         }
+        sound
     };
     let store = match machine.stored() {
         Ok(Some(store)) => store,
@@ -47,72 +51,101 @@ pub fn run(machine: &Machine) -> Settled {
             return settled;
         }
     };
-    note(store.mend_exchanges());
-    match store.list() {
-        Ok(entries) => {
-            let points = with_clones(&entries);
-            points.iter().for_each(|id| {
-                note(store.find(id).and_then(|point| settle(machine, &store, &point)));
-            });
-            settled.listed = Some(entries).filter(|_| points.is_empty());
+    // What is not settled may leave a point without its name for a while, and its clones must not be
+    // taken for those of nobody.
+    let mut sound = note(store.mend_exchanges());
+    if sound {
+        match store.list() {
+            Ok(entries) => {
+                let points: Vec<&Entry> = with_clones(&entries).collect();
+                for entry in &points {
+                    sound &= note(settle(machine, &store, entry));
+                }
+                let unchanged = points.is_empty();
+                settled.listed = Some(entries).filter(|_| unchanged);
+            }
+            Err(error) => sound = note(Err(error)),
         }
-        Err(error) => note(Err(error)),
     }
-    note(sweep(machine));
+    if sound {
+        note(clear_away(machine, &store, &BTreeSet::new()));
+    }
     for problem in &settled.problems {
         machine.progress.warn(problem);
     }
     settled
 }
 
-/// Returns the restore points that name clones, oldest first.
-fn with_clones(entries: &[Entry]) -> Vec<String> {
-    let named = |entry: &&Entry| {
-        let manifest = entry.manifest.as_ref().filter(|_| entry.status == Status::Good);
+/// Returns the restore points of our own that name clones, oldest first. Those of another application
+/// or host may share the directory, and their clones are theirs to settle.
+fn with_clones(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
+    entries.iter().rev().filter(|entry| {
+        let own = entry.status == Status::Good && entry.origin == Origin::Own;
+        let manifest = entry.manifest.as_ref().filter(|_| own);
         manifest.is_some_and(|manifest| manifest.clones().next().is_some())
-    };
-    entries.iter().rev().filter(named).map(|entry| entry.id.clone()).collect()
+    })
 }
 
-fn settle(machine: &Machine, store: &Store, point: &RestorePoint) -> Result<()> {
+fn settle(machine: &Machine, store: &Store, entry: &Entry) -> Result<()> {
+    let point = &store.find(&entry.id)?;
     let databases: Vec<&Database> = machine.databases.iter().map(|d| &d.database).collect();
     let known = |name: &str| databases.iter().any(|database| database.name() == name);
     if !point.manifest().databases.iter().all(|archive| known(&archive.name)) {
         // A database that the package no longer has: what is there cannot be looked for.
         return Ok(());
     }
-    let well = match last_run(machine)? {
-        LastRun::None | LastRun::Well => true,
-        LastRun::Unread | LastRun::Open(_) => false,
-    };
-    let there = point.clones_there(&databases)?;
-    match point.manifest().kind {
-        Kind::Clone if there.is_empty() => {
-            machine.progress.note(&format!("the clone {} is gone", point.id()));
+    match last_run(machine)? {
+        LastRun::None | LastRun::Well => {}
+        LastRun::Unread | LastRun::Open(_) => return Ok(()),
+    }
+    if let Some(strange) = point.strange_clone(&databases) {
+        let text = format!("restore point {} names {strange:?} as its clone", point.id());
+        return Err(Error::failed(text).detail("its database is not one that has such a clone"));
+    }
+    let there = point.clones_there(&databases)?.len();
+    let pinned = entry.pin.as_ref().is_some_and(|pin| pin.holds(machine.clock.now()));
+    let all = there == point.manifest().databases.len();
+    match (point.manifest().kind, all, pinned) {
+        (Kind::Dump | Kind::External, _, _) => drop_clones(machine, store, point, &databases),
+        (Kind::Clone, true, true) => complete(machine, store, point, &databases),
+        (Kind::Clone, true, false) => {
+            if !spent(machine, point)? {
+                return complete(machine, store, point, &databases);
+            }
+            drop_clones(machine, store, point, &databases)?;
             point.retire()
         }
-        _ if !well || there.is_empty() => Ok(()),
-        Kind::Clone => {
-            if spent(machine, point)? {
-                drop_clones(machine, store, point, &databases)?;
-                return point.retire();
-            }
-            machine.progress.step(&format!("making the dump of the clone {}", point.id()));
-            let how = Completing {
-                reserve: machine.config.policy.reserve,
-                lock_wait: LOCK_WAIT,
-                clients: Clients::default(),
-            };
-            let point = store.complete(point, &databases, &how, &*machine.progress)?;
-            machine.progress.note(&format!(
-                "restore point {} is a dump now: {}, read back and hashed",
-                point.id(),
-                crate::disk::spoken(point.manifest().bytes)
-            ));
-            drop_clones(machine, store, &point, &databases)
+        // It goes by the operator's word alone: `unpin`, `remove`.
+        (Kind::Clone, false, true) => Ok(()),
+        (Kind::Clone, false, false) => {
+            point.check_servers(&databases)?;
+            let how_many = if there == 0 { "the clone" } else { "a clone" };
+            machine.progress.note(&format!("{how_many} of {} is gone", point.id()));
+            drop_clones(machine, store, point, &databases)?;
+            point.retire()
         }
-        Kind::Dump | Kind::External => drop_clones(machine, store, point, &databases),
     }
+}
+
+fn complete(
+    machine: &Machine,
+    store: &Store,
+    point: &RestorePoint,
+    databases: &[&Database],
+) -> Result<()> {
+    machine.progress.step(&format!("making the dump of the clone {}", point.id()));
+    let how = Completing {
+        reserve: machine.config.policy.reserve,
+        lock_wait: LOCK_WAIT,
+        clients: Clients::default(),
+    };
+    let point = store.complete(point, databases, &how, &*machine.progress)?;
+    machine.progress.note(&format!(
+        "restore point {} is a dump now: {}, read back and hashed",
+        point.id(),
+        crate::disk::spoken(point.manifest().bytes)
+    ));
+    drop_clones(machine, store, &point, databases)
 }
 
 fn drop_clones(
@@ -152,35 +185,53 @@ fn spent(machine: &Machine, point: &RestorePoint) -> Result<bool> {
 /// Drops clones that killed runs left: made by this machine, and named by no restore point.
 pub fn sweep(machine: &Machine) -> Result<()> {
     let store = machine.store()?;
+    store.mend_exchanges()?;
+    clear_away(machine, &store, &BTreeSet::new())
+}
+
+/// Does the same after a restore point was removed by the operator's word: its clones go with it.
+pub fn sweep_after(machine: &Machine, removed: &Manifest) -> Result<()> {
+    let store = machine.store()?;
+    store.mend_exchanges()?;
+    clear_away(machine, &store, &removed.clones().collect())
+}
+
+fn clear_away(machine: &Machine, store: &Store, removed: &BTreeSet<&str>) -> Result<()> {
     // Read only where a server has what could be a leftover.
-    let mut listed: Option<Vec<Entry>> = None;
-    let mut journaled: BTreeSet<String> = BTreeSet::new();
-    let records = journal::history(&machine.layout)?;
-    for record in records.into_iter().chain(journal::read(&machine.layout)?) {
-        journaled.extend(record.clones);
-    }
+    let mut listed: Option<BTreeSet<String>> = None;
+    let history = journal::history(&machine.layout)?;
+    let records: Vec<Record> = journal::read(&machine.layout)?.into_iter().chain(history).collect();
+    let journaled: BTreeSet<&String> = records.iter().flat_map(|record| &record.clones).collect();
+    let needed = needed(&records);
     for database in machine.databases.iter().map(|shipped| &shipped.database) {
         let mut server = Server::beside(database)?;
         for found in server.clones_of(database.dbname())? {
+            let name = found.name.as_str();
             let mark = store.clone_mark(database.dbname());
             // Another host may keep clones of the same database; only what says that it is ours, or
             // what our journal says that we were about to make, is ours.
             let ours = found.mark.map_or(journaled.contains(&found.name), |own| own == mark);
-            if !ours {
+            if !ours || (needed.contains(name) && !removed.contains(name)) {
                 continue;
             }
-            let entries = match &mut listed {
-                Some(entries) => entries,
-                none => none.insert(store.list()?),
+            let named = match &mut listed {
+                Some(named) => named,
+                none => none.insert(store.named_clones()?),
             };
-            let manifests = entries.iter().filter_map(|entry| entry.manifest.as_ref());
-            if !manifests.flat_map(|manifest| manifest.clones()).any(|name| name == found.name) {
-                server.drop_fresh(&found.name)?;
-                machine
-                    .progress
-                    .note(&format!("dropped {}, left by a run that was killed", found.name));
+            if !named.contains(name) {
+                server.drop_fresh(name)?;
+                machine.progress.note(&format!("dropped {name}, left by a run that was killed"));
             }
         }
     }
     Ok(())
+}
+
+/// Returns the clones of restore points that runs published which did not end well, back to the last
+/// one that did: where their directory is not there now, such as on a disk that is not mounted, they
+/// are the way back all the same.
+fn needed(newest_first: &[Record]) -> BTreeSet<&str> {
+    let open = newest_first.iter().take_while(|record| record.outcome.as_deref() != Some("ok"));
+    let published = open.filter(|record| record.restore_point.is_some());
+    published.flat_map(|record| record.clones.iter().map(String::as_str)).collect()
 }

@@ -9,6 +9,7 @@ mod support;
 mod clone;
 mod external;
 mod killed;
+mod settling;
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::make::rows_sum;
+use super::named::clone_of;
 use crate::database::clone::{self, differing_rows};
 use crate::database::swap::Server;
 use crate::database::{Database, clients::Clients};
@@ -41,7 +42,8 @@ impl Store {
         let mut clones = Vec::new();
         for archive in &manifest.databases {
             let database = databases.iter().find(|database| database.name() == archive.name);
-            let (Some(database), Some(clone)) = (database, &archive.clone) else {
+            let clone = clone_of(archive, databases);
+            let (Some(database), Some(clone)) = (database, clone) else {
                 return Err(Error::failed(format!(
                     "restore point {} has no clone of {} that is known here",
                     point.id(),
@@ -172,9 +174,10 @@ impl Store {
 }
 
 impl RestorePoint {
-    /// Removes a restore point that names clones only, none of which is there any more.
+    /// Removes a restore point that names clones only, none of which is there any more, and its pin.
     pub fn retire(&self) -> Result<()> {
         fs::remove_file(&self.dir().join(MANIFEST))?;
+        self.forget_pin()?;
         let aside = self.dir().with_file_name(format!("{REMOVING}{}", self.id()));
         let moved = fs::rename(self.dir(), &aside).is_ok();
         fs::remove_tree(if moved { &aside } else { self.dir() })

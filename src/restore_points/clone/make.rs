@@ -30,6 +30,11 @@ struct Item<'a> {
     took: Duration,
 }
 
+/// How the comment of a clone begins; the directory follows, which an operator may move.
+pub(super) fn mark_head(dbname: &str, app: &str, host: &str) -> String {
+    format!("openwatch clone of {dbname} for {app} on {host} in ")
+}
+
 impl Store {
     /// Returns the names that clones of these databases will have, before any of them is made.
     pub fn clone_names(&self, request: &Request<'_>) -> Result<Vec<String>> {
@@ -53,8 +58,7 @@ impl Store {
 
     /// Returns the comment that a clone made for this store has.
     pub fn clone_mark(&self, dbname: &str) -> String {
-        let (app, dir) = (self.app(), self.dir().display());
-        format!("openwatch clone of {dbname} for {app} on {} in {dir}", host())
+        format!("{}{}", mark_head(dbname, self.app(), &host()), self.dir().display())
     }
 
     /// Copies the databases under these names; nobody may be connected to them.

@@ -6,6 +6,7 @@
 
 mod complete;
 mod make;
+mod named;
 mod obstacles;
 mod swap;
 
@@ -14,26 +15,5 @@ pub use make::Copied;
 pub use obstacles::obstacles;
 pub(super) use swap::by_renaming;
 
-use super::store::RestorePoint;
-use crate::database::Database;
-use crate::database::swap::Server;
-use crate::error::Result;
-
 /// Word in the name of a clone.
 pub(super) use crate::database::clone::WORD;
-
-impl RestorePoint {
-    /// Returns which of the clones that belong to this point are still on their servers, by the name
-    /// of their database within the application; an error where a server cannot be asked.
-    pub fn clones_there(&self, databases: &[&Database]) -> Result<Vec<(String, String)>> {
-        let mut there = Vec::new();
-        for archive in &self.manifest().databases {
-            let database = databases.iter().find(|database| database.name() == archive.name);
-            let (Some(clone), Some(database)) = (&archive.clone, database) else { continue };
-            if Server::beside(database)?.has(clone)? {
-                there.push((archive.name.clone(), clone.clone()));
-            }
-        }
-        Ok(there)
-    }
-}

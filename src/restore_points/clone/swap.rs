@@ -78,7 +78,9 @@ pub(in crate::restore_points) fn by_renaming(
             None => error.state("the present data is untouched"),
         });
     }
-    if point.manifest().kind == Kind::Clone && point.clones_there(databases)?.is_empty() {
+    // The data is back whatever the server answers now; a point that stays is settled later.
+    let all_gone = point.clones_there(databases).is_ok_and(|there| there.is_empty());
+    if point.manifest().kind == Kind::Clone && all_gone {
         used_up(point, databases.len(), progress);
     }
     let replaced = renames.iter().map(|rename| Replaced {
@@ -90,8 +92,12 @@ pub(in crate::restore_points) fn by_renaming(
 
 fn no_clone(point: &RestorePoint, database: &Database) -> Error {
     let (id, name) = (point.id(), database.name());
+    let why = match point.strange_clone(&[database]) {
+        Some(clone) => format!("{clone:?} is not the name of a clone of {}", database.dbname()),
+        None => "it was put back before, or somebody dropped it".into(),
+    };
     refused(format!("restore point {id} is a clone, and its clone of {name} is gone"))
-        .detail("it was put back before, or somebody dropped it")
+        .detail(why)
         .hint("List the others with `openwatch backup list`.")
 }
 
