@@ -2,8 +2,10 @@
 
 use super::globals::{Globals, Own, STAND_IN};
 use super::lacking::Owners;
+use super::recorded::{is_locale, is_statement};
 use super::swap::{Server, literal, quoted, stamped};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
 
 /// Whose a new database is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,13 @@ impl Server {
 
     /// Makes an empty database like one that is gone, as a restore point describes it.
     pub fn create_described(&mut self, own: &Own, fresh: &str, owners: Owners) -> Result<()> {
+        if !is_locale(&own.locale) {
+            let text = "the encoding and locale that the restore point recorded are not understood";
+            return Err(Error::new(Outcome::Refused, text)
+                .detail(format!("{:?}", own.locale))
+                .state("nothing was changed")
+                .hint("Make the empty database with `createdb`, then restore into its place."));
+        }
         let mut options = own.locale.clone();
         if owners == Owners::Kept {
             if !own.owner.is_empty() {
@@ -57,13 +66,17 @@ impl Server {
         let mut left = Vec::new();
         let (stand_in, name) = (quoted(STAND_IN), quoted(fresh));
         for statement in &wants.database.statements {
+            if !is_statement(statement) {
+                left.push("-- what was recorded of the database is not understood".into());
+                continue;
+            }
             let statement = statement.replace(&stand_in, &name);
             if let Err(error) = self.session.run(&statement) {
                 left.push(format!("{statement}; -- {}", error.message));
             }
         }
         for setting in wants.settings.iter().filter(|setting| setting.here) {
-            let known = setting.key.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c));
+            let known = setting.is_known();
             let set = |server: &mut Self| {
                 server.carry_setting(&setting.key, &setting.value, &setting.head(fresh))
             };
@@ -72,7 +85,7 @@ impl Server {
                 Some(Err(error)) => {
                     left.push(format!("{} -- {}", setting.statement(fresh), error.message));
                 }
-                None => left.push(format!("{}; -- the name is not understood", setting.key)),
+                None => left.push(setting.statement(fresh)),
             }
         }
         left

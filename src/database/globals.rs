@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Database;
 use super::facts::{self, DUMPED};
+use super::recorded::{is_attributes, is_list};
 use super::session::Session;
 use super::swap::{Server, literal, quoted};
 use crate::error::{Context, Result};
@@ -285,8 +286,12 @@ fn own(session: &mut Session, database: &Database) -> Result<Own> {
 impl Role {
     /// Writes the statement that makes it; the password is for a person to set.
     pub fn statement(&self) -> String {
-        let with = if self.attributes.is_empty() { "" } else { " with " };
-        format!("create role {}{with}{};", quoted(&self.name), self.attributes)
+        let name = quoted(&self.name);
+        match self.attributes.as_str() {
+            "" => format!("create role {name};"),
+            known if is_attributes(known) => format!("create role {name} with {known};"),
+            _ => format!("create role {name}; -- its attributes are not understood"),
+        }
     }
 }
 
@@ -303,15 +308,23 @@ impl Setting {
     /// secrets and are not written.
     pub fn statement(&self, dbname: &str) -> String {
         let head = self.head(dbname);
+        if !self.is_known() {
+            return format!("-- a setting {:?} is not understood", self.key);
+        }
         if self.key.contains('.') {
             return format!("{head}{} to …; -- the value is not shown here", self.key);
         }
         let value = match self.value.as_str() {
             "" | "\"\"" => "''".into(),
-            list if LISTS.contains(&self.key.as_str()) => list.to_owned(),
+            list if LISTS.contains(&self.key.as_str()) && is_list(list) => list.to_owned(),
             single => literal(single),
         };
         format!("{head}{} to {value};", self.key)
+    }
+
+    /// Returns whether its name is one: it becomes part of a statement as it is.
+    pub(super) fn is_known(&self) -> bool {
+        self.key.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c))
     }
 
     /// Returns the statement up to the name of the setting.

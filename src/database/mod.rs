@@ -29,6 +29,7 @@ mod pace;
 mod passfile;
 pub mod proof;
 mod reader;
+mod recorded;
 mod refusal;
 pub mod restore;
 pub mod roles;
