@@ -3,9 +3,10 @@
 //! One transaction first drops what the role owns and then runs the archive as SQL: `--clean` would
 //! leave what a migration added and fails on its dependants, and without a single transaction a
 //! failure would leave a mixture. `psql` runs the text, because only it can feed both parts into
-//! one transaction. It also obeys commands that begin with a backslash; the text comes from an
-//! archive that only root can write and whose SHA-256 has just been compared, and clients since
-//! August 2025 frame it with `\restrict` themselves (CVE-2025-8714).
+//! one transaction. It also obeys commands that begin with a backslash. Clients since August 2025
+//! frame the text with `\restrict`, and `psql` then obeys none of them (CVE-2025-8714). An older client
+//! runs the text of an archive that was made here, which only root could write and whose SHA-256 has
+//! just been compared; the text of one that came from elsewhere it is not given.
 //!
 //! The text passes from `pg_restore` through us to `psql`, and no file is written. The transaction
 //! cannot be that of `psql --single-transaction`: the text of large objects has a `COMMIT` of its own
@@ -21,15 +22,20 @@ use super::Database;
 use super::clients::Client;
 use super::dump::told;
 use super::facts::RowCount;
+use super::recorded::is_table;
 use super::restore::{Manner, comparison};
 use super::stream::{file, listed, passed_to};
 use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::system::fs;
 use crate::system::process::{Call, Failure, Input};
 
 /// How much of the end is held back: the `COMMIT` and the comments after it have some 200 bytes.
 const HELD_BACK: usize = 4096;
+
+/// How much of the beginning is looked at for the frame, in bytes.
+const HEAD: u64 = 512;
 
 /// Bytes that pass at once.
 const CHUNK: usize = 256 << 10;
@@ -107,6 +113,17 @@ pub struct InPlace<'a> {
     pub wanted: &'a [(String, RowCount)],
     /// A directory of ours for a list of numbers.
     pub work: &'a Path,
+    /// Who wrote it.
+    pub writer: Writer,
+}
+
+/// Who wrote an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// This machine, or somebody whom the operator believes.
+    Believed,
+    /// Whoever made the stream that was imported.
+    Stranger,
 }
 
 /// How the text came to `psql`.
@@ -158,6 +175,9 @@ pub fn restore_in_place(
     progress: &dyn Progress,
 ) -> Result<()> {
     let untouched = |error: Error| error.state("the present data is untouched");
+    if let Some((table, _)) = archive.wanted.iter().find(|(table, _)| !is_table(table)) {
+        return Err(untouched(Error::failed(format!("{table:?} is not the name of a table"))));
+    }
     let list = archive.write_list(database).map_err(untouched)?;
     let piped = || "cannot make a pipe".to_owned();
     let (text, text_end) = io::pipe().context(piped)?;
@@ -182,7 +202,7 @@ pub fn restore_in_place(
         .args(["--set=ON_ERROR_STOP=1", "--file=-"])
         .input(Input::File(file(psql_end)));
     let what = format!("loading {} in place", database.name());
-    let wanted = archive.wanted;
+    let (wanted, writer) = (archive.wanted, archive.writer);
     let (passed, ended) = std::thread::scope(|scope| {
         let fed = scope.spawn(|| match source {
             Some((mut source, to)) => passed_to(&mut *source, to),
@@ -190,7 +210,7 @@ pub fn restore_in_place(
         });
         let restored = scope.spawn(|| restore.run());
         let passed = scope.spawn(move || {
-            pass(text, to_psql, wanted, || {
+            pass(text, to_psql, wanted, writer, || {
                 let broken = |_| Error::failed("a thread ended unexpectedly");
                 let fed = fed.join().map_err(broken)?;
                 let restored = restored.join().map_err(broken)?;
@@ -236,10 +256,14 @@ fn pass(
     mut text: PipeReader,
     mut psql: PipeWriter,
     wanted: &[(String, RowCount)],
+    writer: Writer,
     check: impl FnOnce() -> Result<()>,
 ) -> Result<Passed> {
+    let mut held = begun(&mut text)?;
+    if writer == Writer::Stranger && !held.is_empty() && !is_framed(&held) {
+        return Err(not_framed());
+    }
     let mut taken = psql.write_all(format!("begin;\n{EMPTY}").as_bytes()).is_ok();
-    let mut held: Vec<u8> = Vec::new();
     let mut chunk = vec![0; CHUNK];
     while taken {
         let length = match text.read(&mut chunk) {
@@ -268,6 +292,32 @@ fn pass(
     Ok(if psql.write_all(&last).is_ok() { Passed::Whole } else { Passed::NotTaken })
 }
 
+/// Reads as much of the text as its head may have, where the frame begins.
+fn begun(text: &mut impl Read) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let read = text.take(HEAD).read_to_end(&mut head);
+    read.map(|_| head).map_err(|error| Error::failed("cannot read the text").source(error))
+}
+
+/// Returns whether the first line that is no comment begins the frame. What stands before it is
+/// written by the client alone, without a word of the archive.
+fn is_framed(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("--"));
+    lines.next().is_some_and(|line| line.starts_with("\\restrict "))
+}
+
+fn not_framed() -> Error {
+    let text =
+        "an imported restore point is not restored in place by a client of before August 2025";
+    Error::new(Outcome::Refused, text)
+        .detail("what the archive says could run commands on this machine (CVE-2025-8714)")
+        .hint(
+            "Upgrade the PostgreSQL client programs, or grant the role CREATEDB; if you trust who made \
+             the restore point, add `--force-foreign`.",
+        )
+}
+
 /// Finds the `COMMIT` that ends the text: after it there are only comments and the end of a frame.
 fn commit_in(held: &[u8]) -> Option<usize> {
     let at = held.windows(COMMIT.len()).rposition(|window| window == COMMIT)?;
@@ -280,6 +330,21 @@ fn commit_in(held: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_framed_by_its_first_line_only() {
+        let head = "--\n-- PostgreSQL database dump\n--\n\n";
+        assert!(is_framed(format!("{head}\\restrict abc\n\nBEGIN;\n").as_bytes()));
+        for open in [
+            format!("{head}-- Dumped from database version 15.8\nBEGIN;\n\\restrict abc\n"),
+            format!("{head}\\! id\n\\restrict abc\n"),
+            format!("{head}\\restrict"),
+            head.to_owned(),
+            String::new(),
+        ] {
+            assert!(!is_framed(open.as_bytes()), "{open}");
+        }
+    }
 
     #[test]
     fn only_the_commit_at_the_end_ends_the_text() {

@@ -196,6 +196,7 @@ impl RestorePoint {
         target: &Database,
         load: &Load<'_>,
         work: &Path,
+        writer: in_place::Writer,
         progress: &dyn Progress,
     ) -> Result<()> {
         let keys = self.opening_keys()?;
@@ -208,6 +209,7 @@ impl RestorePoint {
             manner: load.manner,
             wanted: &load.contents.rows,
             work,
+            writer,
         };
         in_place::restore_in_place(target, &archive, progress)
     }

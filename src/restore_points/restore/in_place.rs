@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::job::Job;
-use crate::database::Database;
 use crate::database::in_place::{InPlace, Source, restore_in_place};
 use crate::database::swap::{Rights, Server};
 use crate::error::Result;
@@ -35,13 +34,14 @@ pub(super) fn overwrite_all(
 
 fn load_in_place(
     point: &RestorePoint,
-    target: &Database,
+    job: &Job,
     load: &Load<'_>,
     work: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
+    let (target, writer) = (job.database, job.writer);
     if point.is_encrypted() {
-        return point.overwrite_encrypted(target, load, work, progress);
+        return point.overwrite_encrypted(target, load, work, writer, progress);
     }
     let archive = InPlace {
         client: load.client,
@@ -49,6 +49,7 @@ fn load_in_place(
         manner: load.manner,
         wanted: &load.contents.rows,
         work,
+        writer,
     };
     restore_in_place(target, &archive, progress)
 }
@@ -68,7 +69,7 @@ fn overwrite(point: &RestorePoint, job: &Job, progress: &dyn Progress) -> Result
     };
     let ended = Server::beside(job.database)
         .and_then(|mut server| server.end_own(job.database.dbname()))
-        .and_then(|_| load_in_place(point, job.database, &load, &work, progress));
+        .and_then(|_| load_in_place(point, job, &load, &work, progress));
     let _ = fs::remove_tree(&work);
     ended
 }

@@ -1,9 +1,10 @@
 //! One database on its way: what is loaded, by which client, and what is renamed to what.
 
-use super::options::RestoreOptions;
+use super::options::{Override, RestoreOptions};
 use super::{REPLACED, RESTORING, Swap, refused};
 use crate::database::clients::Client;
 use crate::database::globals::Globals;
+use crate::database::in_place::Writer;
 use crate::database::lacking::Owners;
 use crate::database::restore::Manner;
 use crate::database::swap::{Exchange, Rights, Server, stamped};
@@ -24,6 +25,7 @@ pub(super) struct Job<'a> {
     pub(super) client: Client,
     pub(super) rights: Rights,
     pub(super) exchange: Exchange,
+    pub(super) writer: Writer,
     /// When it was prepared, as names have it.
     pub(super) stamp: String,
 }
@@ -93,6 +95,10 @@ pub(super) fn prepare<'a>(
         (Place::Beside(_), Owners::Kept) => Manner::Scratch,
         (Place::Beside(_), Owners::LeftOut) => Manner::ScratchOfOurOwn,
     };
+    let writer = match (&point.manifest().imported, options.foreign) {
+        (Some(_), Override::No) => Writer::Stranger,
+        (None, _) | (Some(_), Override::AcceptForeign) => Writer::Believed,
+    };
     Ok(Job {
         database,
         archive,
@@ -104,6 +110,7 @@ pub(super) fn prepare<'a>(
         rights,
         exchange,
         stamp,
+        writer,
     })
 }
 
