@@ -74,7 +74,8 @@ impl Printer {
     pub fn result(&self, text: &str) {
         self.clear();
         // A reader that went away (`| head`) is no failure of ours.
-        let _ = writeln!(std::io::stdout().lock(), "{}", for_app(&self.app, text));
+        let text = visible(text);
+        let _ = writeln!(std::io::stdout().lock(), "{}", for_app(&self.app, &text));
     }
 
     /// Asks a person for a yes; none where nobody sits at a terminal.
@@ -111,10 +112,14 @@ impl Printer {
 
     /// Prints a line that another process wrote, as it is.
     pub fn relay(&self, line: &str) {
-        self.tell(line);
+        self.show(line);
     }
 
     fn tell(&self, line: &str) {
+        self.show(&visible(line));
+    }
+
+    fn show(&self, line: &str) {
         if let Some(bar) = &self.bar {
             bar.suspend(|| self.write(line));
         } else {
@@ -190,6 +195,16 @@ impl Progress for Printer {
     }
 }
 
+/// Shows what a terminal would obey as question marks: names and messages may come from a server, or
+/// from a restore point that was imported.
+fn visible(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    match text.chars().any(obeyed) {
+        false => Cow::Borrowed(text),
+        true => Cow::Owned(text.chars().map(|c| if obeyed(c) { '?' } else { c }).collect()),
+    }
+}
+
 /// Completes every quoted command of this program with the application that it is about, so that it
 /// can be run as printed. Here, because a capability that names a command does not know for whom.
 fn for_app<'t>(app: &str, text: &'t str) -> Cow<'t, str> {
@@ -259,6 +274,11 @@ mod tests {
         assert_eq!(moved.look("dumping main", 10, after(400)), told);
         assert_eq!(moved.look("dumping main", 11, after(401)), None);
         assert_eq!(moved.look("dumping more", 11, after(520)), None);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_question_marks() {
+        assert_eq!(visible("a\x1b[2Jb\u{9b}c\rd\n\te\u{e9}"), "a?[2Jb?c?d\n\te\u{e9}");
     }
 
     #[test]
