@@ -106,7 +106,7 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     told.push(present.told(&in_place));
     told.extend(point.carried()?.iter().filter_map(Carried::told));
     if wanted.files == Files::PutBack {
-        point.check_files_back()?;
+        point.check_files_back(&machine.travelling())?;
     }
     if !wanted.confirmed {
         return Err(unconfirmed(machine, wanted, point.id(), &databases, &told, &up));
@@ -133,7 +133,7 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let files = match wanted.files {
         Files::Compared => Vec::new(),
         Files::PutBack => {
-            let back = point.put_files_back(&clock::stamp(machine.clock.now()));
+            let back = point.put_files_back(&machine.travelling(), &clock::stamp(machine.clock.now()));
             back.map_err(|error| error.state("the data is restored; files may not be"))?
         }
     };

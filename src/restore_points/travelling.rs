@@ -12,6 +12,7 @@ use super::manifest::read_whole;
 use super::store::{RestorePoint, Store};
 use super::verify;
 use crate::error::{Context, Error, Result};
+use crate::outcome::Outcome;
 use crate::system::fs::{self, FileFacts};
 use crate::system::identity;
 
@@ -172,6 +173,12 @@ fn is_sealed_copy(name: &str) -> bool {
     name.starts_with("carried.") && name.ends_with(ENDING)
 }
 
+/// Returns whether this is a name that [`Store::write_travelling`] gives.
+fn is_copy_name(name: &str) -> bool {
+    let number = name.strip_prefix("carried.");
+    number.is_some_and(|n| (3..=6).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
 fn read(path: &Path) -> io::Result<(FileFacts, Vec<u8>)> {
     let (file, facts) = fs::open_regular(path)?;
     Ok((facts, fs::read_bounded(file, LIMIT)?))
@@ -261,31 +268,49 @@ impl Carried {
 impl RestorePoint {
     /// Lists the files that travelled with this point.
     pub fn carried(&self) -> Result<Vec<Carried>> {
-        match self.read_member(LIST, LIMIT)? {
-            None => Ok(Vec::new()),
-            Some(bytes) => serde_json::from_slice(&bytes).context(|| format!("cannot read {LIST}")),
+        let Some(bytes) = self.read_member(LIST, LIMIT)? else { return Ok(Vec::new()) };
+        let attempt = || format!("cannot read {LIST}");
+        let list: Vec<Carried> = serde_json::from_slice(&bytes).context(attempt)?;
+        for carried in &list {
+            if let Form::Copy(name) = &carried.form
+                && !is_copy_name(name)
+            {
+                let text =
+                    format!("{name:?} is not the name of a copy in restore point {}", self.id());
+                return Err(Error::new(Outcome::Refused, text).state("nothing was changed"));
+            }
         }
+        Ok(list)
     }
 
     /// Says why copies cannot be put back, before anything is begun.
-    pub fn check_files_back(&self) -> Result<()> {
+    ///
+    /// Where they go is what the restore point says, and it may come from elsewhere: only the files that
+    /// are to be kept with restore points here are ever written.
+    pub fn check_files_back(&self, travelling: &Travelling) -> Result<()> {
         for carried in self.carried()?.iter().filter(|carried| carried.is_wanted_back()) {
+            let path = carried.path.display();
+            let refused = || Error::config(format!("cannot put {path} back"));
+            let by_hand = "Leave `--with-files` out, and put the copy back by hand afterwards.";
+            if !travelling.keep.contains(&carried.path) {
+                return Err(refused()
+                    .detail("it is not one of the keep_files of this machine")
+                    .state("nothing was changed")
+                    .hint(format!("List it in keep_files if it is yours to write. {by_hand}")));
+            }
             let parent = carried.path.parent().unwrap_or(Path::new("/"));
             // Whoever may rename in there could send what we write elsewhere.
-            fs::check_trusted_dir(parent).map_err(|error| {
-                Error::config(format!("cannot put {} back", carried.path.display()))
-                    .source(error)
-                    .state("nothing was changed")
-                    .hint("Leave `--with-files` out, and put the copy back by hand afterwards.")
-            })?;
+            fs::check_trusted_dir(parent).and_then(|()| fs::check_trusted_way(parent)).map_err(
+                |error| refused().source(error).state("nothing was changed").hint(by_hand),
+            )?;
         }
         Ok(())
     }
 
     /// Puts the copies of files that differ back, mode and owner too; the present ones stay beside
     /// them with this stamp. Returns what was done, one line a file.
-    pub fn put_files_back(&self, stamp: &str) -> Result<Vec<String>> {
-        self.check_files_back()?;
+    pub fn put_files_back(&self, travelling: &Travelling, stamp: &str) -> Result<Vec<String>> {
+        self.check_files_back(travelling)?;
         let mut done = Vec::new();
         for carried in self.carried()?.iter().filter(|carried| carried.is_wanted_back()) {
             let Form::Copy(name) = &carried.form else { continue };
@@ -293,6 +318,9 @@ impl RestorePoint {
             let bytes = self.read_member(name, LIMIT)?.ok_or_else(|| {
                 Error::failed(format!("restore point {} has no copy {name}", self.id()))
             })?;
+            if sum(&carried.salt, &bytes) != carried.sha256 {
+                return Err(Error::failed(format!("the copy of {} is damaged", path.display())));
+            }
             let mut kept = path.clone().into_os_string();
             kept.push(format!(".replaced-{stamp}"));
             let kept = PathBuf::from(kept);
@@ -301,7 +329,7 @@ impl RestorePoint {
             let owner = &carried.owner;
             let uid = owner.user.as_deref().and_then(identity::user_id).unwrap_or(owner.uid);
             let gid = owner.group.as_deref().and_then(identity::group_id).unwrap_or(owner.gid);
-            fs::replace_owned(path, &bytes, FileFacts { mode: carried.mode, uid, gid })?;
+            fs::replace_owned(path, &bytes, FileFacts { mode: carried.mode & 0o777, uid, gid })?;
             done.push(match there {
                 true => {
                     format!("{} is put back, the former is {}", path.display(), kept.display())

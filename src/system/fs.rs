@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-pub use self::owned::{FileFacts, keep_under, open_regular, replace_owned};
+pub use self::owned::{FileFacts, keep_under, open_at_once, open_regular, replace_owned};
 
 use crate::error::{Context, Error, Result};
 
@@ -38,9 +38,10 @@ pub fn open_dir(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
-/// Opens a file for reading; a symbolic link at its place is an error.
+/// Opens a file for reading; a symbolic link at its place is an error, and no pipe is waited for.
 pub fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// Makes a private directory (0700) below `TMPDIR` or `/tmp`; it is removed with the value.
@@ -311,6 +312,24 @@ pub fn check_trusted_dir(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a directory that somebody else could put another one in the place of: each directory on the
+/// way must be ours, or root's, and nobody else may rename in it.
+///
+/// This asks more than [`check_trusted_dir`]: where we keep our own files, a directory of the
+/// application on the way is usual, and every file there is opened with care.
+pub fn check_trusted_way(path: &Path) -> Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    for dir in path.ancestors() {
+        let data = fs::metadata(dir).context(|| format!("cannot look at {}", dir.display()))?;
+        let sticky = data.mode() & 0o1000 != 0;
+        if !owned_by_us(&data, own) || (data.mode() & 0o022 != 0 && !sticky) {
+            return Err(Error::config(format!("{} can be changed by other users", dir.display()))
+                .detail(format!("owner {}, mode {:04o}", data.uid(), data.mode() & 0o7777)));
+        }
+    }
+    Ok(())
+}
+
 fn owned_by_us(data: &fs::Metadata, own: u32) -> bool {
     data.uid() == 0 || data.uid() == own
 }
@@ -346,6 +365,19 @@ mod tests {
         std::os::unix::fs::symlink(&real, &link).unwrap();
         assert!(check_trusted_dir(&real).is_ok());
         assert!(check_trusted_dir(&link).unwrap_err().message().contains("symbolic link"));
+    }
+
+    #[test]
+    fn a_way_on_which_somebody_else_may_rename_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (app, conf) = (dir.path().join("app"), dir.path().join("app/conf"));
+        make_new_dir(&app, 0o755).unwrap();
+        make_new_dir(&conf, 0o755).unwrap();
+        assert!(check_trusted_way(&conf).is_ok());
+        fs::set_permissions(&app, fs::Permissions::from_mode(0o775)).unwrap();
+        assert!(check_trusted_dir(&conf).is_ok());
+        let told = check_trusted_way(&conf).unwrap_err();
+        assert!(told.message().contains("app can be changed by other users"), "{told:?}");
     }
 
     #[test]

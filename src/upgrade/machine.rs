@@ -52,6 +52,8 @@ pub struct Machine {
     pub looked_into: Option<LookedInto>,
     /// The keys of restore points.
     pub keyring: Keyring,
+    /// The operator's file, where another one than the usual was named for this run.
+    pub operator_file: Option<PathBuf>,
 }
 
 /// One database and the migrations that the installed package ships for it.
@@ -77,7 +79,8 @@ impl Machine {
         progress: Arc<dyn Progress>,
     ) -> Result<Self> {
         let config = Config::load(&layout, operator_file)?;
-        Self::assemble(layout, config, progress, Connecting::Later)
+        let machine = Self::assemble(layout, config, progress, Connecting::Later)?;
+        Ok(machine.configured_by(operator_file))
     }
 
     /// The same for a verb that looks into the databases at once: connects while it reads.
@@ -87,7 +90,13 @@ impl Machine {
         progress: Arc<dyn Progress>,
     ) -> Result<Self> {
         let config = Config::load(&layout, operator_file)?;
-        Self::assemble(layout, config, progress, Connecting::Ahead)
+        let machine = Self::assemble(layout, config, progress, Connecting::Ahead)?;
+        Ok(machine.configured_by(operator_file))
+    }
+
+    /// Notes which operator's file was named: commands that are printed name it again.
+    fn configured_by(self, operator_file: Option<&Path>) -> Self {
+        Self { operator_file: operator_file.map(Path::to_owned), ..self }
     }
 
     /// Builds the machine around settings that were read.
@@ -128,6 +137,7 @@ impl Machine {
             backup_dir_is_named: false,
             looked_into: None,
             keyring,
+            operator_file: None,
         })
     }
 
@@ -163,8 +173,8 @@ impl Machine {
         Ok(found.map(|store| store.with_keyring(self.keyring.clone())))
     }
 
-    /// The files that travel with restore points: those of the packager, then the operator's.
-    fn travelling(&self) -> Travelling {
+    /// Returns the files that travel with restore points: those of the packager, then the operator's.
+    pub fn travelling(&self) -> Travelling {
         let (app, policy) = (&self.config.app, &self.config.policy);
         let both = |first: &[PathBuf], second: &[PathBuf]| {
             let mut all = first.to_vec();
@@ -218,7 +228,20 @@ impl Machine {
 
     /// Returns the command line that runs the engine for this application.
     pub fn command(&self, words: &str) -> String {
-        self.layout.command(words)
+        match &self.operator_file {
+            None => self.layout.command(words),
+            Some(file) => self.layout.command(&format!("--config {} {words}", typed(file))),
+        }
+    }
+}
+
+/// Returns a path as it is typed in a shell.
+pub fn typed(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,:@%=".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 

@@ -101,3 +101,61 @@ fn a_copy_is_not_put_back_into_a_directory_that_others_may_write_to() {
     assert_eq!(machine.data(), now);
     assert_eq!(fs::read_to_string(&conf).unwrap(), "colour = red\n");
 }
+
+/// Changes the list of the files that travelled, with sums that agree.
+fn forge(machine: &TestMachine, change: impl Fn(&mut serde_json::Value)) {
+    use sha2::Digest as _;
+    let point = machine.backups().join(&machine.points()[0]);
+    let sum = |text: &str| hex::encode(sha2::Sha256::digest(text.as_bytes()));
+    let read = |name: &str| fs::read_to_string(point.join(name)).unwrap();
+    let (before, sums, manifest) =
+        (read("carried.json"), read("SHA256SUMS"), read("manifest.json"));
+    let mut list: serde_json::Value = serde_json::from_str(&before).unwrap();
+    change(&mut list);
+    let list = list.to_string();
+    let forged = sums.replace(&sum(&before), &sum(&list));
+    assert_ne!(forged, sums);
+    let mut manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    manifest["sums_sha256"] = sum(&forged).into();
+    let bytes = manifest["bytes"].as_u64().unwrap() + list.len() as u64 - before.len() as u64;
+    manifest["bytes"] = bytes.into();
+    fs::write(point.join("carried.json"), list).unwrap();
+    fs::write(point.join("SHA256SUMS"), forged).unwrap();
+    fs::write(point.join("manifest.json"), manifest.to_string()).unwrap();
+}
+
+/// Whoever made the restore point chooses neither what is written nor what is read.
+#[test]
+fn a_list_that_names_other_files_of_the_machine_writes_and_reads_none_of_them() {
+    let (machine, conf, _) = machine();
+    machine.run(["backup", "create"]).success();
+    let copy =
+        fs::read_to_string(machine.backups().join(&machine.points()[0]).join("carried.json"));
+    let (before, now) = (copy.unwrap(), machine.data());
+    fs::write(&conf, "colour = red\n").unwrap();
+    let other = machine.etc().join("cron.d");
+    let secret = machine.dir().join("secret");
+    fs::write(&secret, "of root").unwrap();
+    let run = || {
+        let failed = machine.run(["restore", "latest", "--yes", "--no-copy", "--with-files"]);
+        String::from_utf8(failed.failure().get_output().stderr.clone()).unwrap()
+    };
+    forge(&machine, |list| list[0]["path"] = other.to_str().unwrap().into());
+    assert!(run().contains("not one of the keep_files"));
+    assert!(!other.exists());
+    forge(&machine, |list| *list = serde_json::from_str(&before).unwrap());
+    forge(&machine, |list| list[0]["form"]["copy"] = "../../../../../secret".into());
+    assert!(run().contains("is not the name of a copy"));
+    assert_eq!(
+        (machine.data(), fs::read_to_string(&conf).unwrap()),
+        (now, "colour = red\n".into())
+    );
+    // What was once set-uid comes back without it.
+    forge(&machine, |list| {
+        *list = serde_json::from_str(&before).unwrap();
+        list[0]["mode"] = 0o6755.into();
+    });
+    machine.run(["restore", "latest", "--yes", "--no-copy", "--with-files"]).success();
+    assert_eq!(fs::read_to_string(&conf).unwrap(), "colour = blue\n");
+    assert_eq!(fs::metadata(&conf).unwrap().mode() & 0o7777, 0o755);
+}

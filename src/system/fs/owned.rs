@@ -32,6 +32,13 @@ pub fn open_regular(path: &Path) -> io::Result<(File, FileFacts)> {
     Ok((file, FileFacts { mode: data.mode() & 0o7777, uid: data.uid(), gid: data.gid() }))
 }
 
+/// Opens a file without waiting for the other end of a pipe; links are followed, and whatever lies there
+/// is for the caller to look at.
+pub fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// Gives a file a second name; returns whether there is a file at all.
 pub fn keep_under(path: &Path, second: &Path) -> io::Result<bool> {
     match fs::hard_link(path, second) {
