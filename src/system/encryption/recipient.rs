@@ -1,6 +1,8 @@
 //! Recipients: the public half of a key, in the words of its owner's `age-keygen`.
 
 use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -75,11 +77,30 @@ impl fmt::Display for Recipient {
 /// Reads a file with one recipient per line; empty lines and those that begin with `#` are skipped.
 pub fn recipients_of(path: &Path) -> Result<Vec<Recipient>> {
     let refused = |error: Error| error.state("nothing was changed");
-    let text = fs::read_text(path, LIMIT).map_err(|error| {
+    let cannot = |error: io::Error| {
         refused(Error::config(format!("cannot read the recipients in {}", path.display())))
             .source(error)
             .hint(format!("Look at `ls -l {}`.", path.display()))
-    })?;
+    };
+    let file = fs::open_at_once(path).map_err(cannot)?;
+    let data = file.metadata().map_err(cannot)?;
+    if !data.is_file() {
+        return Err(cannot(io::Error::other("it is not a file")));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if data.mode() & 0o022 != 0 || (data.uid() != own && data.uid() != 0) {
+        // Whoever adds a line can read every later restore point.
+        let shown = path.display();
+        return Err(refused(Error::config(format!(
+            "other users can change the recipients in {shown}"
+        )))
+        .detail(format!("owner {}, mode {:04o}", data.uid(), data.mode() & 0o7777))
+        .hint(format!(
+            "Look at its lines, then run `chown {own} {shown} && chmod 0644 {shown}`."
+        )));
+    }
+    let bytes = fs::read_bounded(file, LIMIT).map_err(cannot)?;
+    let text = String::from_utf8(bytes).map_err(|_| cannot(io::Error::other("it is not UTF-8")))?;
     let mut found = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -119,6 +140,32 @@ mod tests {
             let why = Recipient::parse(text).unwrap_err();
             assert!(why.contains(part), "{text}: {why}");
         }
+    }
+
+    #[test]
+    fn a_file_of_recipients_that_others_may_change_adds_nobody() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recipients");
+        let key = Identities::generate().recipients().remove(0);
+        fs::replace(&path, format!("{key}\n").as_bytes(), 0o644).unwrap();
+        assert_eq!(recipients_of(&path).unwrap().len(), 1);
+        for mode in [0o664, 0o646, 0o666] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let told = recipients_of(&path).unwrap_err();
+            assert!(told.message().contains("other users can change"), "{mode:o}: {told:?}");
+        }
+    }
+
+    /// Nobody writes into it: whoever opens it as a file waits for ever.
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_of_keys_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        assert!(recipients_of(&path).unwrap_err().message().contains("cannot read the recipients"));
+        assert!(Identities::read(&path).unwrap_err().message().contains("is not a file"));
     }
 
     #[test]
