@@ -90,6 +90,10 @@ impl Packing<'_> {
                     Ok(())
                 }
             };
+            if listed.is_err() {
+                // Whoever waits for the next member waits without an end.
+                board.failed();
+            }
             let packed: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
             drop(ending);
             (dumped, listed.map(|()| packed))
@@ -281,6 +285,24 @@ mod tests {
         assert!(["3312.dat", "blob_16405.dat"].into_iter().all(is_member));
         let others = ["toc.dat", "blobs.toc", "blobs_12.toc", "3312.dat.gz", ".dat", "blob_.dat"];
         assert!(!others.into_iter().any(is_member));
+    }
+
+    /// Whoever waits for a member to pack must not wait for ever.
+    #[test]
+    fn a_directory_that_cannot_be_listed_after_the_dump_ends_the_packers() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let base = tempfile::tempdir().unwrap();
+        let (plain, archive) = (base.path().join("plain"), base.path().join("archive"));
+        fs::make_new_dir(&plain, 0o700).unwrap();
+        fs::make_new_dir(&archive, 0o700).unwrap();
+        let packing = Packing { plain: plain.clone(), archive: &archive, base: base.path() };
+        let strange = plain.join(std::ffi::OsStr::from_bytes(b"\xff"));
+        let ended = packing.alongside(|| {
+            let file = fs::create_new(&strange, 0o600);
+            file.map(drop).context(|| "cannot make a file".into())
+        });
+        let error = ended.map(drop).unwrap_err();
+        assert!(error.message().contains("cannot compress"), "{error:?}");
     }
 
     #[test]
