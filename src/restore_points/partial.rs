@@ -1,15 +1,20 @@
 //! Directories under a partial name: locked while they are in use, and gone unless published.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::entry::is_locked;
 use super::store::{PARTIAL, Store};
 use crate::error::{Context, Error, Result};
-use crate::system::fs;
+use crate::system::clock::{self, Deadline};
+use crate::system::{fs, scratch};
 
 /// End of the name of a directory in which a rehearsal keeps its restore point.
 const REHEARSAL: &str = "-rehearsal";
+
+/// How long a lock is waited for that somebody else takes for an instant.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A directory under a partial name: locked while we write, removed unless it is published.
 pub(super) struct Partial {
@@ -20,12 +25,27 @@ pub(super) struct Partial {
 
 impl Partial {
     pub(super) fn new(dir: PathBuf) -> Result<Self> {
-        fs::make_new_dir(&dir, 0o700)?;
-        let lock = fs::open_dir(&dir).context(|| format!("cannot open {}", dir.display()))?;
-        lock.try_lock().map_err(|error| {
-            Error::failed(format!("cannot lock {}", dir.display())).source(error)
-        })?;
-        Ok(Self { dir, _lock: lock, published: false })
+        let patience = Deadline::after(PATIENCE);
+        loop {
+            fs::make_new_dir(&dir, 0o700)?;
+            let lock = fs::open_dir(&dir).context(|| format!("cannot open {}", dir.display()))?;
+            // Who lists the directory takes the lock for an instant to see whether it is free.
+            let locked = loop {
+                match lock.try_lock() {
+                    Err(TryLockError::WouldBlock) if !patience.passed() => {
+                        clock::pause(Duration::from_millis(5));
+                    }
+                    locked => break locked,
+                }
+            };
+            locked.map_err(|error| {
+                Error::failed(format!("cannot lock {}", dir.display())).source(error)
+            })?;
+            // Between making and locking it, a prune may have taken it for a leftover.
+            if scratch::is_still_at(&lock, &dir) || patience.passed() {
+                return Ok(Self { dir, _lock: lock, published: false });
+            }
+        }
     }
 }
 
@@ -81,5 +101,37 @@ impl Store {
             }
         }
         Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look takes the lock and lets it go again, as long as the listing lasts.
+    #[test]
+    fn a_look_at_a_directory_that_is_just_made_does_not_fail_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join(".partial-20261120T131502Z-1");
+        let made = std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                let held = loop {
+                    let Ok(held) = fs::open_dir(&dir) else { continue };
+                    if held.try_lock().is_ok() {
+                        break held;
+                    }
+                };
+                // Long enough that the maker meets it, whoever came first.
+                clock::pause(Duration::from_millis(50));
+                drop(held);
+            });
+            let mut made = Partial::new(dir.clone());
+            while made.is_ok() && !looker.is_finished() {
+                drop(made);
+                made = Partial::new(dir.clone());
+            }
+            made
+        });
+        assert!(made.is_ok(), "{:?}", made.err());
     }
 }

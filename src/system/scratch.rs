@@ -68,7 +68,8 @@ fn sweep(parent: &Path, prefix: &str) {
     }
 }
 
-fn is_still_at(handle: &File, path: &Path) -> bool {
+/// Returns whether what was opened is what lies there now.
+pub fn is_still_at(handle: &File, path: &Path) -> bool {
     let here = std::fs::symlink_metadata(path).map(|data| (data.dev(), data.ino()));
     let held = handle.metadata().map(|data| (data.dev(), data.ino()));
     matches!((here, held), (Ok(here), Ok(held)) if here == held)
