@@ -12,6 +12,7 @@ mod conninfo;
 mod doubts;
 pub mod dump;
 pub mod dumpable;
+mod exchanged;
 pub mod facts;
 pub mod fresh;
 pub mod globals;

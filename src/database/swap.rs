@@ -13,8 +13,11 @@ use crate::system::clock::{self, Deadline};
 /// The most bytes of a name in PostgreSQL; longer ones are cut by the server without an error.
 const LONGEST_NAME: usize = 63;
 
+/// What is true of the present data as long as nothing was renamed.
+pub(super) const UNTOUCHED: &str = "the present data is untouched";
+
 /// How long sessions that come back are ended again before the exchange is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A session beside the databases that are exchanged: neither may have one while it is renamed.
 pub struct Server {
@@ -280,6 +283,7 @@ impl Server {
         }
         sql.push_str("commit");
         let patience = Deadline::after(PATIENCE);
+        let backend = self.session.backend().context(|| "cannot read the session".into())?;
         loop {
             for one in exchanges {
                 self.clear(&one.name, end)?;
@@ -288,6 +292,9 @@ impl Server {
             // The rename itself locks the database: who connects now waits until it is done.
             match self.session.run(&sql) {
                 Ok(()) => return Ok(()),
+                Err(error) if self.session.is_closed() => {
+                    return self.was_exchanged(exchanges, backend, error);
+                }
                 Err(error) => {
                     let _ = self.session.run("rollback");
                     if !in_use(&error) || patience.passed() {
@@ -295,7 +302,7 @@ impl Server {
                             "cannot exchange the databases by renaming them",
                         )
                         .source(error)
-                        .state("the present data is untouched"));
+                        .state(UNTOUCHED));
                     }
                     clock::pause(Duration::from_millis(200));
                 }
@@ -320,7 +327,7 @@ impl Server {
         let what = self.database.with_dbname(name).described();
         let error = Error::new(Outcome::Refused, format!("other sessions are connected to {what}"));
         let error = left.into_iter().fold(error, Error::detail);
-        Err(error.state("the present data is untouched"))
+        Err(error.state(UNTOUCHED))
     }
 }
 
