@@ -8,15 +8,14 @@ use crate::database::clients::Clients;
 use crate::database::lacking::Owners;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::migrations::{self, State};
 use crate::outcome::Outcome;
 use crate::restore_points::{
     self, Carried, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored,
 };
 use crate::system::clock;
-use crate::upgrade::gate::{Failed, Pending};
+use crate::upgrade::gate_of_restore::RestoreGate;
 use crate::upgrade::identity::must_open;
-use crate::upgrade::machine::Machine;
+use crate::upgrade::machine::{self, Machine};
 use crate::upgrade::recover;
 
 pub use crate::upgrade::rollback::present::Copy;
@@ -53,6 +52,13 @@ pub enum Files {
     PutBack,
 }
 
+/// The same, with what opens the restore point where that was named for this run.
+pub(super) fn typed_again(machine: &Machine, wanted: &Wanted<'_>) -> String {
+    let named = machine.keyring.named_identity();
+    let named = named.map(|file| format!(" --identity {}", machine::typed(file)));
+    format!("{}{}", typed(wanted), named.unwrap_or_default())
+}
+
 /// The options that were given, as they would be typed again.
 fn typed(wanted: &Wanted<'_>) -> String {
     let mut words = String::new();
@@ -85,6 +91,7 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         return restore_external::run(machine, wanted, &point, &up);
     }
     let databases = databases(machine, &point, wanted)?;
+    check_origins(machine, wanted, &point, &databases)?;
     let options = RestoreOptions {
         foreign: if wanted.foreign { Override::AcceptForeign } else { Override::No },
         sessions: ForeignSessions::End,
@@ -95,15 +102,21 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     if let Some(name) = wanted.into {
         return beside(machine, &point, present::only_one(&databases)?, name, &options);
     }
-    let lost = databases
+    let mut lost = databases
         .iter()
         .map(|database| point.loss(database, machine.clock))
         .collect::<Result<Vec<_>>>()?;
     let in_place = restore_points::check(&point, &databases, &options)?;
     let half = Half::of(machine, &point)?;
-    let present = Present::decide(wanted.copy, &lost, &in_place, half);
+    let there = present::there(&databases)?;
+    let is_there = |name: &str| there.iter().any(|database| database.name() == name);
     let mut told: Vec<String> = lost.iter().map(spoken_loss).collect();
-    told.push(present.told(&in_place));
+    for gone in databases.iter().filter(|database| !is_there(database.name())) {
+        told.push(format!("{} is not there: nothing of it is kept", gone.described()));
+    }
+    lost.retain(|loss| is_there(&loss.database));
+    let present = Present::decide(wanted.copy, &lost, &in_place, half);
+    told.extend(present.told(&in_place));
     told.extend(point.carried()?.iter().filter_map(Carried::told));
     if wanted.files == Files::PutBack {
         point.check_files_back(&machine.travelling())?;
@@ -123,17 +136,23 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         machine.progress.note(line);
     }
     let copy = match present {
-        Present::Copied => present::keep(machine, &databases)?,
-        Present::Unwritten | Present::HalfMigrated | Present::LeftOut => None,
+        Present::Copied => present::keep(machine, &there)?,
+        Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => None,
     };
     machine.progress.step(&format!("restoring {}", point.id()));
-    let restored = restore_points::restore(&point, &databases, &options, &*machine.progress)?;
+    let gate = RestoreGate::begin(machine, &point)?;
+    let restored = restore_points::restore(&point, &databases, &options, &*machine.progress);
+    let restored = match restored {
+        Ok(restored) => restored,
+        Err(error) => return Err(gate.failed(machine, error)),
+    };
     recover::put_back_by_hand(machine, point.id())?;
-    close_gate(machine, &point)?;
+    gate.done(machine)?;
     let files = match wanted.files {
         Files::Compared => Vec::new(),
         Files::PutBack => {
-            let back = point.put_files_back(&machine.travelling(), &clock::stamp(machine.clock.now()));
+            let back =
+                point.put_files_back(&machine.travelling(), &clock::stamp(machine.clock.now()));
             back.map_err(|error| error.state("the data is restored; files may not be"))?
         }
     };
@@ -144,7 +163,7 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     Ok(Reply::ok(spoken(machine, &point, &restored, copy), json(point.id(), &restored, copy)))
 }
 
-fn databases<'m>(
+pub(super) fn databases<'m>(
     machine: &'m Machine,
     point: &RestorePoint,
     wanted: &Wanted<'_>,
@@ -166,6 +185,23 @@ fn databases<'m>(
         .hint(format!("Run `{}`.", machine.command(&format!("backup show {}", point.id())))))
 }
 
+/// Refuses a point that was made elsewhere, with the command that takes it all the same.
+pub(super) fn check_origins(
+    machine: &Machine,
+    wanted: &Wanted<'_>,
+    point: &RestorePoint,
+    databases: &[&Database],
+) -> Result<()> {
+    if wanted.foreign {
+        return Ok(());
+    }
+    point.check_origins(databases).map_err(|error| {
+        let words = typed_again(machine, wanted);
+        let command = machine.command(&format!("restore {}{words} --force-foreign", point.id()));
+        error.hint(format!("If it is the right one, run `{command}`."))
+    })
+}
+
 /// Loads it beside the live database: nothing is stopped, the gate and the journal stay as they are.
 fn beside(
     machine: &Machine,
@@ -183,28 +219,6 @@ fn beside(
         "id": point.id(), "database": database.name(), "into": name, "left": left,
     });
     Ok(Reply::ok(lines.join("\n"), json))
-}
-
-/// The installed program may not know the schema that came back: then nothing may start it, and no
-/// nightly run may migrate again what was just put back.
-fn close_gate(machine: &Machine, point: &RestorePoint) -> Result<()> {
-    for shipped in &machine.databases {
-        let mut session = shipped.database.connect()?;
-        let found = migrations::look(&mut session, &shipped.migrations)?;
-        if found.state != State::Current && Pending::read(&machine.layout)?.is_none() {
-            let failed = Failed {
-                outcome: Outcome::RolledBack.word().to_owned(),
-                message: format!("restore point {} was put back", point.id()),
-            };
-            let mark = Pending {
-                from: point.manifest().from_version.clone(),
-                failed: Some(failed),
-                ..Pending::new(machine.version.clone(), None, machine.clock)
-            };
-            return mark.write(&machine.layout);
-        }
-    }
-    Ok(())
 }
 
 /// What putting the point back takes away, said before anything happens.
@@ -231,7 +245,7 @@ fn unconfirmed(
         Outcome::Refused,
         format!("restoring {id} takes the place of the present data of {}", names.join(", ")),
     );
-    let restore = machine.command(&format!("restore {id}{} --yes", typed(wanted)));
+    let restore = machine.command(&format!("restore {id}{} --yes", typed_again(machine, wanted)));
     let command = match up {
         [] => restore,
         _ => format!("systemctl stop {} && {restore}", up.join(" ")),

@@ -49,7 +49,8 @@ pub use pin::{PinNote, pin_end};
 pub use prune::Mode;
 pub use replaced::{Circumstances, decide_replaced};
 pub use restore::{
-    Loss, Override, REPLACED, Replaced, RestoreOptions, Restored, check, restore, restore_into,
+    Loss, Override, REPLACED, Replaced, RestoreOptions, Restored, UNTOUCHED, check, restore,
+    restore_into,
 };
 pub use retention::{Decision, Needs, Pin, Verdict, decide};
 pub use room::Room;

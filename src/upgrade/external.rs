@@ -6,7 +6,8 @@ use crate::migrations::{self, State};
 use crate::outcome::Outcome;
 use crate::restore_points::{Hook, Kind, Override, RestorePoint};
 
-use super::gate::{Failed, Pending};
+use super::gate::Pending;
+use super::gate_of_restore::mark;
 use super::identity;
 use super::machine::Machine;
 
@@ -68,18 +69,6 @@ fn schema(point: &RestorePoint, database: &Database) -> Option<Option<String>> {
     let all = &point.manifest().databases;
     let own = all.iter().find(|archive| archive.name == database.name())?;
     Some(own.schema.head.clone())
-}
-
-fn mark(machine: &Machine, point: &RestorePoint) -> Pending {
-    let failed = Failed {
-        outcome: Outcome::RolledBack.word().to_owned(),
-        message: format!("restore point {} was put back", point.id()),
-    };
-    Pending {
-        from: point.manifest().from_version.clone(),
-        failed: Some(failed),
-        ..Pending::new(machine.version.clone(), None, machine.clock)
-    }
 }
 
 fn left_to_others(machine: &Machine, point: &RestorePoint) -> Error {

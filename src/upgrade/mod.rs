@@ -17,6 +17,7 @@ pub mod create_restore_point;
 pub mod external;
 pub mod fail;
 pub mod gate;
+pub mod gate_of_restore;
 pub mod hold;
 pub mod identity;
 pub mod journal;

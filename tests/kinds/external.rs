@@ -208,3 +208,23 @@ fn of_what_a_command_made_nothing_is_called_whole() {
     let (_, shown) = machine.json(["backup", "show", "latest"]);
     assert_eq!(shown["restore_point"]["trial"], serde_json::Value::Null, "{shown}");
 }
+
+/// The package was taken back first; what is printed is typed as it stands.
+#[test]
+fn after_a_failed_upgrade_the_next_command_is_named_and_keeps_what_was_typed() {
+    let machine = copying(with_command("false"))
+        .migration("0003_alone.sql", "-- openwatch: no-transaction\nCREATE TABLE half (id int);\n")
+        .migration("0004_divides.sql", "SELECT 1 / 0;\n");
+    let before = machine.data();
+    machine.run(["upgrade"]).code(7);
+    for file in ["0003_alone.sql", "0004_divides.sql"] {
+        fs::remove_file(machine.migrations("main").join(file)).unwrap();
+    }
+    let told = message(&machine.run(["restore", "latest", "--force-foreign"]).code(5));
+    assert!(told.hint.contains(" --force-foreign --yes`"), "{told:#?}");
+    let told = machine.run(["restore", "latest", "--yes"]).success();
+    told.stdout(contains("next: run `openwatch upgrade --retry`"));
+    assert_eq!(machine.data(), before);
+    machine.run(["upgrade", "--retry"]).success();
+    machine.assert_clean();
+}

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::support::machine::TestMachine;
+use super::support::postgres::wait_for;
 
 /// A stopped machine with a restore point.
 fn stopped() -> TestMachine {
@@ -118,4 +119,94 @@ fn beside_the_live_database_nothing_is_stopped_closed_or_dumped() {
     let sql = "select count(*) from machines where id = 9001";
     assert_eq!(machine.server().psql(&name, sql), "0");
     assert_eq!(reasons(&machine), ["manual"]);
+}
+
+/// At three in the morning: somebody dropped the database, or the server is a new one.
+#[test]
+fn a_database_that_is_gone_comes_back_without_a_word_about_a_copy() {
+    let machine = stopped();
+    let before = machine.data();
+    let name = machine.dbname();
+    machine.server().psql("postgres", &format!("drop database {name}"));
+    let refused = machine.run(["restore", "latest"]).code(5);
+    let told = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("is not there: nothing of it is kept"), "{told}");
+    for part in ["taken first", "beside it", "--no-copy"] {
+        assert!(!told.contains(part), "{part}: {told}");
+    }
+    // The command that was printed does it.
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(machine.data(), before);
+    assert_eq!(reasons(&machine), ["manual"]);
+    assert!(!machine.mark().exists());
+}
+
+/// A tool without a question about its state is believed: the mark alone closes the gate.
+#[test]
+fn the_gate_is_closed_before_the_data_is_exchanged() {
+    let machine = TestMachine::with_own_server().with_unit("openwatch.service", "inactive");
+    machine.run(["backup", "create"]).success();
+    let holder = machine
+        .server()
+        .psql_command("postgres")
+        .args([
+            "-c",
+            "begin; lock table pg_database in share row exclusive mode; select pg_sleep(600)",
+        ])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let mut holder = holder.unwrap();
+    let count = |waiting: &str| {
+        let sql = format!("select count(*) from pg_stat_activity where {waiting}");
+        machine.server().psql("postgres", &sql)
+    };
+    wait_for("the lock", || count("wait_event = 'PgSleep'") == "1");
+    assert!(!machine.mark().exists());
+    let mut run = machine.spawn(["restore", "latest", "--yes", "--no-copy"]);
+    wait_for("a statement that waits", || {
+        count("wait_event_type = 'Lock' and query ilike '%database%'") != "0"
+    });
+    assert!(machine.mark().exists());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    machine.server().psql(
+        "postgres",
+        "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'",
+    );
+    assert!(run.wait().unwrap().success());
+    assert!(!machine.mark().exists(), "the installed program knows what came back");
+    // Nothing was changed, so the gate is as before.
+    machine.run(["restore", "latest", "--database", "nothing", "--yes"]).failure();
+    assert!(!machine.mark().exists());
+}
+
+/// Everything that was typed is in the command that is printed.
+#[test]
+fn the_printed_command_names_the_identity_and_the_configuration_again() {
+    let machine = stopped();
+    let (conf, identity) = (machine.dir().join("other.conf"), machine.dir().join("my key"));
+    std::fs::copy(machine.operator_conf(), &conf).unwrap();
+    let (conf, identity) = (conf.to_str().unwrap(), identity.to_str().unwrap());
+    let words = ["--config", conf, "restore", "latest", "--no-owner", "--identity", identity];
+    let refused = machine.run(words).code(5);
+    let told = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    let named = format!("`openwatch --config {conf} restore ");
+    assert!(told.contains(&named), "{told}");
+    assert!(told.contains(&format!(" --no-owner --identity '{identity}' --yes`")), "{told}");
+}
+
+/// A host that was renamed: the command that is printed is the last one to type.
+#[test]
+fn a_point_of_another_host_is_taken_by_the_command_that_is_printed() {
+    let machine = stopped();
+    let manifest = machine.backups().join(&machine.points()[0]).join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let mut text: Value = serde_json::from_str(&text).unwrap();
+    text["host"] = "elsewhere".into();
+    std::fs::write(&manifest, text.to_string()).unwrap();
+    let refused = machine.run(["restore", "latest", "--no-copy", "--yes"]).code(5);
+    let told = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(told.contains(" --no-copy --yes --force-foreign`"), "{told}");
+    machine.run(["restore", "latest", "--no-copy", "--yes", "--force-foreign"]).success();
 }

@@ -12,6 +12,8 @@ pub struct Keyring {
     recipients: Vec<Recipient>,
     recipients_file: Option<PathBuf>,
     identity_file: Option<PathBuf>,
+    /// Whether the identity was named for this run only.
+    for_this_run: bool,
     /// A key of this process, which every restore point that it makes can be opened with: its proof,
     /// a rehearsal and a restore within the same run need no other. It is nowhere but in memory.
     own: Arc<Mutex<Option<Identities>>>,
@@ -24,12 +26,19 @@ impl Keyring {
         recipients_file: Option<PathBuf>,
         identity_file: Option<PathBuf>,
     ) -> Self {
-        Self { recipients, recipients_file, identity_file, own: Arc::default() }
+        let own = Arc::default();
+        Self { recipients, recipients_file, identity_file, for_this_run: false, own }
     }
 
     /// Opens with the identity in this file instead of the configured one.
     pub fn use_identity(&mut self, file: PathBuf) {
         self.identity_file = Some(file);
+        self.for_this_run = true;
+    }
+
+    /// Returns the file with the secret key where it was named for this run and nothing else knows it.
+    pub fn named_identity(&self) -> Option<&Path> {
+        self.identity_file().filter(|_| self.for_this_run)
     }
 
     /// Returns whether restore points are encrypted.

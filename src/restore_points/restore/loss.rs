@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::database::swap::Server;
 use crate::database::{Database, facts};
 use crate::error::Result;
 use crate::restore_points::store::RestorePoint;
@@ -29,8 +30,10 @@ impl RestorePoint {
             created.and_then(|then| clock.now().duration_since(then).ok()).unwrap_or_default();
         let mut loss =
             Loss { database: archive.name.clone(), age, wal_bytes: None, rows_written: None };
-        // A database that is gone has nothing to lose.
         let Ok(now) = facts::of(database) else {
+            // A database that is gone has nothing to lose, and of one that cannot be read nothing is
+            // known; a server that is away, or refuses us, is an error of its own.
+            Server::beside(database)?.has(database.dbname())?;
             return Ok(loss);
         };
         if now.identity.system == archive.identity.system {

@@ -36,6 +36,9 @@ pub const REPLACED: &str = "replaced";
 /// Word in the name of a database that is being loaded.
 const RESTORING: &str = "restoring";
 
+/// What a restore says of the present data that it did not change.
+pub const UNTOUCHED: [&str; 2] = ["the present data is untouched", "nothing was changed"];
+
 pub(super) fn refused(text: String) -> Error {
     Error::new(Outcome::Refused, text).state("nothing was changed")
 }

@@ -2,6 +2,7 @@
 
 use crate::database::Database;
 use crate::database::clients::Clients;
+use crate::database::swap::Server;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::outcome::Outcome;
@@ -24,6 +25,8 @@ pub enum Copy {
 /// What becomes of the present state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Present {
+    /// There is no database whose place is taken.
+    Absent,
     /// Nothing was written since: the restore point is the present state.
     Unwritten,
     /// Only the migrations of a run that failed wrote since, and the database is kept beside.
@@ -49,6 +52,9 @@ impl Present {
     /// nothing that anybody typed in; where its database is kept under another name, a dump of it
     /// would only make the way back longer.
     pub fn decide(wish: Copy, lost: &[Loss], in_place: &[String], half: Half) -> Self {
+        if lost.is_empty() {
+            return Self::Absent;
+        }
         if lost.iter().all(unwritten) {
             return Self::Unwritten;
         }
@@ -60,12 +66,13 @@ impl Present {
     }
 
     /// Says what is kept, before anything happens.
-    pub fn told(self, in_place: &[String]) -> String {
+    pub fn told(self, in_place: &[String]) -> Option<String> {
         let beside = match in_place {
             [] => "the former database stays beside it under another name".to_owned(),
             names => format!("{} is replaced in place and not kept", names.join(", ")),
         };
-        match self {
+        Some(match self {
+            Self::Absent => return None,
             Self::Unwritten => format!("nothing was written since; {beside}"),
             Self::HalfMigrated => {
                 format!("only migrations that failed wrote since; {beside}")
@@ -74,7 +81,7 @@ impl Present {
             Self::Copied => {
                 format!("a restore point of the present state is taken first; {beside}")
             }
-        }
+        })
     }
 }
 
@@ -96,6 +103,17 @@ impl Half {
         });
         Ok(if half { Self::OfThisPoint } else { Self::No })
     }
+}
+
+/// Returns those of these databases that their servers have; one that was dropped has nothing to keep.
+pub fn there<'d>(databases: &[&'d Database]) -> Result<Vec<&'d Database>> {
+    let mut there = Vec::new();
+    for database in databases {
+        if Server::beside(database)?.has(database.dbname())? {
+            there.push(*database);
+        }
+    }
+    Ok(there)
 }
 
 /// Takes the restore point of the present state; without it nothing is replaced.

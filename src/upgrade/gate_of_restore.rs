@@ -1,0 +1,69 @@
+//! The gate while data is put back: closed before the first of it is exchanged, and open again only
+//! where the installed program knows what came back.
+
+use crate::error::{Error, Result};
+use crate::migrations::{self, State};
+use crate::outcome::Outcome;
+use crate::restore_points::{RestorePoint, UNTOUCHED};
+
+use super::gate::{Failed, Pending};
+use super::machine::Machine;
+
+/// The gate of one restore.
+#[derive(Debug)]
+#[must_use]
+pub struct RestoreGate {
+    /// Whether this restore closed it.
+    closed: bool,
+}
+
+impl RestoreGate {
+    /// Closes the gate, where it was open: killed half way, or cut off from power, nothing may start on
+    /// the data of another version.
+    pub fn begin(machine: &Machine, point: &RestorePoint) -> Result<Self> {
+        let closed = Pending::read(&machine.layout)?.is_none();
+        if closed {
+            mark(machine, point).write(&machine.layout)?;
+        }
+        Ok(Self { closed })
+    }
+
+    /// Opens the gate again where the restore failed before it changed anything, which is told of every
+    /// failure that came later; otherwise it stays
+    /// closed, whatever the data is.
+    pub fn failed(self, machine: &Machine, error: Error) -> Error {
+        let untouched = error.state_line().is_none_or(|state| UNTOUCHED.contains(&state));
+        if self.closed
+            && untouched
+            && let Err(more) = Pending::clear(&machine.layout)
+        {
+            return error.detail(more.message());
+        }
+        error
+    }
+
+    /// Opens the gate again where the installed program needs the schema that came back: otherwise
+    /// nothing may start it, and no nightly run may migrate again what was just put back.
+    pub fn done(self, machine: &Machine) -> Result<()> {
+        for shipped in &machine.databases {
+            let mut session = shipped.database.connect()?;
+            if migrations::look(&mut session, &shipped.migrations)?.state != State::Current {
+                return Ok(());
+            }
+        }
+        if self.closed { Pending::clear(&machine.layout) } else { Ok(()) }
+    }
+}
+
+/// Returns the mark that closes the gate for a restore.
+pub(super) fn mark(machine: &Machine, point: &RestorePoint) -> Pending {
+    let failed = Failed {
+        outcome: Outcome::RolledBack.word().to_owned(),
+        message: format!("restore point {} was put back", point.id()),
+    };
+    Pending {
+        from: point.manifest().from_version.clone(),
+        failed: Some(failed),
+        ..Pending::new(machine.version.clone(), None, machine.clock)
+    }
+}
