@@ -13,6 +13,7 @@ use crate::restore_points::{
     self, Carried, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored,
 };
 use crate::system::clock;
+use crate::upgrade::gate::Pending;
 use crate::upgrade::gate_of_restore::RestoreGate;
 use crate::upgrade::identity::must_open;
 use crate::upgrade::machine::{self, Machine};
@@ -101,6 +102,9 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     };
     if let Some(name) = wanted.into {
         return beside(machine, &point, present::only_one(&databases)?, name, &options);
+    }
+    if let Some(reply) = cut_off(machine, wanted, &point, &databases)? {
+        return Ok(reply);
     }
     let mut lost = databases
         .iter()
@@ -219,6 +223,27 @@ fn beside(
         "id": point.id(), "database": database.name(), "into": name, "left": left,
     });
     Ok(Reply::ok(lines.join("\n"), json))
+}
+
+/// Finishes a restore that was killed after its clones had taken their places. The gate has been
+/// closed since, so that nobody has written; where it has not, the point is as gone as its clones.
+fn cut_off(
+    machine: &Machine,
+    wanted: &Wanted<'_>,
+    point: &RestorePoint,
+    databases: &[&Database],
+) -> Result<Option<Reply>> {
+    if !wanted.confirmed || Pending::read(&machine.layout)?.is_none() {
+        return Ok(None);
+    }
+    let Some(replaced) = point.put_back_before(databases)? else { return Ok(None) };
+    machine.progress.note("a restore that was cut off had put it back already");
+    recover::put_back_by_hand(machine, point.id())?;
+    if point.manifest().databases.len() == databases.len() {
+        point.retire()?;
+    }
+    let restored = Restored { replaced, loss: Vec::new(), left: Vec::new() };
+    Ok(Some(Reply::ok(spoken(machine, point, &restored, None), json(point.id(), &restored, None))))
 }
 
 /// What putting the point back takes away, said before anything happens.

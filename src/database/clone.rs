@@ -171,6 +171,20 @@ impl Server {
             .context(|| format!("cannot open or close the database {clone}"))
     }
 
+    /// Returns the database beside `name`, named with this word, whose comment says exactly this.
+    pub fn noted(&mut self, name: &str, word: &str, note: &str) -> Result<Option<String>> {
+        let sql =
+            "select shobj_description(oid, 'pg_database') from pg_database where datname = $1";
+        for beside in self.named_like(name, word, "true")? {
+            let row = self.ask("read the comment on a database", sql, &beside)?;
+            let said: Option<String> = row.and_then(|row| row.get(0));
+            if said.as_deref() == Some(note) {
+                return Ok(Some(beside));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives a clone what its original has around it: grants, settings, comment; returns what could
     /// not be carried over.
     pub fn dress_clone(&mut self, name: &str, clone: &str) -> Result<Vec<String>> {

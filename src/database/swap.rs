@@ -43,6 +43,9 @@ pub struct Exchange {
     pub fresh: String,
     /// Name that the present database gets; `None` where there is none.
     pub kept_as: Option<String>,
+    /// What the comment on the present database says from then on: it is written with the names, in
+    /// their transaction, and so proves the exchange to who comes after a kill.
+    pub note: Option<String>,
 }
 
 /// Which sessions may be ended for an exchange.
@@ -274,6 +277,13 @@ impl Server {
                     quoted(&one.name),
                     quoted(kept_as)
                 ));
+                if let Some(note) = &one.note {
+                    sql.push_str(&format!(
+                        "comment on database {} is {};",
+                        quoted(kept_as),
+                        literal(note)
+                    ));
+                }
             }
             sql.push_str(&format!(
                 "alter database {} rename to {};",

@@ -17,6 +17,7 @@ fn an_exchange_whose_connection_is_lost_after_the_commit_is_known_to_be_done() {
         name: name.into(),
         fresh: format!("{name}_fresh"),
         kept_as: Some(format!("{name}_old")),
+        note: None,
     };
     let cut = |waiting: &str| {
         wait_for("the session that waits", || {

@@ -53,7 +53,7 @@ pub(in crate::restore_points) fn by_renaming(
     let mut renames = Vec::new();
     for database in databases {
         let Some(clone) = clone_of(database) else { continue };
-        renames.push(Rename { database, exchange: prepare(database, clone, now)? });
+        renames.push(Rename { database, exchange: prepare(point, database, clone, now)? });
     }
     let loss = databases
         .iter()
@@ -101,7 +101,12 @@ fn no_clone(point: &RestorePoint, database: &Database) -> Error {
         .hint("List the others with `openwatch backup list`.")
 }
 
-fn prepare(database: &Database, clone: String, now: SystemTime) -> Result<Exchange> {
+fn prepare(
+    point: &RestorePoint,
+    database: &Database,
+    clone: String,
+    now: SystemTime,
+) -> Result<Exchange> {
     let name = database.dbname();
     let mut server = Server::beside(database)?;
     if let Rights::InPlaceOnly(why) = server.rights(name, &[])? {
@@ -114,7 +119,7 @@ fn prepare(database: &Database, clone: String, now: SystemTime) -> Result<Exchan
         check_prepared(database)?;
     }
     let kept_as = present.then(|| server.free_name(name, REPLACED, now)).transpose()?;
-    Ok(Exchange { name: name.to_owned(), fresh: clone, kept_as })
+    Ok(Exchange { name: name.to_owned(), fresh: clone, kept_as, note: Some(note(point)) })
 }
 
 /// A clone that was not exchanged after all is closed again; it is named by its point as before.
@@ -139,5 +144,30 @@ fn used_up(point: &RestorePoint, databases: usize, progress: &dyn Progress) {
     }
     if let Err(error) = point.retire() {
         progress.warn(&format!("restore point {} is used up: {}", point.id(), error.message()));
+    }
+}
+
+/// What the comment on a database says that a clone of this point took the place of.
+fn note(point: &RestorePoint) -> String {
+    format!("openwatch: replaced by restore point {}", point.id())
+}
+
+impl RestorePoint {
+    /// Returns what a restore that was cut off had done already: the clones of all these databases
+    /// are gone, and the former databases say that they took their place.
+    pub fn put_back_before(&self, databases: &[&Database]) -> Result<Option<Vec<Replaced>>> {
+        if self.manifest().kind != Kind::Clone || !self.clones_there(databases)?.is_empty() {
+            return Ok(None);
+        }
+        let mut replaced = Vec::new();
+        for database in databases {
+            let mut server = Server::beside(database)?;
+            let Some(former) = server.noted(database.dbname(), REPLACED, &note(self))? else {
+                return Ok(None);
+            };
+            let database = database.name().to_owned();
+            replaced.push(Replaced { database, kept_as: Some(former) });
+        }
+        Ok(Some(replaced))
     }
 }

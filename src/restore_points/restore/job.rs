@@ -86,6 +86,7 @@ pub(super) fn prepare<'a>(
         name: name.to_owned(),
         fresh: stamped(name, RESTORING, &stamp),
         kept_as: kept_as.transpose()?,
+        note: None,
     };
     let owners = options.owners;
     let manner = match (place, owners) {
