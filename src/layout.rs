@@ -130,6 +130,11 @@ impl Layout {
         self.upgrade_dir().join("from")
     }
 
+    /// Returns the note of what ran before the package was unpacked, until the pending mark says it.
+    pub fn ran_before(&self) -> PathBuf {
+        self.upgrade_dir().join("ran")
+    }
+
     /// Returns the journal of the current or last run.
     pub fn journal(&self) -> PathBuf {
         self.upgrade_dir().join("journal.json")

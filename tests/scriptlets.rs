@@ -117,6 +117,50 @@ fn a_second_attempt_keeps_what_ran_at_the_first() {
     machine.assert_clean();
 }
 
+/// Rows 32 and 67.
+/// At the boot after the cut the gate has refused the new program.
+#[test]
+fn what_ran_is_known_after_a_power_cut_between_unpacking_and_the_mark() {
+    for (before, again, after) in [
+        ("deb preinst upgrade 1.0.0-1 2.0.0-1", "", "deb postinst configure 1.0.0-1"),
+        (
+            "deb preinst upgrade 1.0.0-1 2.0.0-1",
+            "deb preinst upgrade 1.0.0-1 2.0.0-1",
+            "deb postinst configure 1.0.0-1",
+        ),
+        ("rpm pre 2 2.0.0-1", "rpm pre 2 2.0.0-1", "rpm post 2"),
+    ] {
+        let run = |machine: &TestMachine, form: &str| {
+            machine.run(["scriptlet"].into_iter().chain(form.split(' '))).success();
+        };
+        let machine = TestMachine::new().version("1.0.0-1");
+        run(&machine, before);
+        let machine =
+            machine.version("2.0.0-1").ship("good").with_unit("openwatch.service", "failed");
+        if !again.is_empty() {
+            run(&machine, again);
+        }
+        run(&machine, after);
+        let mark = mark(&machine);
+        assert_eq!(mark["from"], "1.0.0-1", "{after}");
+        assert_eq!(mark["running"], serde_json::json!(["openwatch.service"]), "{after}");
+    }
+}
+
+/// Row 32.
+/// The attempt before ended without a change, and the operator has stopped the unit since.
+#[test]
+fn what_ran_at_an_attempt_that_unpacked_nothing_is_not_remembered() {
+    let machine = TestMachine::new().version("1.0.0-1");
+    let before = ["scriptlet", "deb", "preinst", "upgrade", "1.0.0-1", "2.0.0-1"];
+    machine.run(before).success();
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    machine.run(before).success();
+    let machine = machine.version("2.0.0-1").ship("good");
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    assert_eq!(mark(&machine)["running"], serde_json::json!([]));
+}
+
 /// Rows 3 and 82.
 #[test]
 fn reinstalling_the_same_version_writes_no_mark() {

@@ -9,7 +9,7 @@ use crate::version::Version;
 
 use super::super::Reply;
 use super::downgrade::allow_downgrade;
-use super::{Context, early};
+use super::{Context, early, ran_before};
 
 /// The new files are not on disk: the installed program says no where it can, which costs nothing.
 pub(super) fn before_unpack(
@@ -20,9 +20,16 @@ pub(super) fn before_unpack(
     let layout = &context.layout;
     let installed = package::installed_version(layout, None);
     let Some(from) = from.or(installed) else { return Ok(Reply::silent(Outcome::Ok)) };
+    if ran_before::was_cut_off(layout) {
+        // Tried again: what there was is what the first attempt saw.
+        return Ok(Reply::silent(Outcome::Ok));
+    }
     // rpm tells no script which version was there; only now does the version file still say it.
     fs::make_dir(&layout.upgrade_dir(), 0o755)?;
     fs::replace(&layout.installed_before(), format!("{from}\n").as_bytes(), 0o644)?;
+    if !to.order(&from).is_eq() {
+        ran_before::note(context, &from)?;
+    }
     if to.order(&from).is_lt() {
         allow_downgrade(context, &from, to)?;
         return Ok(Reply::silent(Outcome::Ok));

@@ -9,7 +9,7 @@ use crate::upgrade::gate::Pending;
 use crate::version::Version;
 
 use super::super::Reply;
-use super::{Context, configured, early, running};
+use super::{Context, configured, early, ran_before, running};
 
 /// The new files are on disk: from now on nothing may start before the schema fits.
 pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>) -> Result<Reply> {
@@ -28,7 +28,7 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
     if before.is_none() && matches!(configured(context), Ok(None)) {
         return Ok(Reply::silent(Outcome::Ok));
     }
-    let running = running(context);
+    let running = running(context).map(|now| ran_before::and(layout, now));
     let mark = match before {
         // Tried again: what ran is what ran at the first attempt, from the version of that time.
         // A run that is stuck stays so: a package script is not the person who is needed.
@@ -45,5 +45,6 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
     };
     // The gate is closed also where the configuration no longer fits: that is told after it.
     mark.write(layout)?;
+    ran_before::forget(layout)?;
     running.map(|_| Reply::silent(Outcome::Ok))
 }

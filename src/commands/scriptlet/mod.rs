@@ -6,6 +6,7 @@ mod complete;
 mod downgrade;
 mod early;
 mod guard;
+mod ran_before;
 mod tail;
 
 use std::io::Read;
