@@ -37,6 +37,7 @@ pub fn compare(chain: &Chain, applied: &[AppliedRow]) -> Comparison {
         applied: rows.0.iter().filter(|row| row.state == RowState::Applied).count(),
         assumed: assumed.map(|row| row.version.to_string()).collect(),
         pending,
+        begun: false,
         problems,
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
         None => Vec::new(),
     };
     let mut comparison = compare(chain, &rows);
+    comparison.begun = !begun.is_empty() || doubt.problem.is_some();
     if let Some(problem) = doubt.problem {
         let missing = problem.kind == ProblemKind::Missing;
         comparison.state = if missing { State::Missing } else { State::Divergent };

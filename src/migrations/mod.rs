@@ -211,6 +211,9 @@ pub struct Comparison {
     pub assumed: Vec<String>,
     /// What would run, in order.
     pub pending: Vec<Pending>,
+    /// Whether a migration outside a transaction was begun and has not ended, even where the next run
+    /// can go on with it: a database that says so is not the one from before.
+    pub begun: bool,
     /// Why nothing may run; empty when it may.
     pub problems: Vec<Problem>,
 }

@@ -166,6 +166,7 @@ fn way_back(last: Option<&Record>, databases: &[Surveyed<'_>]) -> Option<String>
     let touched = |d: &Surveyed<'_>| {
         d.shipped.command().is_some()
             || !d.comparison.problems.is_empty()
+            || d.comparison.begun
             || before(d.database.name()).is_none_or(|schema| *schema != d.comparison.current)
     };
     // What an earlier attempt left half done stays so when a later one is killed before its first mark.

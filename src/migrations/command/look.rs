@@ -44,6 +44,7 @@ pub(super) fn look_for_pending(session: &mut Session, command: &Command) -> Resu
         applied: 0,
         assumed: Vec::new(),
         pending: vec![unnamed(command)],
+        begun: false,
         problems: Vec::new(),
     };
     let database = command.database().with_dbname(&ground.dbname);
