@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use assert_cmd::assert::Assert;
@@ -448,7 +448,8 @@ impl TestMachine {
         vec![("PATH".into(), self.path()), ("HOME".into(), self.dir.path().display().to_string())]
     }
 
-    fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> std::process::Command {
+    /// Prepares a call of the program.
+    pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> std::process::Command {
         let mut all: Vec<std::ffi::OsString> = self.within.iter().map(Into::into).collect();
         all.push(program().into());
         let mut command = std::process::Command::new(&all[0]);
@@ -621,9 +622,12 @@ case $code in
 esac
 "#;
 
-/// Returns the program under test.
+/// Returns the program under test: the one that was built, or `OPENWATCH_TEST_PROGRAM`, such as the
+/// one that a package brings.
 pub fn program() -> &'static Path {
-    assert_cmd::cargo::cargo_bin!("openwatch")
+    static GIVEN: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let given = GIVEN.get_or_init(|| std::env::var_os("OPENWATCH_TEST_PROGRAM").map(PathBuf::from));
+    given.as_deref().unwrap_or_else(|| assert_cmd::cargo::cargo_bin!("openwatch"))
 }
 
 /// Returns every file below a directory with its mode and content.

@@ -1,0 +1,192 @@
+//! Calls that fail instead of a program that ends: disks, lines, servers.
+
+use nix::errno::Errno;
+
+use super::facts::{data, finish, good_points, new, old, put_point_of};
+use super::matrix::{Case, Ended, nothing, tried};
+use super::support::machine::TestMachine;
+use super::tracer::{Act, At, Kind, Point, Side};
+use super::upgrade::{begun, succeeds, words};
+
+fn at_each(points: &[Point], kinds: &[Kind], act: Act) -> Vec<At> {
+    let chosen = points.iter().enumerate().filter(|(_, point)| kinds.contains(&point.kind));
+    chosen
+        .map(|(index, _)| At { number: index + 1, behind: None, side: Side::Before, act })
+        .collect()
+}
+
+fn shipped() -> TestMachine {
+    begun(TestMachine::new().ship("good"))
+}
+
+/// The run has ended by itself, well or with a message, and is finished as one that was killed.
+fn ends_by_itself(machine: &TestMachine, ended: &Ended) {
+    let code = ended.run.code.expect("it ends by itself");
+    if code == 0 {
+        assert_eq!(data(machine), new());
+    } else {
+        assert!(machine.mark().exists() || data(machine) == new(), "failed, and nobody knows");
+    }
+    succeeds(machine, ended);
+}
+
+/// Rows 15, 43 and 45.
+#[test]
+fn a_disk_that_is_full_from_any_write_on_ends_the_run_and_one_command_finishes() {
+    tried(
+        &Case {
+            name: "disk full from a write on",
+            every: 19,
+            make: shipped,
+            words,
+            meanwhile: nothing,
+            check: ends_by_itself,
+        },
+        |points| at_each(points, &[Kind::Create, Kind::Write, Kind::Sync], Act::NoRoom),
+    );
+}
+
+/// Rows 45 and 68.
+#[test]
+fn a_sync_that_fails_is_never_taken_for_done() {
+    tried(
+        &Case {
+            name: "a sync that fails",
+            every: 11,
+            make: shipped,
+            words,
+            meanwhile: nothing,
+            check: ends_by_itself,
+        },
+        |points| at_each(points, &[Kind::Sync], Act::Fail(Errno::EIO)),
+    );
+}
+
+/// Row 45.
+#[test]
+fn a_disk_that_turns_read_only_at_any_point_ends_the_run_and_one_command_finishes() {
+    tried(
+        &Case {
+            name: "a file that cannot be made, named or removed",
+            every: 17,
+            make: shipped,
+            words,
+            meanwhile: nothing,
+            check: ends_by_itself,
+        },
+        |points| {
+            at_each(points, &[Kind::Create, Kind::Rename, Kind::Remove], Act::Fail(Errno::EROFS))
+        },
+    );
+}
+
+/// Row 40.
+#[test]
+fn a_connection_reset_at_any_message_ends_the_run_and_one_command_finishes() {
+    tried(
+        &Case {
+            name: "connection reset at a message",
+            every: 41,
+            make: shipped,
+            words,
+            meanwhile: nothing,
+            check: ends_by_itself,
+        },
+        |points| at_each(points, &[Kind::Database], Act::Fail(Errno::ECONNRESET)),
+    );
+}
+
+fn end_all_sessions(machine: &TestMachine) {
+    let name = machine.dbname();
+    machine.server().psql(
+        "postgres",
+        &format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where pid <> pg_backend_pid() and (datname = '{name}' or datname like '{name}\\_%')"
+        ),
+    );
+}
+
+/// Rows 1 and 40.
+/// What a restart of the server does to everybody.
+#[test]
+fn sessions_that_the_server_ends_at_any_message_end_the_run_and_one_command_finishes() {
+    tried(
+        &Case {
+            name: "all sessions ended at a message",
+            every: 43,
+            make: shipped,
+            words,
+            meanwhile: end_all_sessions,
+            check: ends_by_itself,
+        },
+        |points| at_each(points, &[Kind::Database], Act::Meanwhile),
+    );
+}
+
+/// A server that took over and only reads so far.
+fn fail_over(machine: &TestMachine) {
+    let name = machine.dbname();
+    let sql = format!("alter database {name} set default_transaction_read_only = on");
+    machine.server().psql("postgres", &sql);
+    end_all_sessions(machine);
+}
+
+fn only_read_so_far(machine: &TestMachine, ended: &Ended) {
+    let now = data(machine);
+    assert!(now == old() || now == new(), "neither old nor new:\n{now}");
+    let name = machine.dbname();
+    machine
+        .server()
+        .psql("postgres", &format!("alter database {name} reset default_transaction_read_only"));
+    ends_by_itself(machine, ended);
+}
+
+/// Row 40.
+#[test]
+fn a_server_that_only_reads_after_any_message_ends_the_run_and_one_command_finishes() {
+    tried(
+        &Case {
+            name: "fail-over to a server that only reads",
+            every: 47,
+            make: shipped,
+            words,
+            meanwhile: fail_over,
+            check: only_read_so_far,
+        },
+        |points| at_each(points, &[Kind::Database], Act::Meanwhile),
+    );
+}
+
+/// Row 80.
+/// The clock was years ahead when a restore point was made, and is right again.
+#[test]
+fn a_clock_that_jumped_back_neither_hides_the_newest_point_nor_loses_the_one_from_the_future() {
+    let machine = begun(
+        TestMachine::new()
+            .operator("backup_keep = 1")
+            .operator("backup_retention_days = 1")
+            .ship("good"),
+    );
+    let future = put_point_of(&machine, 2099, 2);
+    machine.run(["upgrade"]).success();
+    let good = good_points(&machine);
+    assert_eq!(good.len(), 3, "{good:?}");
+    let own = good.iter().find(|id| !dated_by_us(id)).unwrap();
+    machine.run(["backup", "prune"]).success();
+    let left = good_points(&machine);
+    assert!(left.contains(&future) && left.contains(own), "{left:?}");
+    // The newest is the one that was made last, whatever its date.
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    finish(&machine, &["restore".into(), "latest".into(), "--yes".into(), "--no-copy".into()], 0);
+    assert_eq!(data(&machine), old());
+    let journal = machine.run(["history"]);
+    assert!(journal.get_output().status.success());
+    let (_, list) = machine.json(["backup", "list"]);
+    assert_eq!(list["restore_points"][0]["id"], own.as_str(), "{list}");
+}
+
+/// Whether a restore point is one of those that the test dated.
+fn dated_by_us(id: &str) -> bool {
+    id.starts_with("202601") || id.starts_with("2099")
+}

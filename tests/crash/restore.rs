@@ -1,0 +1,101 @@
+//! Restores, of dumps and of clones, after an upgrade that ended well or badly.
+
+use super::facts::{
+    data, finish, gate_is_right, good_points, new, nothing_is_left, old, points_are_whole,
+};
+use super::matrix::{Case, Ended, killed, nothing, tried};
+use super::support::machine::TestMachine;
+use super::tracer::{Act, At, Point, Side};
+
+pub fn words(machine: &TestMachine) -> Vec<String> {
+    let id = machine.points().remove(0);
+    vec!["restore".into(), id, "--yes".into()]
+}
+
+/// An upgrade that ended well, and the operator's step before a restore.
+pub fn upgraded(machine: TestMachine) -> TestMachine {
+    let machine = machine.ship("good");
+    machine.run(["upgrade", "--from", "1.0.0-1"]).success();
+    machine.with_unit("openwatch.service", "inactive")
+}
+
+/// An upgrade by clone that left the data half done.
+fn half() -> TestMachine {
+    let machine = TestMachine::new()
+        .operator("restore_point = \"clone\"")
+        .migration("0003_alone.sql", "-- openwatch: no-transaction\nCREATE TABLE alone (id int);\n")
+        .migration("0004_divides.sql", "-- openwatch: no-transaction\nSELECT 1 / 0;\n");
+    machine.run(["upgrade", "--from", "1.0.0-1"]).code(7);
+    machine
+}
+
+/// The data is what it was or what was put back, and the same command puts it back.
+fn is_restored(machine: &TestMachine, ended: &Ended) {
+    let id = &ended.before[0];
+    let now = data(machine);
+    let half = machine.sql("select to_regclass('alone') is not null") == "t";
+    assert!(half || now == old() || now == new(), "neither old nor new:\n{now}");
+    gate_is_right(machine, "0004");
+    // A clone that has become the database is spent, and nothing is left to be done.
+    let spent = now == old() && !machine.points().contains(id);
+    if ended.run.code != Some(0) && !spent {
+        assert!(good_points(machine).contains(id), "the point is lost");
+        finish(machine, &["restore".into(), id.clone(), "--yes".into()], 0);
+    }
+    assert_eq!(data(machine), old());
+    machine.assert_closed();
+    assert_ne!(machine.run(["gate"]).get_output().status.code(), Some(0));
+    points_are_whole(machine, &good_points(machine));
+    nothing_is_left(machine, &["_replaced_"]);
+}
+
+/// Rows 53 and 67.
+#[test]
+fn a_restore_killed_at_any_point_is_finished_by_the_same_command() {
+    killed(&Case {
+        name: "restore of a dump",
+        every: 29,
+        make: || upgraded(TestMachine::new()),
+        words,
+        meanwhile: nothing,
+        check: is_restored,
+    });
+}
+
+/// Rows 53 and 67.
+#[test]
+fn a_restore_of_a_clone_killed_at_any_point_is_finished_by_the_same_command() {
+    killed(&Case {
+        name: "restore of a clone",
+        every: 31,
+        make: half,
+        words,
+        meanwhile: nothing,
+        check: is_restored,
+    });
+}
+
+/// The program's first act after the exchange, of which it knows then.
+fn after_the_exchange(_: &[Point]) -> Vec<At> {
+    let behind = Some("begin;alter database");
+    vec![At { number: 0, behind, side: Side::Before, act: Act::Kill }]
+}
+
+/// Row 67.
+/// The mark that came after the exchange was never written.
+#[test]
+fn a_restore_killed_right_after_the_exchange_has_closed_the_gate() {
+    let make = || upgraded(TestMachine::new());
+    let name = "restore of a dump, right after the exchange";
+    let case = Case { name, every: 1, make, words, meanwhile: nothing, check: is_restored };
+    tried(&case, after_the_exchange);
+}
+
+/// Rows 53 and 67.
+/// The clone was the database already, and the same command said that it is gone.
+#[test]
+fn a_restore_of_a_clone_killed_right_after_the_exchange_is_known_as_done() {
+    let name = "restore of a clone, right after the exchange";
+    let case = Case { name, every: 1, make: half, words, meanwhile: nothing, check: is_restored };
+    tried(&case, after_the_exchange);
+}
