@@ -44,7 +44,23 @@ pub(super) fn complete(context: &Context<'_>) -> Result<Reply> {
 }
 
 /// Starts the upgrade unit, or joins the running job, and relays its log until it has ended.
+///
+/// A job that was running already, such as that of a boot after a power cut, may have taken the mark
+/// away before the package wrote it again: it ends well and the mark stays, which is for the next one.
 fn follow_unit(context: &Context<'_>) -> Result<Outcome> {
+    if let Some(ended) = follow_once(context)? {
+        return Ok(ended);
+    }
+    let unit = context.layout.upgrade_unit();
+    follow_once(context)?.ok_or_else(|| {
+        Error::failed(format!("{unit} ended without a result"))
+            .state("the gate is closed")
+            .hint(format!("Look at `journalctl -u {unit}`, then run `openwatch upgrade`."))
+    })
+}
+
+/// The same for one job; none where it ended well and the mark is still there.
+fn follow_once(context: &Context<'_>) -> Result<Option<Outcome>> {
     let unit = context.layout.upgrade_unit();
     let systemctl =
         process::find("systemctl").ok_or_else(|| Error::failed("systemctl is not in PATH"))?;
@@ -79,12 +95,8 @@ fn follow_unit(context: &Context<'_>) -> Result<Outcome> {
     }
     match (started, code, Pending::read(&context.layout)?) {
         // What counts is the mark: it is removed by a finished upgrade and by nothing else.
-        (_, _, None) => Ok(code.unwrap_or(Outcome::Ok)),
-        (_, Some(Outcome::Ok) | None, Some(_)) => {
-            Err(Error::failed(format!("{unit} ended without a result"))
-                .state("the gate is closed")
-                .hint(format!("Look at `journalctl -u {unit}`, then run `openwatch upgrade`.")))
-        }
-        (_, Some(outcome), Some(_)) => Ok(outcome),
+        (_, _, None) => Ok(Some(code.unwrap_or(Outcome::Ok))),
+        (_, Some(Outcome::Ok) | None, Some(_)) => Ok(None),
+        (_, Some(outcome), Some(_)) => Ok(Some(outcome)),
     }
 }
