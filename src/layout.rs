@@ -170,6 +170,11 @@ impl Layout {
         self.state().join("packages")
     }
 
+    /// Returns the directory of baselines, one file each.
+    pub fn baselines_dir(&self) -> PathBuf {
+        self.upgrade_dir().join("baselines")
+    }
+
     /// Returns the lock that upgrades, restores and prunes share.
     pub fn lock(&self) -> PathBuf {
         self.root.join("run").join(&self.app).join("upgrade.lock")

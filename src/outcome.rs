@@ -110,7 +110,9 @@ impl Outcome {
             Self::Unhealthy => "Migrated, but health was not proved.",
             Self::RolledBack => "Failed and put back.",
             Self::Pending => "Migrations are pending (migrate --check, gate).",
-            Self::Mismatch => "The schema is ahead, divergent or has missing migrations.",
+            Self::Mismatch => {
+                "The schema is ahead, divergent or has missing migrations; a comparison with a baseline failed."
+            }
             Self::Stuck => "A person is needed; one file and one command are named.",
             Self::Busy => "Another run holds the lock.",
         }

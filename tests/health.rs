@@ -126,7 +126,7 @@ fn context(units: &dyn Units) -> Context<'_> {
 }
 
 fn required(question: Question, deadline: Duration) -> ProbeSpec {
-    ProbeSpec { question, required: true, deadline }
+    ProbeSpec { question, required: true, deadline, compare: Vec::new() }
 }
 
 fn http(url: impl Into<String>) -> Question {
@@ -418,8 +418,9 @@ fn a_glance_asks_once() {
     let units = Looks::of(&[(Life::Active, 7, 0)]);
     let probes =
         [required(http(server.url()), LONG), required(Question::Unit("a.service".into()), LONG)];
-    let report = health::glance(&probes, &context(&units), Duration::from_secs(5));
-    assert_eq!(report.answers.iter().map(|a| a.passed).collect::<Vec<_>>(), [false, true]);
+    let looked = health::glance(&probes, &context(&units), Duration::from_secs(5));
+    let passed: Vec<bool> = looked.iter().map(|l| l.answer.passed).collect();
+    assert_eq!(passed, [false, true]);
     assert_eq!(server.requests().len(), 1);
 }
 

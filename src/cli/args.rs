@@ -1,8 +1,14 @@
 //! What can be typed: types only, no defaults that touch the machine.
 
+mod backup;
+mod baseline;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use backup::Backup;
+pub use baseline::Baseline;
 
 /// Makes one dnf update or apt upgrade safe for an application that keeps its data in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -59,6 +65,9 @@ pub enum Verb {
     /// Take, list, check, keep, remove, export and import restore points
     #[command(subcommand)]
     Backup(Backup),
+    /// Keep what is so now, and compare with it later: units, probes, schema, rows, server
+    #[command(subcommand)]
+    Baseline(Baseline),
     /// Put the data of a restore point back; the present database is kept beside it
     Restore(Restore),
     /// Show versions, schema, gate, last outcome, restore points and the next command
@@ -261,83 +270,6 @@ pub enum UpgradeVerb {
     },
     /// Let upgrades go on again
     Release,
-}
-
-/// `openwatch backup`.
-#[derive(Debug, Subcommand)]
-pub enum Backup {
-    /// Take a restore point now, with the services running
-    Create {
-        /// Take it below this directory
-        #[arg(long, value_name = "DIR")]
-        backup_dir: Option<PathBuf>,
-    },
-    /// List restore points, newest first, and what else lies there
-    List,
-    /// Show one restore point
-    Show {
-        /// Its id, or `latest`
-        #[arg(default_value = "latest")]
-        id: String,
-    },
-    /// Read every byte of a restore point back and compare it with its manifest
-    Verify {
-        /// Its id, or `latest`
-        #[arg(default_value = "latest")]
-        id: String,
-        /// Also load it into a scratch database beside the real one, compare, and drop that again
-        #[arg(long)]
-        restore: bool,
-    },
-    /// Remove what retention no longer keeps, never the last good one; make the dumps that clones lack
-    Prune {
-        /// Show what would be removed and why the rest stays
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Keep a restore point whatever its age, until a day or until it is unpinned
-    Pin {
-        /// Its id, or `latest`
-        id: String,
-        /// Last day on which it is kept, such as 2027-01-31 (UTC)
-        #[arg(long, value_name = "DATE")]
-        until: Option<String>,
-        /// Why, for whoever asks later
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-    },
-    /// Let retention decide about a restore point again
-    Unpin {
-        /// Its id, or `latest`
-        id: String,
-    },
-    /// Remove one restore point for good
-    Remove {
-        /// Its id
-        id: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-        /// Remove it even if it is the last good one, or an upgrade or the running version needs it to
-        /// go back
-        #[arg(long)]
-        lose_way_back: bool,
-    },
-    /// Write a restore point to one file, to keep it elsewhere; each byte is compared with its sum
-    Export {
-        /// Its id, or `latest`
-        id: String,
-        /// A tar file that is not there yet, or `-` for standard output
-        file: PathBuf,
-    },
-    /// Make a restore point of an exported file; it is there once each byte was compared with its sum
-    Import {
-        /// The file, or `-` for standard input
-        file: PathBuf,
-        /// Take a point of another application
-        #[arg(long)]
-        force_foreign: bool,
-    },
 }
 
 /// `openwatch restore`.

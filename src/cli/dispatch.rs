@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::commands::baseline::Strictness;
 use crate::commands::restore::{Copy, Files};
 use crate::commands::verify::Depth;
 use crate::commands::{self, Reply, candidate, carrying, keeping, scriptlet};
@@ -22,7 +23,7 @@ use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
-use super::args::{Arguments, Backup, Global, Package, Upgrade, UpgradeVerb, Verb};
+use super::args::{Arguments, Backup, Baseline, Global, Package, Upgrade, UpgradeVerb, Verb};
 use super::migrating;
 use super::printer::{self, Printer};
 
@@ -50,6 +51,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             only_a_stream(global, verb)?;
             backup(&mut open(global, layout, printer)?, verb)
         }
+        Verb::Baseline(verb) => baseline(&open(global, layout, printer)?, verb),
         Verb::Restore(options) => {
             let request = commands::restore::Wanted {
                 id: &options.id,
@@ -252,6 +254,19 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
                 false => carrying::import_from_file(machine, file, foreign),
             }
         }
+    }
+}
+
+fn baseline(machine: &Machine, verb: &Baseline) -> Result<Reply> {
+    match verb {
+        Baseline::Record { name } => commands::baseline::record(machine, name.as_deref()),
+        Baseline::Compare { name, with, strict } => {
+            let strictness = if *strict { Strictness::Anything } else { Strictness::Losses };
+            commands::baseline::compare(machine, name.as_deref(), with.as_deref(), strictness)
+        }
+        Baseline::List => commands::baseline::list(machine),
+        Baseline::Show { name } => commands::baseline::show(machine, name.as_deref()),
+        Baseline::Remove { name } => commands::baseline::remove(machine, name),
     }
 }
 

@@ -23,8 +23,10 @@ fn line(record: &Record) -> String {
     let point = record.restore_point.as_deref().unwrap_or("none");
     let overrode =
         record.overrode.as_ref().map_or(String::new(), |why| format!("  although {why}"));
+    let doubts = record.comparison.as_ref().map_or(0, |compared| compared.doubts().count());
+    let doubts = if doubts == 0 { String::new() } else { format!("  {doubts} in doubt") };
     format!(
-        "{}  {from} -> {}  {outcome}  {} ms  restore point {point}{overrode}",
+        "{}  {from} -> {}  {outcome}  {} ms  restore point {point}{overrode}{doubts}",
         record.started, record.to, took
     )
 }

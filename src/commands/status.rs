@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::database::facts;
 use crate::error::Result;
 use crate::migrations;
+use crate::upgrade::baseline::Comparison;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::hold::Look;
 use crate::upgrade::identity;
@@ -141,6 +142,7 @@ fn last_run(record: &Record) -> Value {
         "state": record.state,
         "next": record.next,
         "restore_point": record.restore_point,
+        "comparison": record.comparison.as_ref().map(Comparison::json),
     })
 }
 
@@ -229,6 +231,11 @@ fn spoken(machine: &Machine, report: &Value) -> String {
     if !last.is_null() {
         let when = last["finished"].as_str().or(last["started"].as_str()).unwrap_or_default();
         lines.push(format!("  last run:      {} at {when}", text(&last["outcome"])));
+    }
+    if let Some(doubts) = last["comparison"]["doubts"].as_u64().filter(|doubts| *doubts > 0) {
+        let name = text(&last["comparison"]["baseline"]);
+        let show = machine.command(&format!("baseline compare {name}"));
+        lines.push(format!("  since then:    {doubts} losses that nobody declared: `{show}`"));
     }
     if let Some(points) = report["restore_points"].as_array() {
         let newest = points.iter().find(|point| point["state"] == "good");

@@ -42,7 +42,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
         "downtime_ms": clock::millis(success.downtime),
         "ended_sessions": success.ended_sessions,
         "warnings": success.warnings,
-        "findings": success.doubts.iter().map(Found::json).collect::<Vec<_>>(),
+        "findings": findings(&success),
     });
     Ok(Reply::ok(spoken(machine, &success), json))
 }
@@ -109,6 +109,12 @@ pub fn run_as_unit(machine: &Machine, from: Option<&Version>, again: Again) -> R
             ended => return ended,
         }
     }
+}
+
+/// What the data and the comparison with the baseline leave in doubt.
+fn findings(success: &Success) -> Vec<Value> {
+    let compared = success.comparison.iter().flat_map(|compared| compared.doubts());
+    success.doubts.iter().map(Found::json).chain(compared.map(|change| change.json())).collect()
 }
 
 fn applied(success: &Success) -> Value {

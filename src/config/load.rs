@@ -43,6 +43,7 @@ impl Config {
             policy: wishes.policy,
             databases: packaged.databases,
             probes: packaged.probes,
+            expect: packaged.expect,
             notify: wishes.notify,
             warnings,
         })

@@ -3,6 +3,7 @@
 mod command;
 mod encryption;
 mod env_file;
+mod expect;
 mod file;
 mod keys;
 mod load;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use self::command::{CommandSpec, StatusRule};
 pub use self::encryption::EncryptionSpec;
+pub use self::expect::{Check, ExpectSpec, Expected, OBJECT_KINDS};
 pub use self::keys::{Half, KEYS, Key};
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 pub use self::restore_point::{Method, RestorePointSpec};
@@ -44,6 +46,8 @@ pub struct Config {
     pub databases: Vec<DatabaseSpec>,
     /// The questions that prove health.
     pub probes: Vec<ProbeSpec>,
+    /// Changes that a comparison with the baseline may find.
+    pub expect: Vec<ExpectSpec>,
     /// Where outcomes are reported.
     pub notify: NotifySpec,
     /// Unknown keys and retention values that made no sense, each with file and line.
@@ -100,6 +104,8 @@ pub struct Policy {
     pub window: Windows,
     /// Whether a whole run of apt or dnf is refused where our package would refuse in the middle.
     pub guard: bool,
+    /// Checks of the comparison with the baseline at which an upgrade stops.
+    pub baseline_stop: Vec<Check>,
     /// Files of which restore points keep private copies, besides those of the packager.
     pub keep_files: Vec<PathBuf>,
     /// Files of which restore points keep a fingerprint, besides those of the packager.
@@ -159,6 +165,8 @@ pub struct ProbeSpec {
     pub required: bool,
     /// How long the right answer may take to come.
     pub deadline: Duration,
+    /// JSON pointers to what is compared with the baseline, in the body of an HTTP answer.
+    pub compare: Vec<String>,
 }
 
 /// What a probe asks.

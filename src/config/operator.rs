@@ -59,6 +59,7 @@ impl Wishes {
             checks: Vec::new(),
             window: Windows::default(),
             guard: true,
+            baseline_stop: Vec::new(),
             keep_files: Vec::new(),
             fingerprint_files: Vec::new(),
         };
@@ -112,6 +113,9 @@ impl Wishes {
         }
         if let Some(value) = top.take("guard") {
             set(&mut policy.guard, value.flag(true, notes));
+        }
+        if let Some(value) = top.take("baseline_stop") {
+            set(&mut policy.baseline_stop, super::expect::checks(value, notes));
         }
         if let Some(value) = top.take("keep_files") {
             set(&mut policy.keep_files, files(value, notes));

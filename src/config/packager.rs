@@ -3,7 +3,7 @@
 use super::notes::{Notes, shown};
 use super::section::{Section, Value};
 use super::values::{files, unit_fault};
-use super::{App, DatabaseSpec, ProbeSpec, migrations, probes};
+use super::{App, DatabaseSpec, ExpectSpec, ProbeSpec, expect, migrations, probes};
 use crate::layout::Layout;
 use crate::version::Version;
 
@@ -12,6 +12,7 @@ pub(super) struct Packaged {
     pub(super) app: App,
     pub(super) databases: Vec<DatabaseSpec>,
     pub(super) probes: Vec<ProbeSpec>,
+    pub(super) expect: Vec<ExpectSpec>,
 }
 
 /// Reads the packager's half.
@@ -37,8 +38,12 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
         Some(value) => probes::read(value, &databases, notes),
         None => Vec::new(),
     };
+    let expect = match top.take("expect") {
+        Some(value) => expect::read(value, &databases, notes),
+        None => Vec::new(),
+    };
     top.finish(notes);
-    Packaged { app: app.unwrap_or_default(), databases, probes }
+    Packaged { app: app.unwrap_or_default(), databases, probes, expect }
 }
 
 fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {

@@ -36,6 +36,10 @@ fn probe(
         KINDS.into_iter().filter_map(|kind| table.take(kind).map(|value| (kind, value))).collect();
     let required = table.take("required").map(|value| value.flag(true, notes));
     let deadline = table.take("deadline").map(|v| duration(v, Zero::Refused, "60s", notes));
+    let compare = match asked.as_slice() {
+        [("http", _)] => table.take("compare").map(|value| pointers(value, notes)),
+        _ => None,
+    };
     let question = match asked.len() {
         1 => {
             let (kind, value) = asked.remove(0);
@@ -58,10 +62,27 @@ fn probe(
     }
     table.finish(notes);
     Some(ProbeSpec {
+        compare: compare.unwrap_or_else(|| Some(Vec::new()))?,
         question: question?,
         required: required.unwrap_or(Some(true))?,
         deadline: deadline.unwrap_or(Some(DEADLINE))?,
     })
+}
+
+/// Reads JSON pointers (RFC 6901): empty for the whole body, or beginning with a slash.
+fn pointers(value: Value<'_>, notes: &mut Notes) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in value.list("[\"/status\"]", notes)? {
+        let (name, place) = (entry.name.clone(), entry.place.clone());
+        let pointer = entry.text("\"/status\"", notes)?;
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            let message = format!("{name} {} is no JSON pointer", shown(&pointer));
+            notes.problem(&place, message, "begin it with `/`, as in \"/status\"");
+            return None;
+        }
+        found.push(pointer);
+    }
+    Some(found)
 }
 
 fn question(
@@ -177,9 +198,13 @@ fn sql(
 
 /// A condition that nobody checks is worse than none: it looks like a proof.
 fn refuse_strays(table: &mut Section<'_>, notes: &mut Notes) {
-    for (key, kind) in
-        [("status", "http"), ("body", "http"), ("expect_version", "http"), ("database", "sql")]
-    {
+    for (key, kind) in [
+        ("status", "http"),
+        ("body", "http"),
+        ("expect_version", "http"),
+        ("compare", "http"),
+        ("database", "sql"),
+    ] {
         if let Some(value) = table.take(key) {
             let message = format!("{} has a meaning beside `{kind}` only", value.name);
             notes.problem(&value.place, message, "remove it");

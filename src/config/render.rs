@@ -54,6 +54,12 @@ impl Config {
         for (at, probe) in self.probes.iter().enumerate() {
             render_probe(&format!("health[{at}]"), probe, &mut lines);
         }
+        for (at, expect) in self.expect.iter().enumerate() {
+            let key = |name: &str| format!("expect[{at}].{name}");
+            lines.text(&key("change"), &expect.change.told());
+            lines.maybe(&key("database"), expect.database.as_deref());
+            lines.maybe(&key("migration"), expect.migration.as_deref());
+        }
         self.render_policy(&mut lines);
         lines.maybe("notify.success_url", self.notify.success_url.as_deref().map(host).as_deref());
         lines.maybe("notify.failure_url", self.notify.failure_url.as_deref().map(host).as_deref());
@@ -105,6 +111,10 @@ impl Config {
             all => lines.list("window", &all.iter().map(ToString::to_string).collect::<Vec<_>>()),
         }
         lines.plain("guard", policy.guard);
+        if !policy.baseline_stop.is_empty() {
+            let words = policy.baseline_stop.iter().map(|check| check.word().to_owned());
+            lines.list("baseline_stop", &words.collect::<Vec<_>>());
+        }
         lines.files("keep_files", &policy.keep_files);
         lines.files("fingerprint_files", &policy.fingerprint_files);
     }
@@ -218,6 +228,9 @@ fn render_probe(name: &str, probe: &ProbeSpec, lines: &mut Lines) {
     }
     lines.plain(&key("required"), probe.required);
     lines.text(&key("deadline"), &humantime::format_duration(probe.deadline).to_string());
+    if !probe.compare.is_empty() {
+        lines.list(&key("compare"), &probe.compare);
+    }
 }
 
 /// Returns an address without its user part and its query, which may hold a token.

@@ -55,14 +55,7 @@ impl Session {
                 remedy: format!("REINDEX INDEX CONCURRENTLY {index}"),
             })
             .collect();
-        for row in self.simple(&format!(
-            "select format('%I.%I', n.nspname, r.relname), quote_ident(c.conname) \
-             from pg_constraint c join pg_class r on r.oid = c.conrelid \
-             join pg_namespace n on n.oid = r.relnamespace \
-             where not c.convalidated and c.contype in ('c', 'f', 'n') and {NAMED} \
-               and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) order by 1, 2"
-        ))? {
-            let [table, constraint] = two(row);
+        for [table, constraint] in self.not_validated()? {
             doubts.push(Doubt {
                 kind: DoubtKind::NotValidated,
                 what: format!("older rows of {table} are not checked against {constraint}"),
@@ -71,6 +64,18 @@ impl Session {
         }
         doubts.extend(self.collations()?);
         Ok(doubts)
+    }
+
+    /// Lists table and name of each constraint that older rows are not checked against.
+    pub(super) fn not_validated(&mut self) -> Result<Vec<[String; 2]>, SqlError> {
+        let rows = self.simple(&format!(
+            "select format('%I.%I', n.nspname, r.relname), quote_ident(c.conname) \
+             from pg_constraint c join pg_class r on r.oid = c.conrelid \
+             join pg_namespace n on n.oid = r.relnamespace \
+             where not c.convalidated and c.contype in ('c', 'f', 'n') and {NAMED} \
+               and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) order by 1, 2"
+        ))?;
+        Ok(rows.into_iter().map(two).collect())
     }
 
     fn collations(&mut self) -> Result<Vec<Doubt>, SqlError> {

@@ -24,6 +24,10 @@ pub(super) const DUMPED: &str = "n.nspname !~ '^pg_' and n.nspname <> 'informati
                      and d.objid = c.oid and d.deptype = 'e')
          or exists (select from pg_extension e where c.oid = any (e.extconfig)))";
 
+/// Tables of which this role sees every row.
+const READABLE: &str = "has_schema_privilege(n.oid, 'USAGE')
+    and has_table_privilege(c.oid, 'SELECT') and not row_security_active(c.oid)";
+
 /// What one database and its server say about themselves.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -259,8 +263,8 @@ struct Sized {
     bytes: i64,
     /// Rows, as the statistics say.
     estimate: u64,
-    /// Whether an extension made it, and fills it anew when it is made elsewhere.
-    of_extension: bool,
+    /// Whether counting is no use: an extension fills it anew, or the role may not read all of it.
+    uncounted: bool,
 }
 
 /// Returns every table with data.
@@ -268,7 +272,7 @@ fn sized_tables(session: &mut Session) -> Result<Vec<Sized>> {
     let sql = format!(
         "select format('%I.%I', n.nspname, c.relname), pg_relation_size(c.oid)::int8,
                 greatest(c.reltuples, 0)::int8,
-                exists (select from pg_extension e where c.oid = any (e.extconfig))
+                exists (select from pg_extension e where c.oid = any (e.extconfig)) or not ({READABLE})
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED}"
     );
@@ -279,7 +283,7 @@ fn sized_tables(session: &mut Session) -> Result<Vec<Sized>> {
             table: row.get(0),
             bytes: row.get(1),
             estimate: row.get::<_, i64>(2).unsigned_abs(),
-            of_extension: row.get(3),
+            uncounted: row.get(3),
         })
         .collect())
 }
@@ -314,7 +318,7 @@ pub(super) fn row_counts_beside(
     let (counted, rest): (Vec<_>, Vec<_>) =
         sized_tables(session)?.into_iter().partition(|sized| known.contains_key(&sized.table));
     let (small, large): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|sized| sized.bytes <= COUNTED_UP_TO && !sized.of_extension);
+        rest.into_iter().partition(|sized| sized.bytes <= COUNTED_UP_TO && !sized.uncounted);
     let names: Vec<String> = small.into_iter().map(|sized| sized.table).collect();
     let exact = count(session, &names)?.into_iter().map(RowCount::Exact);
     let mut counts: Vec<(String, RowCount)> = names.iter().cloned().zip(exact).collect();
@@ -330,10 +334,8 @@ pub(super) fn row_counts_beside(
 /// Counts the rows of every table with data, whatever that takes; none where the role may not read
 /// all of them.
 pub fn exact_row_counts(session: &mut Session) -> Result<Vec<(String, Option<u64>)>> {
-    let readable = "has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
-         and not row_security_active(c.oid)";
     let sql = format!(
-        "select format('%I.%I', n.nspname, c.relname), {readable}
+        "select format('%I.%I', n.nspname, c.relname), {READABLE}
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED} order by 1"
     );

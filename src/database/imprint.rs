@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::catalogue::OBJECTS;
 use super::session::{Session, SqlError};
 
 /// What a database looked like at one instant.
@@ -49,53 +50,6 @@ pub enum Change {
 const OURS: &str = "(select oid from pg_namespace \
     where nspname !~ '^pg_' and nspname <> 'information_schema')";
 
-/// Every definition as one line; texts of the server name everything in full, because the search
-/// path is empty meanwhile.
-const SHAPE: &str = "
-    select 'schema ' || nspname || ' ' || nspowner || ' ' || coalesce(nspacl::text, '')
-      from pg_namespace where oid in OURS
-    union all select concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.relowner,
-        c.relpersistence, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
-        c.reltablespace, c.relispartition, pg_get_expr(c.relpartbound, c.oid),
-        case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end)
-      from pg_class c where c.relnamespace in OURS and c.relpersistence <> 't'
-    union all select concat_ws(' ', 'column', a.attrelid::regclass, a.attnum, a.attname,
-        format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
-        a.attcollation, a.attacl, a.attoptions, pg_get_expr(d.adbin, d.adrelid))
-      from pg_attribute a join pg_class c on c.oid = a.attrelid
-      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-      where c.relnamespace in OURS and c.relpersistence <> 't' and a.attnum > 0
-        and not a.attisdropped and c.relkind <> 'i'
-    union all select concat_ws(' ', 'index', pg_get_indexdef(indexrelid), indisvalid, indisprimary,
-        indisreplident)
-      from pg_index join pg_class c on c.oid = indexrelid
-      where c.relnamespace in OURS and c.relpersistence <> 't'
-    union all select concat_ws(' ', 'constraint', conrelid::regclass, contypid::regtype, conname,
-        pg_get_constraintdef(oid), convalidated)
-      from pg_constraint where connamespace in OURS
-    union all select concat_ws(' ', 'trigger', tgenabled, pg_get_triggerdef(oid))
-      from pg_trigger where not tgisinternal
-    union all select concat_ws(' ', 'rule', r.ev_enabled, pg_get_ruledef(r.oid))
-      from pg_rewrite r join pg_class c on c.oid = r.ev_class
-      where c.relnamespace in OURS and c.relkind not in ('v', 'm')
-    union all select 'function ' || p::text from pg_proc p where pronamespace in OURS
-    union all select 'type ' || t::text from pg_type t
-      where typnamespace in OURS and typtype in ('d', 'e', 'r')
-    union all select concat_ws(' ', 'label', enumtypid::regtype, enumsortorder, enumlabel)
-      from pg_enum
-    union all select concat_ws(' ', 'sequence', s.seqrelid::regclass, s.seqtypid, s.seqincrement,
-        s.seqmin, s.seqmax, s.seqcycle) from pg_sequence s
-    union all select 'policy ' || p::text from pg_policy p
-    union all select concat_ws(' ', 'inherits', inhrelid::regclass, inhparent::regclass)
-      from pg_inherits join pg_class c on c.oid = inhrelid where c.relnamespace in OURS
-    union all select concat_ws(' ', 'extension', extname, extversion) from pg_extension
-    union all select concat_ws(' ', 'comment', objoid, classoid, objsubid, description)
-      from pg_description where objoid >= 16384
-    union all select 'event trigger ' || e::text from pg_event_trigger e
-    union all select 'publication ' || p::text from pg_publication p
-    union all select 'default rights ' || d::text from pg_default_acl d
-    union all select 'large objects ' || count(*) from pg_largeobject_metadata";
-
 impl Session {
     /// Takes the imprint of the database, in a transaction that can write nothing.
     pub fn imprint(&mut self) -> Result<Imprint, SqlError> {
@@ -114,11 +68,12 @@ impl Session {
     }
 
     fn read_shape(&mut self) -> Result<Option<String>, SqlError> {
-        let shape = SHAPE.replace("OURS", OURS);
+        // A column that was made anew under its name has lost its values, so its place counts too.
         self.single(&format!(
-            "set local search_path = ''; \
-             select md5(coalesce(string_agg(line, E'\\n' order by line collate \"C\"), '')) \
-             from ({shape}) all_lines (line)"
+            "set local search_path = ''; {OBJECTS}, \
+             line (line) as (select concat_ws(' ', kind, named, definition, place) from object \
+               union all select 'large objects ' || count(*) from pg_largeobject_metadata) \
+             select md5(coalesce(string_agg(line, E'\\n' order by line collate \"C\"), '')) from line"
         ))
     }
 

@@ -4,9 +4,11 @@
 //! [`Database`] and [`Session`], so that a second kind of database can stand beside it.
 
 mod blockers;
+mod catalogue;
 pub mod checksums;
 pub mod clients;
 pub mod clone;
+mod condition;
 mod connect;
 mod conninfo;
 mod doubts;
@@ -54,6 +56,8 @@ mod waits;
 mod differential;
 
 pub use blockers::{Blocker, Ended, OnBlockers};
+pub use catalogue::Catalogue;
+pub use condition::Condition;
 pub use doubts::{Doubt, DoubtKind};
 pub use imprint::{Change, Imprint};
 pub use lock::DatabaseLock;

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::answer::{self, Answer};
-use super::{Context, Report, command, http, sql, tcp, unit};
+use super::{Context, Looked, Report, command, http, sql, tcp, unit};
 use crate::config::{ProbeSpec, Question};
 use crate::progress::Progress;
 use crate::system::clock::{self, Deadline};
@@ -83,9 +83,31 @@ pub(super) fn until_right(probe: &ProbeSpec, context: &Context<'_>) -> Answer {
 
 /// Asks once.
 pub(super) fn once(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) -> Answer {
+    answered(probe, || attempt(probe, context, limit))
+}
+
+/// Asks once, and keeps of an HTTP answer what a later one is compared with.
+pub(super) fn look(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) -> Looked {
+    let mut seen = None;
+    let answer = answered(probe, || match &probe.question {
+        Question::Http { url, status, body, expect_version: _ } => {
+            let (body, started) = (body.as_deref(), context.started);
+            let wanted = http::Wanted { status: *status, body, version: None, started };
+            let (attempt, found) = http::look(url, &wanted, &probe.compare, patience(limit));
+            seen = found;
+            attempt
+        }
+        Question::Unit(_) | Question::Tcp(_) | Question::Sql { .. } | Question::Command(_) => {
+            attempt(probe, context, limit)
+        }
+    });
+    Looked { answer, seen }
+}
+
+fn answered(probe: &ProbeSpec, asked: impl FnOnce() -> Attempt) -> Answer {
     let begin = Instant::now();
     let mut answer = Answer { attempts: 1, ..empty(probe) };
-    match attempt(probe, context, limit) {
+    match asked() {
         Attempt::Right { said, identity } => {
             answer.passed = true;
             answer.identity = identity;

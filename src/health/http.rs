@@ -1,12 +1,25 @@
 //! An address that answers with the right status, text and version, from a process of ours.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::ask::Attempt;
 use crate::system::clock::{parse_rfc3339, rfc3339};
 use crate::system::http;
+
+/// What an answer is compared by later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// HTTP status.
+    pub status: u16,
+    /// The version that the body names.
+    pub version: Option<String>,
+    /// Selected parts of the body by their JSON pointers, shortened.
+    pub selected: BTreeMap<String, String>,
+}
 
 /// What the answer must be.
 pub(super) struct Wanted<'a> {
@@ -18,10 +31,53 @@ pub(super) struct Wanted<'a> {
 }
 
 pub(super) fn ask(url: &str, wanted: &Wanted<'_>, limit: Duration) -> Attempt {
+    match http::get(url, limit) {
+        Ok(answer) => judge(&answer, wanted),
+        Err(none) => Attempt::Wrong(none.to_string()),
+    }
+}
+
+/// Asks once and keeps, whatever the answer is worth, what a later answer is compared with.
+pub(super) fn look(
+    url: &str,
+    wanted: &Wanted<'_>,
+    pointers: &[String],
+    limit: Duration,
+) -> (Attempt, Option<Seen>) {
     let answer = match http::get(url, limit) {
         Ok(answer) => answer,
-        Err(none) => return Attempt::Wrong(none.to_string()),
+        Err(none) => return (Attempt::Wrong(none.to_string()), None),
     };
+    let json: Option<Value> = serde_json::from_str(&answer.body).ok();
+    let version = json.as_ref().and_then(|json| json.get("version")).and_then(Value::as_str);
+    let selected = pointers.iter().map(|pointer| {
+        let value = match (json.as_ref().and_then(|json| json.pointer(pointer)), pointer.as_str()) {
+            (Some(Value::String(text)), _) => text.clone(),
+            (Some(value), _) => value.to_string(),
+            (None, "") => answer.body.clone(),
+            (None, _) => "absent".to_owned(),
+        };
+        (pointer.clone(), told_apart(&value))
+    });
+    let seen = Seen {
+        status: answer.status,
+        version: version.map(super::answer::short),
+        selected: selected.collect(),
+    };
+    (judge(&answer, wanted), Some(seen))
+}
+
+/// Shortens a value; of one that was shortened or masked a digest tells it from others.
+fn told_apart(value: &str) -> String {
+    let short = super::answer::short(value);
+    if short == value {
+        return short;
+    }
+    let digest = hex::encode(Sha256::digest(value.as_bytes()));
+    format!("{short} sha256 {}", &digest[..16])
+}
+
+fn judge(answer: &http::Answer, wanted: &Wanted<'_>) -> Attempt {
     if answer.status != wanted.status {
         let target = answer.location.as_deref().map(http::shown);
         return Attempt::Wrong(match (target, answer.body.trim()) {

@@ -14,6 +14,7 @@ mod tcp;
 mod unit;
 
 pub use answer::{Answer, Report};
+pub use http::Seen;
 pub use unit::{Life, UnitLook, Units};
 
 use std::sync::Arc;
@@ -117,16 +118,25 @@ pub fn ask(probes: &[ProbeSpec], context: &Context<'_>, progress: &dyn Progress)
     Ok(report)
 }
 
-/// Asks each probe once, with at most this much time for all: the baseline before an upgrade.
-pub fn glance(probes: &[ProbeSpec], context: &Context<'_>, limit: Duration) -> Report {
-    let answers = std::thread::scope(|scope| {
+/// What one probe showed when it was asked once.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// Its answer.
+    pub answer: Answer,
+    /// What else an HTTP answer said.
+    pub seen: Option<Seen>,
+}
+
+/// Asks each probe once, all at the same time, with at most this much time for all: to compare with
+/// another look. No version is demanded.
+pub fn glance(probes: &[ProbeSpec], context: &Context<'_>, limit: Duration) -> Vec<Looked> {
+    std::thread::scope(|scope| {
         let asked: Vec<_> = probes
             .iter()
-            .map(|probe| scope.spawn(move || ask::once(probe, context, limit.min(probe.deadline))))
+            .map(|probe| scope.spawn(move || ask::look(probe, context, limit.min(probe.deadline))))
             .collect();
         asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
-    });
-    Report { answers }
+    })
 }
 
 fn tell(answer: &Answer, progress: &dyn Progress) {

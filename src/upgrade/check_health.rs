@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ProbeSpec, Question};
-use crate::database::Database;
+use crate::database::{Database, Session};
 use crate::error::{Error, Result};
 use crate::health::{self, Life, Pace, Report, UnitLook};
 use crate::services::{Activity, Load};
@@ -32,15 +32,11 @@ pub fn run(machine: &Machine, started: Started, journal: &mut Journal) -> Result
     journal.begun(Step::Health, "")?;
     machine.progress.step("proving health");
     let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
-    let connect = move |name: &str| match databases.iter().find(|d| d.name() == name) {
-        Some(database) => database.connect(),
-        None => Err(Error::config(format!("there is no database {name}"))),
-    };
     let context = health::Context {
         expected_version: Some(machine.version.upstream().to_owned()),
         started: Some(started.at),
         units: &Units(machine),
-        connect: Arc::new(connect),
+        connect: Arc::new(connector(databases)),
         pace: Pace::default(),
     };
     let report = health::prove(&probes, &context, &*machine.progress)?;
@@ -74,11 +70,21 @@ fn probes(machine: &Machine, started: &Started) -> Vec<ProbeSpec> {
         question: Question::Unit(name.clone()),
         required: true,
         deadline: Duration::from_secs(60),
+        compare: Vec::new(),
     });
     units.chain(machine.config.probes.iter().cloned()).collect()
 }
 
-struct Units<'m>(&'m Machine);
+/// How probes reach a database by its name.
+pub(super) fn connector(databases: Vec<Database>) -> impl Fn(&str) -> Result<Session> {
+    move |name| match databases.iter().find(|d| d.name() == name) {
+        Some(database) => database.connect(),
+        None => Err(Error::config(format!("there is no database {name}"))),
+    }
+}
+
+/// The units of the machine, as probes ask for them.
+pub(super) struct Units<'m>(pub(super) &'m Machine);
 
 impl health::Units for Units<'_> {
     fn look(&self, name: &str, _limit: Duration) -> Result<UnitLook> {

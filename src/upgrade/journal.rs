@@ -15,7 +15,7 @@ use crate::system::clock::{self, Clock};
 use crate::system::fs;
 use crate::version::Version;
 
-use super::baseline::Baseline;
+use super::baseline::{self, Comparison, Noted};
 use super::recover::world::World;
 use super::step::Step;
 
@@ -78,7 +78,15 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
     /// What was so before the first change.
-    pub baseline: Option<Baseline>,
+    #[serde(default)]
+    pub baseline: Option<Noted>,
+    /// What is different since.
+    #[serde(
+        default,
+        deserialize_with = "baseline::lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub comparison: Option<Comparison>,
     /// By what package and databases are known again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub world: Option<World>,
@@ -130,6 +138,7 @@ impl Record {
             marks: Vec::new(),
             interrupted: None,
             baseline: None,
+            comparison: None,
             world: None,
         }
     }
@@ -301,6 +310,11 @@ impl Journal {
         write(&self.path, &self.record)
     }
 
+    /// Notes what is different from the baseline; closing the run writes it down.
+    pub fn compared(&mut self, comparison: Comparison) {
+        self.record.comparison = Some(comparison);
+    }
+
     /// Notes where a failure leaves the data; closing the run writes it down.
     pub fn left(&mut self, data: DataState) {
         self.record.data = Some(data);
@@ -318,6 +332,12 @@ impl Journal {
         }
         write(&self.history.join(format!("{}.json", self.record.run)), &self.record)?;
         write(&self.path, &self.record)
+    }
+
+    /// Returns the losses that nobody declared, a line each.
+    pub fn losses(&self) -> Vec<String> {
+        let doubts = self.record.comparison.iter().flat_map(Comparison::doubts);
+        doubts.map(|change| change.told()).collect()
     }
 
     /// Returns what is recorded so far.

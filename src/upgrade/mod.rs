@@ -88,6 +88,8 @@ pub struct Success {
     pub ended_sessions: Vec<String>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
+    /// What is different from before.
+    pub comparison: Option<baseline::Comparison>,
     /// What is in doubt about the data although nothing failed.
     pub doubts: Vec<post_checks::Found>,
 }
@@ -209,6 +211,7 @@ fn with_migrations(
         fail::if_asked_to_stop(Step::Migrate)?;
         let awake = recover::awake(machine);
         let migrated = apply_migrations::run(machine, survey, &mut quiet, &secured, &mut journal)?;
+        baseline::hold_data(machine, &mut journal)?;
         drop(awake);
         fail::if_asked_to_stop(Step::Start)?;
         held.watch(machine);
@@ -216,11 +219,12 @@ fn with_migrations(
             .map_err(Failed::at(Step::Start))?;
         let healthy =
             check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))?;
-        Ok((healthy, secured))
+        let downtime = journal.elapsed();
+        baseline::close(machine, &mut journal).map_err(Failed::at(Step::Health))?;
+        Ok((healthy, secured, downtime))
     })();
     match done {
-        Ok((_, secured)) => {
-            let warnings = compare(machine, &journal);
+        Ok((_, secured, downtime)) => {
             let mut success = Success {
                 work: Work::Migrated,
                 from: survey.from.clone(),
@@ -234,9 +238,10 @@ fn with_migrations(
                 started: !survey.running().is_empty(),
                 restore_point: secured.point().map(|point| point.id().to_owned()),
                 restore_point_kind: secured.point().map(|point| point.manifest().kind),
-                downtime: journal.elapsed(),
+                downtime,
                 ended_sessions: journal.record().ended_sessions.clone(),
-                warnings,
+                warnings: journal.losses(),
+                comparison: journal.record().comparison.clone(),
                 doubts: post_checks::run(machine),
             };
             finish(machine, journal);
@@ -282,6 +287,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
         downtime: Duration::ZERO,
         ended_sessions: Vec::new(),
         warnings: Vec::new(),
+        comparison: None,
         doubts: Vec::new(),
     };
     if survey.pending.is_none() && survey.interrupted.is_none() {
@@ -296,10 +302,13 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
         .map_err(Failed::at(Step::Start))
         .and_then(|started| {
             success.downtime = journal.elapsed().saturating_sub(began);
-            check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))
+            check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))?;
+            baseline::close(machine, &mut journal).map_err(Failed::at(Step::Health))
         });
     match done {
-        Ok(_) => {
+        Ok(()) => {
+            success.warnings = journal.losses();
+            success.comparison = journal.record().comparison.clone();
             finish(machine, journal);
             Ok(success)
         }
@@ -308,9 +317,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
 }
 
 fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
-    let baseline = baseline::record(machine, survey)
-        .inspect_err(|error| machine.progress.warn(&format!("no baseline: {}", error.message())))
-        .ok();
+    let baseline = baseline::begin(machine, survey)?;
     let now = machine.clock.now();
     let overrode = hold::overridden(machine, survey);
     let world = recover::world::record(machine, survey)
@@ -330,19 +337,6 @@ fn finish(machine: &Machine, mut journal: Journal) {
     let record = journal.record().clone();
     recover::clear_stuck(machine);
     tell(machine, &record);
-}
-
-/// Compares what is so now with the baseline; differences are told, they fail nothing.
-fn compare(machine: &Machine, journal: &Journal) -> Vec<String> {
-    let Some(before) = &journal.record().baseline else { return Vec::new() };
-    let losses = match baseline::now(machine) {
-        Ok(after) => baseline::losses(before, &after),
-        Err(error) => vec![format!("the baseline could not be compared: {}", error.message())],
-    };
-    for loss in &losses {
-        machine.progress.warn(loss);
-    }
-    losses
 }
 
 /// Reports a finished run to whom the operator named; none of it can fail the run.

@@ -55,8 +55,8 @@ pub struct TestMachine {
     within: Vec<String>,
     services: Vec<String>,
     app_lines: String,
-    /// What stands in the braces of `migrations` of the first database, where it is not files.
-    command: Option<String>,
+    /// What stands in the braces of `migrations` of databases where it is not files.
+    commands: BTreeMap<String, String>,
     /// What the connection strings end with.
     dsn_end: String,
     health: String,
@@ -125,7 +125,7 @@ impl TestMachine {
             within: Vec::new(),
             services: vec!["openwatch.service".into()],
             app_lines: String::new(),
-            command: None,
+            commands: BTreeMap::new(),
             dsn_end: String::new(),
             health: "[[health]]\nunit = \"openwatch.service\"\nrequired = false\n\
                      deadline = \"500ms\"\n[[health]]\ncommand = [\"/bin/true\"]\n"
@@ -162,10 +162,10 @@ impl TestMachine {
         let quoted: Vec<String> = self.services.iter().map(|name| format!("{name:?}")).collect();
         let mut text = format!("[app]\nservices = [{}]\n{}", quoted.join(", "), self.app_lines);
         let mut secrets = String::new();
-        for (index, (name, dbname)) in self.databases.iter().enumerate() {
+        for (name, dbname) in &self.databases {
             let variable = format!("{}_DSN", name.to_uppercase());
             let files = format!("format = \"plain\", dir = {:?}", self.migrations(name));
-            let command = self.command.clone().filter(|_| index == 0);
+            let command = self.commands.get(name).cloned();
             text.push_str(&format!(
                 "[[database]]\nname = {name:?}\nurl_env = {variable:?}\n\
                  migrations = {{ {} }}\n",
@@ -256,8 +256,14 @@ impl TestMachine {
     }
 
     /// Migrates the first database by a command: what stands in the braces of `migrations`.
-    pub fn migrated_by(mut self, braces: &str) -> Self {
-        self.command = Some(braces.into());
+    pub fn migrated_by(self, braces: &str) -> Self {
+        let first = self.databases[0].0.clone();
+        self.migrated_by_for(&first, braces)
+    }
+
+    /// The same for this database.
+    pub fn migrated_by_for(mut self, name: &str, braces: &str) -> Self {
+        self.commands.insert(name.into(), braces.into());
         self.write_configuration();
         self
     }
@@ -265,7 +271,17 @@ impl TestMachine {
     /// Migrates the first database by a shell script, which is called with one word: `apply` or
     /// `status`, and has a function `sql`. `more` is the rest of the configuration.
     pub fn tool(self, script: &str, more: &str) -> Self {
-        let path = self.dir.path().join("tool");
+        let first = self.databases[0].0.clone();
+        self.tool_for(&first, script, more)
+    }
+
+    /// The same for this database.
+    pub fn tool_for(self, name: &str, script: &str, more: &str) -> Self {
+        let path = self.dir.path().join(if name == "main" {
+            "tool".into()
+        } else {
+            format!("tool-{name}")
+        });
         let psql = self.server.bin().join("psql");
         let psql = psql.display();
         let text = format!(
@@ -276,9 +292,12 @@ impl TestMachine {
         // Others than root come here too.
         fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = path.display();
-        self.migrated_by(&format!(
-            "command = [\"{path}\", \"apply\"], status_command = [\"{path}\", \"status\"]{more}"
-        ))
+        self.migrated_by_for(
+            name,
+            &format!(
+                "command = [\"{path}\", \"apply\"], status_command = [\"{path}\", \"status\"]{more}"
+            ),
+        )
     }
 
     /// Adds keywords to the connection string.

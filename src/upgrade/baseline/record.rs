@@ -1,0 +1,133 @@
+//! Taking a baseline: everything is only looked at, and no row is read for anything but counting.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{ProbeSpec, Question};
+use crate::database::{Database, Session, SqlError, facts};
+use crate::error::{Error, Result};
+use crate::health::{self, Looked, Pace};
+use crate::migrations;
+use crate::system::clock;
+
+use super::stored::Reason;
+use super::{Baseline, DatabaseState, FORMAT, ProbeState, UnitState};
+use crate::upgrade::check_health;
+use crate::upgrade::machine::{Machine, Shipped};
+
+/// How long a locked table is waited for; without it there is no baseline, and the run goes on.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// How long all probes together may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Looks at everything.
+pub(super) fn take(machine: &Machine, name: &str, reason: Reason) -> Result<Baseline> {
+    let mut baseline = data(machine, name, reason)?;
+    baseline.units = units(machine)?;
+    baseline.probes = probes(machine);
+    Ok(baseline)
+}
+
+/// Looks at the databases alone.
+pub(super) fn data(machine: &Machine, name: &str, reason: Reason) -> Result<Baseline> {
+    let databases = machine
+        .databases
+        .iter()
+        .map(|shipped| {
+            let name = shipped.database.name().to_owned();
+            Ok((name, database(shipped)?))
+        })
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    Ok(Baseline {
+        format: FORMAT,
+        name: name.to_owned(),
+        app: machine.layout.app().to_owned(),
+        version: machine.version.to_string(),
+        taken: clock::rfc3339(machine.clock.now()),
+        reason,
+        units: BTreeMap::new(),
+        probes: BTreeMap::new(),
+        databases,
+    })
+}
+
+fn database(shipped: &Shipped) -> Result<DatabaseState> {
+    let mut session = shipped.database.connect()?;
+    facts::unlimited(&mut session, LOCK_WAIT)?;
+    let read = |error: SqlError| {
+        Error::failed(format!("cannot read the catalogue of {}", shipped.database.described()))
+            .source(error)
+    };
+    let catalogue = session.catalogue().map_err(read)?;
+    let condition = session.condition().map_err(read)?;
+    let rows = facts::row_counts(&mut session)?;
+    Ok(DatabaseState {
+        schema: newest(&mut session, shipped),
+        server_version: condition.server_version,
+        settings: condition.settings,
+        fingerprint: catalogue.fingerprint,
+        objects: catalogue.objects,
+        rows: rows.into_iter().collect(),
+        sequences: condition.sequences,
+        invalid_indexes: condition.invalid_indexes,
+        not_validated: condition.not_validated,
+        collations: condition.collations,
+    })
+}
+
+/// Asks files and history only: the application's own tool is a program, and a look must not run it.
+fn newest(session: &mut Session, shipped: &Shipped) -> Option<String> {
+    match shipped.migrations.command() {
+        Some(_) => None,
+        None => migrations::look(session, &shipped.migrations).ok()?.current,
+    }
+}
+
+fn units(machine: &Machine) -> Result<BTreeMap<String, UnitState>> {
+    let found = machine.services.look(&machine.config.app.services)?;
+    Ok(found
+        .into_iter()
+        .map(|unit| {
+            let state = UnitState {
+                runs: unit.is_up(),
+                words: unit.words,
+                main_pid: unit.main_pid,
+                restarts: unit.restarts,
+            };
+            (unit.name, state)
+        })
+        .collect())
+}
+
+fn probes(machine: &Machine) -> BTreeMap<String, ProbeState> {
+    let asked: Vec<ProbeSpec> = machine
+        .config
+        .probes
+        .iter()
+        // Units are looked at by themselves.
+        .filter(|probe| !matches!(probe.question, Question::Unit(_)))
+        .cloned()
+        .collect();
+    let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
+    let context = health::Context {
+        expected_version: None,
+        started: None,
+        units: &check_health::Units(machine),
+        connect: Arc::new(check_health::connector(databases)),
+        pace: Pace::default(),
+    };
+    health::glance(&asked, &context, PROBE_LIMIT).into_iter().map(probe).collect()
+}
+
+fn probe(Looked { answer, seen }: Looked) -> (String, ProbeState) {
+    let state = ProbeState {
+        passed: answer.passed,
+        said: answer.last,
+        status: seen.as_ref().map(|seen| seen.status),
+        version: seen.as_ref().and_then(|seen| seen.version.clone()),
+        selected: seen.map(|seen| seen.selected).unwrap_or_default(),
+    };
+    (answer.probe, state)
+}
