@@ -831,14 +831,3 @@ fn the_policy_restore_has_nothing_to_do_after_a_transaction_that_was_taken_back(
     assert!(!machine.marks().contains(&"restore begun".to_owned()));
     machine.assert_closed();
 }
-
-#[test]
-fn the_policy_restore_asks_once_services_ran_on_the_new_schema() {
-    let machine = TestMachine::new()
-        .operator("on_failure = \"restore\"")
-        .health("[[health]]\ncommand = [\"/bin/false\"]\ndeadline = \"300ms\"\n")
-        .ship("good");
-    machine.run(["upgrade"]).code(8);
-    assert_eq!(machine.schema(), "0004");
-    machine.assert_closed();
-}
