@@ -122,9 +122,13 @@ const FILES: &str = "\
 /etc/openwatch/upgrade.conf.d/*.conf\tDrop-ins, read in the order of their names; later ones win.
 /etc/openwatch/secrets.env\tConnection strings, in the syntax of EnvironmentFile= of systemd.exec(5).
 /etc/openwatch/allow-downgrade\tWhile it exists, an older package may take the place of a newer one.
+/etc/openwatch/hooks.d/STEP.before.d/, STEP.after.d/\tPrograms of the site around each step; see UPGRADING.md.
+/etc/apt/apt.conf.d/50openwatch\tAsks openwatch before apt unpacks anything.
+/etc/dnf/libdnf5-plugins/actions.d/openwatch.actions\tThe same for dnf5; dnf 4 has the plugin openwatch_guard.
 /usr/share/openwatch/upgrade.conf\tWhat the packager knows; replaced by every upgrade.
 /var/lib/openwatch/backups/\tRestore points, for root only.
 /var/lib/openwatch/upgrade/pending\tThe pending mark: while it exists the gate is closed.
+/var/lib/openwatch/upgrade/hold\tThe hold, while there is one.
 /var/lib/openwatch/upgrade/journal.json\tThe current or last run.
 /var/lib/openwatch/upgrade/history/\tAll runs.
 /var/lib/openwatch/upgrade/run.log\tWhat the current or last upgrade told.
@@ -132,6 +136,8 @@ const FILES: &str = "\
 
 const ENVIRONMENT: &str = "\
 OPENWATCH_UPGRADE_CONF\tOperator's configuration file, as --config.
+OPENWATCH_NOW\t1 lets one run of a package tool go against hold and maintenance window.
+OPENWATCH_GUARD\t0 switches the guards of whole package runs off, for one run.
 OPENWATCH_DATABASE_DSN\tConnection string of the service's own database; read from secrets.env.
 OPENWATCH_LISTEN\tAddress and port of openwatch serve; 127.0.0.1:8480 unless set.
 PG*\tConnection parameters that the connection string leaves open, as libpq reads them.

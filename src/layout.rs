@@ -85,6 +85,11 @@ impl Layout {
         self.etc().join("upgrade.conf.d")
     }
 
+    /// Returns the directories that hold hooks: the packager's, then the operator's.
+    pub fn hook_dirs(&self) -> [PathBuf; 2] {
+        [self.share().join("hooks.d"), self.etc().join("hooks.d")]
+    }
+
     /// Returns the file with connection strings, in systemd's `EnvironmentFile` syntax.
     pub fn secrets(&self) -> PathBuf {
         self.etc().join("secrets.env")

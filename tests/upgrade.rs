@@ -4,6 +4,8 @@
 mod held;
 #[path = "upgrade/proof.rs"]
 mod proof;
+#[path = "upgrade/site_hooks.rs"]
+mod site_hooks;
 mod support;
 #[path = "upgrade/will_dump.rs"]
 mod will_dump;

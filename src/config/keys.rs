@@ -106,6 +106,7 @@ pub const KEYS: &[Key] = &[
     operator("", "verify"),
     operator("", "verify_limit"),
     operator("", "checks"),
+    operator("", "hook_timeout"),
     operator("", "window"),
     operator("", "guard"),
     operator("", "baseline_stop"),

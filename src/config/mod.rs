@@ -100,6 +100,8 @@ pub struct Policy {
     pub verify_limit: Duration,
     /// The operator's own checks before an upgrade: argument lists, run without a shell.
     pub checks: Vec<Vec<String>>,
+    /// How long one hook may take.
+    pub hook_timeout: Duration,
     /// When upgrades may begin.
     pub window: Windows,
     /// Whether a whole run of apt or dnf is refused where our package would refuse in the middle.

@@ -31,6 +31,9 @@ const VERIFY: &[(&str, Verify)] = &[("read", Verify::Read), ("restore", Verify::
 /// How long a trial may keep the services down where nobody says otherwise.
 const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 
+/// How long a hook may take where nobody says otherwise.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Settings of the operator, filled by one file after the other.
 pub(super) struct Wishes {
     pub(super) policy: Policy,
@@ -57,6 +60,7 @@ impl Wishes {
             verify: Verify::Read,
             verify_limit: VERIFY_LIMIT,
             checks: Vec::new(),
+            hook_timeout: HOOK_TIMEOUT,
             window: Windows::default(),
             guard: true,
             baseline_stop: Vec::new(),
@@ -107,6 +111,9 @@ impl Wishes {
         }
         if let Some(value) = top.take("checks") {
             set(&mut policy.checks, checks(value, notes));
+        }
+        if let Some(value) = top.take("hook_timeout") {
+            set(&mut policy.hook_timeout, duration(value, Zero::Refused, "10min", notes));
         }
         if let Some(value) = top.take("window") {
             set(&mut policy.window, window::read(value, notes));

@@ -105,6 +105,7 @@ impl Config {
         for (at, check) in policy.checks.iter().enumerate() {
             lines.list(&format!("checks[{at}]"), check);
         }
+        lines.text("hook_timeout", &humantime::format_duration(policy.hook_timeout).to_string());
         match policy.window.written().as_slice() {
             [] => lines.text("window", ANY_TIME),
             [one] => lines.text("window", one),

@@ -5,6 +5,7 @@ use crate::migrations::{self, DataState, HistoryPrint, How, Why};
 use crate::outcome::Outcome;
 
 use super::create_restore_point::Secured;
+use super::hooks;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::step::Step;
@@ -44,6 +45,7 @@ pub fn run(
     secured: &Secured,
     journal: &mut Journal,
 ) -> Result<Migrated, Failure> {
+    hooks::before(machine, Step::Migrate, &*journal)?;
     let mut before = DataState::Unchanged;
     let mut locks = quiet.locks.iter_mut();
     for surveyed in survey.databases.iter().filter(|d| !d.comparison.pending.is_empty()) {
@@ -96,6 +98,7 @@ pub fn run(
             }
         }
     }
+    hooks::after(machine, Step::Migrate, &*journal);
     Ok(Migrated { _private: () })
 }
 

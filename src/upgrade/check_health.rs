@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::health::{self, Life, Pace, Report, UnitLook};
 use crate::services::{Activity, Load};
 
+use super::hooks;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::start_services::Started;
@@ -29,6 +30,7 @@ pub fn run(machine: &Machine, started: Started, journal: &mut Journal) -> Result
         machine.progress.note("no service ran before, so no health to prove");
         return Ok(Healthy { report: Report::default() });
     }
+    hooks::before(machine, Step::Health, &*journal)?;
     journal.begun(Step::Health, "")?;
     machine.progress.step("proving health");
     let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
@@ -42,6 +44,7 @@ pub fn run(machine: &Machine, started: Started, journal: &mut Journal) -> Result
     let report = health::prove(&probes, &context, &*machine.progress)?;
     let answers: Vec<String> = report.answers.iter().map(ToString::to_string).collect();
     journal.done(Step::Health, answers.join("; "))?;
+    hooks::after(machine, Step::Health, &*journal);
     Ok(Healthy { report })
 }
 

@@ -12,6 +12,7 @@ use crate::restore_points::{Hook, Kind, Reason, Request, RestorePoint, SchemaNot
 use crate::system::clock;
 
 use super::clones;
+use super::hooks;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::plan::Plan;
@@ -59,6 +60,7 @@ pub fn run(
     if databases.is_empty() {
         return Ok(Secured { point: None });
     }
+    hooks::before(machine, Step::RestorePoint, &*journal)?;
     journal.begun(Step::RestorePoint, "")?;
     machine.progress.step("taking a restore point");
     let request = Request {
@@ -80,6 +82,7 @@ pub fn run(
     machine.progress.note(&told(&point));
     prove_restore_point::run(machine, &mut point)?;
     journal.done(Step::RestorePoint, point.id())?;
+    hooks::after(machine, Step::RestorePoint, &*journal);
     Ok(Secured { point: Some(point) })
 }
 

@@ -19,6 +19,7 @@ pub mod fail;
 pub mod gate;
 pub mod gate_of_restore;
 pub mod hold;
+pub mod hooks;
 pub mod identity;
 pub mod journal;
 pub mod locks;
@@ -198,6 +199,7 @@ fn with_migrations(
     locks: Locks,
 ) -> Result<Success> {
     let ready = preflight::check(machine, survey, plan, locks)
+        .and_then(|ready| hooks::before_quiesce(machine, survey).map(|()| ready))
         .map_err(|error| refused(machine, survey, error))?;
     let mut journal = open_journal(machine, survey)?;
     let mut held = Held::new(&journal);

@@ -10,6 +10,7 @@ use crate::outcome::Outcome;
 use crate::restore_points::Lasts;
 use crate::system::process::Call;
 
+use super::hooks;
 use super::identity;
 use super::locks::Locks;
 use super::machine::Machine;
@@ -83,6 +84,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
     for command in &machine.config.policy.checks {
         own_check(command, &mut found);
     }
+    hooks::findings(machine, survey, &mut found);
     for database in plan.databases.iter().filter(|d| d.protection == Protection::SwitchedOff) {
         found.push(advisory(format!(
             "{} is migrated without a restore point: auto_backup is off",

@@ -6,6 +6,7 @@ use crate::error::Result;
 
 use super::apply_migrations::Migrated;
 use super::gate::Pending;
+use super::hooks;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::step::Step;
@@ -49,6 +50,7 @@ fn bring_up(
     how: How,
     journal: &mut Journal,
 ) -> Result<Started> {
+    hooks::before(machine, Step::Start, &*journal)?;
     journal.begun(Step::Start, running.join(" "))?;
     let at = machine.clock.now();
     let managed = machine.services.is_present();
@@ -74,5 +76,6 @@ fn bring_up(
         units.push(name.clone());
     }
     journal.done(Step::Start, "")?;
+    hooks::after(machine, Step::Start, &*journal);
     Ok(Started { at, units })
 }

@@ -36,6 +36,20 @@ pub enum Step {
 }
 
 impl Step {
+    /// Returns the step's name for programs, as the journal writes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Quiesce => "quiesce",
+            Self::RestorePoint => "restore_point",
+            Self::Migrate => "migrate",
+            Self::Restore => "restore",
+            Self::Package => "package",
+            Self::Start => "start",
+            Self::Health => "health",
+        }
+    }
+
     /// Returns the step's name for people.
     pub const fn spoken(self) -> &'static str {
         match self {

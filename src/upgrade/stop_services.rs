@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 
 use super::gate::Pending;
+use super::hooks;
 use super::journal::Journal;
 use super::machine::Machine;
 use super::plan::Plan;
@@ -58,6 +59,7 @@ pub fn run(
         }
     }
     journal.done(Step::Quiesce, "")?;
+    hooks::after(machine, Step::Quiesce, &*journal);
     Ok(Quiesced { running: plan.running.clone(), locks: ready.locks })
 }
 

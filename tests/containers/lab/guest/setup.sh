@@ -11,7 +11,7 @@ bash /lab/userspace-rpm.sh           # what the Debian userspace provides, told 
 : > /etc/machine-id                 # each clone makes its own at first boot and keeps it
 rm -f /usr/sbin/policy-rc.d         # left by the docker base image: it would block every unit start
 systemctl mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer \
-  console-getty.service getty@.service systemd-firstboot.service >/dev/null 2>&1
+  console-getty.service getty@.service systemd-firstboot.service unattended-upgrades.service >/dev/null 2>&1
 # pg_ctlcluster probes for >= 1.5 s at each start; starting postgres itself takes 0.2 s
 cat > /etc/systemd/system/postgresql@.service.d/fast.conf <<'U'
 [Service]
