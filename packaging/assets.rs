@@ -131,6 +131,9 @@ const FILES: &str = "\
 /var/lib/openwatch/upgrade/hold\tThe hold, while there is one.
 /var/lib/openwatch/upgrade/journal.json\tThe current or last run.
 /var/lib/openwatch/upgrade/history/\tAll runs.
+/var/lib/openwatch/upgrade/spool/\tReports that wait for their receiver, for root only.
+/run/openwatch/gate-open\tThe operator's word that holds the gate open; see openwatch gate open.
+/etc/openwatch/on-failure\tRun, where it is there, when the upgrade or the daily job fails.
 /var/lib/openwatch/upgrade/run.log\tWhat the current or last upgrade told.
 ";
 

@@ -1,5 +1,6 @@
 //! Every fixed path that we touch, below one root and for one application.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// The paths of one application; `root` moves all of them (tests, image builds).
@@ -180,9 +181,34 @@ impl Layout {
         self.upgrade_dir().join("baselines")
     }
 
+    /// Returns the directory of reports that wait for their receiver.
+    pub fn spool(&self) -> PathBuf {
+        self.upgrade_dir().join("spool")
+    }
+
+    /// Returns the message for whoever logs in, which is there while something is wrong.
+    pub fn login_message(&self) -> PathBuf {
+        self.upgrade_dir().join("motd")
+    }
+
+    /// Returns the note of which bad end somebody has taken note of.
+    pub fn acknowledged(&self) -> PathBuf {
+        self.upgrade_dir().join("acknowledged.json")
+    }
+
+    /// Returns the note of which unfinished upgrade was reported.
+    pub fn reported(&self) -> PathBuf {
+        self.upgrade_dir().join("reported")
+    }
+
     /// Returns the lock that upgrades, restores and prunes share.
     pub fn lock(&self) -> PathBuf {
         self.root.join("run").join(&self.app).join("upgrade.lock")
+    }
+
+    /// Returns the operator's word that holds the gate open; units ask for it beside the mark.
+    pub fn gate_open(&self) -> PathBuf {
+        self.root.join("run").join(&self.app).join("gate-open")
     }
 
     /// Returns the lock of rehearsals, which upgrades do not know: neither waits for the other.
@@ -198,5 +224,38 @@ impl Layout {
     /// Returns the unit in which upgrades run.
     pub fn upgrade_unit(&self) -> String {
         format!("{}-upgrade.service", self.app)
+    }
+}
+
+/// Completes every quoted command of this program with the application that it is about, so that it
+/// can be run as printed. Here, because a capability that names a command does not know for whom.
+pub fn for_app<'t>(app: &str, text: &'t str) -> Cow<'t, str> {
+    const OURS: &str = "`openwatch ";
+    if app == "openwatch" {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(OURS);
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        told.push_str(OURS);
+        // Some know it and have named it already.
+        if !part.starts_with("--app ") {
+            told.push_str(&format!("--app {app} "));
+        }
+        told.push_str(part);
+    }
+    Cow::Owned(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printed_commands_name_the_application_once() {
+        let told = for_app("shop", "Run `openwatch backup list`, or `openwatch --app x status`.");
+        assert_eq!(told, "Run `openwatch --app shop backup list`, or `openwatch --app x status`.");
+        assert_eq!(for_app("openwatch", "Run `openwatch status`."), "Run `openwatch status`.");
+        assert_eq!(for_app("shop", "Run `ls`."), "Run `ls`.");
     }
 }

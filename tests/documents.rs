@@ -33,7 +33,8 @@ fn commands(text: &str) -> Vec<String> {
 #[test]
 fn every_openwatch_command_in_the_documents_is_understood() {
     let mut count = 0;
-    for name in ["README.md", "docs/UPGRADING.md", "docs/PACKAGING.md", "packaging/README.md"] {
+    let documents = ["README.md", "docs/UPGRADING.md", "docs/PACKAGING.md", "packaging/README.md"];
+    for name in documents.into_iter().chain(["docs/SECURITY.md"]) {
         for command in commands(&file(name)) {
             // Placeholders in capitals and ellipses stand for what a reader fills in.
             let words = command.replace(['…', '"'], "").replace("$@", "configure");
@@ -150,6 +151,52 @@ fn the_runbook_knows_every_exit_status_that_leaves_work() {
         let cell = format!("| {} |", outcome.exit_code());
         assert!(runbook.contains(&cell), "no row for {outcome}");
     }
+}
+
+/// Every file below a directory with one of these endings, as one text.
+fn all_below(dir: &str, endings: &[&str]) -> String {
+    let mut text = String::new();
+    let mut todo = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)];
+    while let Some(dir) = todo.pop() {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                todo.push(path);
+            } else if endings.contains(&ending) {
+                text.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_the_threat_note_names_is_there() {
+    let tests = all_below("tests", &["rs", "sh"]) + &all_below("src", &["rs"]);
+    let note = file("docs/SECURITY.md");
+    let mut count = 0;
+    for name in note.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+        let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if plain && name.matches('_').count() > 2 {
+            assert!(tests.contains(&format!("{name}()")), "docs/SECURITY.md: no test {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "only {count} names were found");
+    // Each row of a threat shows its test.
+    let rows = note.split("## What the units may do").next().unwrap();
+    for row in rows.lines().filter(|line| line.starts_with("| ") && !line.contains("Shown by")) {
+        assert!(row.matches('`').count() >= 2, "docs/SECURITY.md: no test in: {row}");
+    }
+}
+
+#[test]
+fn the_catalog_explains_every_entry_of_the_journal_and_no_other() {
+    use openwatch::notify::MessageId;
+    let catalog = file("systemd/openwatch.catalog");
+    let explained: Vec<&str> =
+        catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+    assert_eq!(explained, MessageId::ALL.map(MessageId::text));
 }
 
 #[test]

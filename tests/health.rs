@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use openwatch::config::{NotifySpec, ProbeSpec, Question};
+use openwatch::config::{ProbeSpec, Question};
 use openwatch::database::{Database, Source};
 use openwatch::error::{Error, Result};
 use openwatch::health::{self, Connect, Context, Life, Pace, Report, UnitLook, Units};
-use openwatch::notify;
 use openwatch::outcome::Outcome;
 use openwatch::progress::Progress;
 
@@ -640,65 +639,4 @@ fn a_proxy_of_the_environment_is_not_asked_for_loopback() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
     assert!(proxy.requests().is_empty());
-}
-
-fn event(outcome: Outcome) -> notify::Event {
-    notify::Event {
-        outcome,
-        app: "openwatch".into(),
-        host: "web1".into(),
-        from: Some("1.0.0".into()),
-        to: "2.0.0".into(),
-        restore_point: Some("20261120T131502Z-1.0.0".into()),
-        started: "2026-11-20T13:15:02Z".into(),
-        finished: "2026-11-20T13:15:09Z".into(),
-        message: "upgraded\nsecond line".into(),
-    }
-}
-
-#[test]
-fn an_outcome_is_reported_to_its_own_address() {
-    let (success, failure) =
-        (Listener::saying("204 No Content", ""), Listener::saying("200 OK", "x"));
-    let spec = NotifySpec { success_url: Some(success.url()), failure_url: Some(failure.url()) };
-    assert_eq!(notify::send(&spec, &event(Outcome::Ok)), [""; 0]);
-    assert_eq!(notify::send(&spec, &event(Outcome::MigrationFailed)), [""; 0]);
-    let (head, body) = {
-        let requests = success.requests();
-        assert_eq!(requests.len(), 1);
-        let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();
-        (head.to_lowercase(), body.to_owned())
-    };
-    assert!(head.starts_with("post /readyz http/1.1"), "{head}");
-    assert!(head.contains("content-type: application/json"), "{head}");
-    assert_eq!(
-        serde_json::from_str::<serde_json::Value>(&body).unwrap(),
-        serde_json::json!({
-            "outcome": "ok", "app": "openwatch", "host": "web1", "from": "1.0.0", "to": "2.0.0",
-            "restore_point": "20261120T131502Z-1.0.0", "started": "2026-11-20T13:15:02Z",
-            "finished": "2026-11-20T13:15:09Z", "message": "upgraded"
-        })
-    );
-    assert!(failure.requests()[0].contains(r#""outcome":"migration_failed""#));
-}
-
-/// Row 63.
-#[test]
-fn a_report_that_cannot_be_delivered_is_only_a_warning() {
-    let broken = Listener::saying("500 Internal Server Error", "");
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (url, reason) in [
-        (broken.url(), "answered 500"),
-        (format!("http://user:hunter2@{free}/?token=hunter2"), "refused"),
-        ("nonsense".to_owned(), "the address"),
-        ("http://no-such-host.invalid/".to_owned(), ""),
-    ] {
-        let spec = NotifySpec { success_url: Some(url), failure_url: None };
-        let warnings = notify::send(&spec, &event(Outcome::Ok));
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].to_lowercase().contains(reason), "{warnings:?}");
-        assert!(!warnings[0].contains("hunter2"), "{warnings:?}");
-    }
-    let nobody = NotifySpec::default();
-    assert_eq!(notify::send(&nobody, &event(Outcome::Failed)), [""; 0]);
 }

@@ -114,7 +114,7 @@ fn the_password_is_in_no_argument_no_output_and_no_file() {
     let (server, _dir) = server();
     let machine = TestMachine::on(server)
         .operator_end(&format!(
-            "[notify]\nsuccess_url = \"http://u:{NEEDLE}@127.0.0.1:1/x?token={NEEDLE}\"\n\
+            "[notify]\nlimit = \"1s\"\nsuccess_url = \"http://u:{NEEDLE}@127.0.0.1:1/x?token={NEEDLE}\"\n\
              failure_url = \"http://u:{NEEDLE}@127.0.0.1:1/x?token={NEEDLE}\""
         ))
         .health(

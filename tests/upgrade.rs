@@ -730,7 +730,7 @@ fn a_database_that_comes_back_within_the_wait_is_waited_for() {
 #[test]
 fn a_report_that_nobody_takes_fails_nothing() {
     let machine = TestMachine::new()
-        .operator_end("[notify]\nsuccess_url = \"http://127.0.0.1:1/success\"")
+        .operator_end("[notify]\nsuccess_url = \"http://127.0.0.1:1/success\"\nlimit = \"1s\"")
         .ship("good");
     machine
         .run(["upgrade"])
@@ -743,7 +743,7 @@ fn a_report_that_nobody_takes_fails_nothing() {
 #[test]
 fn a_report_that_nobody_takes_changes_no_failure() {
     let machine = TestMachine::new()
-        .operator_end("[notify]\nfailure_url = \"http://127.0.0.1:1/failed\"")
+        .operator_end("[notify]\nfailure_url = \"http://127.0.0.1:1/failed\"\nlimit = \"1s\"")
         .ship("failing");
     let ended = machine.run(["upgrade"]).code(7);
     assert!(message(&ended).first.starts_with("migration 0004_audit failed"));

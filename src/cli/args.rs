@@ -2,6 +2,7 @@
 
 mod backup;
 mod baseline;
+mod gate;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use backup::Backup;
 pub use baseline::Baseline;
+pub use gate::{Gate, GateVerb, Status};
 
 /// Makes one dnf update or apt upgrade safe for an application that keeps its data in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -71,11 +73,11 @@ pub enum Verb {
     /// Put the data of a restore point back; the present database is kept beside it
     Restore(Restore),
     /// Show versions, schema, gate, last outcome, restore points and the next command
-    Status,
+    Status(Status),
     /// Show past runs, newest first
     History,
     /// Exit 0 where the program may start, and say why not otherwise
-    Gate,
+    Gate(Gate),
     /// Run the service that shows and records all this
     Serve,
     /// Called by the package's scripts

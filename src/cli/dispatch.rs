@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::commands::baseline::Strictness;
+use crate::commands::gate::Patience;
 use crate::commands::restore::{Copy, Files};
 use crate::commands::verify::Depth;
 use crate::commands::{self, Reply, candidate, carrying, keeping, scriptlet};
@@ -16,6 +17,7 @@ use crate::progress::Progress;
 use crate::restore_points::Override;
 use crate::system::clock::Clock;
 use crate::system::signals;
+use crate::upgrade::gate::opened::Opened;
 use crate::upgrade::hold::Timing;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover::decide::Changes;
@@ -23,7 +25,9 @@ use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
-use super::args::{Arguments, Backup, Baseline, Global, Package, Upgrade, UpgradeVerb, Verb};
+use super::args::{
+    Arguments, Backup, Baseline, Gate, GateVerb, Global, Package, Upgrade, UpgradeVerb, Verb,
+};
 use super::migrating;
 use super::printer::{self, Printer};
 
@@ -65,9 +69,15 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             };
             commands::restore::run(&open(global, layout, printer)?, &request)
         }
-        Verb::Status => commands::status::run(&open(global, layout, printer)?),
+        Verb::Status(options) => {
+            let machine = open(global, layout, printer)?;
+            match options.acknowledge {
+                true => commands::status::acknowledge(&machine),
+                false => commands::status::run(&machine),
+            }
+        }
         Verb::History => commands::history::run(&layout),
-        Verb::Gate => commands::gate::run(&open(global, layout, printer)?),
+        Verb::Gate(options) => gate(&open(global, layout, printer)?, options),
         Verb::Serve => serve(global, layout, printer),
         Verb::Scriptlet(options) => {
             let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
@@ -81,6 +91,15 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             let input = &mut std::io::stdin().lock();
             scriptlet::run(&context, family, script, &options.arguments, input)
         }
+    }
+}
+
+fn gate(machine: &Machine, options: &Gate) -> Result<Reply> {
+    let patience = if options.wait { Patience::AsConfigured } else { Patience::None };
+    match &options.verb {
+        None => commands::gate::run(machine, patience),
+        Some(GateVerb::Open { until, reason }) => commands::gate::open(machine, until, reason),
+        Some(GateVerb::Close) => commands::gate::close(machine),
     }
 }
 
@@ -112,6 +131,9 @@ fn opened(global: &Global, mut machine: Machine, printer: &Printer) -> Machine {
     machine.use_identity(global.identity.clone());
     for warning in &machine.config.warnings {
         printer.warn(warning);
+    }
+    if let Some(word) = Opened::holding(&machine.layout, machine.clock) {
+        printer.warn(&format!("the gate is {}", word.spoken()));
     }
     machine
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::error::Error;
+use crate::layout::for_app;
 use crate::progress::Progress;
 
 /// Between two signs of life where no bar can be drawn: a package manager's log is no terminal.
@@ -205,26 +206,6 @@ fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Completes every quoted command of this program with the application that it is about, so that it
-/// can be run as printed. Here, because a capability that names a command does not know for whom.
-fn for_app<'t>(app: &str, text: &'t str) -> Cow<'t, str> {
-    const OURS: &str = "`openwatch ";
-    if app == "openwatch" {
-        return Cow::Borrowed(text);
-    }
-    let mut parts = text.split(OURS);
-    let mut told = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        told.push_str(OURS);
-        // Some know it and have named it already.
-        if !part.starts_with("--app ") {
-            told.push_str(&format!("--app {app} "));
-        }
-        told.push_str(part);
-    }
-    Cow::Owned(told)
-}
-
 fn amount(done: u64, total: Option<u64>) -> String {
     match (done, total) {
         (0, _) => String::new(),
@@ -279,13 +260,5 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_shown_as_question_marks() {
         assert_eq!(visible("a\x1b[2Jb\u{9b}c\rd\n\te\u{e9}"), "a?[2Jb?c?d\n\te\u{e9}");
-    }
-
-    #[test]
-    fn printed_commands_name_the_application_once() {
-        let told = for_app("shop", "Run `openwatch backup list`, or `openwatch --app x status`.");
-        assert_eq!(told, "Run `openwatch --app shop backup list`, or `openwatch --app x status`.");
-        assert_eq!(for_app("openwatch", "Run `openwatch status`."), "Run `openwatch status`.");
-        assert_eq!(for_app("shop", "Run `ls`."), "Run `ls`.");
     }
 }

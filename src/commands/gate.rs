@@ -1,5 +1,7 @@
 //! `openwatch gate`: exit 0 where the program may start, and why not otherwise.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -7,17 +9,35 @@ use crate::migrations::{self, State};
 use crate::outcome::Outcome;
 use crate::upgrade::fail;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::gate::opened::{self, Opened};
 use crate::upgrade::machine::Machine;
 
 use super::Reply;
 
+/// How long a database that is away is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all: a person asks.
+    None,
+    /// As long as an upgrade waits: a unit is about to start, perhaps at boot.
+    AsConfigured,
+}
+
 /// Looks at the pending mark, then at each database's schema.
-pub fn run(machine: &Machine) -> Result<Reply> {
+pub fn run(machine: &Machine, patience: Patience) -> Result<Reply> {
+    if let Some(word) = Opened::holding(&machine.layout, machine.clock) {
+        let json = json!({"gate": "open", "by_hand": word});
+        return Ok(Reply::ok(format!("the gate is {}", word.spoken()), json));
+    }
     if let Some(mark) = Pending::read(&machine.layout)? {
         return Err(closed(machine, &mark));
     }
     for shipped in &machine.databases {
-        let mut session = shipped.database.connect()?;
+        let wait = match patience {
+            Patience::None => Duration::ZERO,
+            Patience::AsConfigured => machine.config.policy.database_wait,
+        };
+        let mut session = machine.connect_waiting(&shipped.database, wait)?;
         let found = migrations::look(&mut session, &shipped.migrations)?;
         let outcome = match found.state {
             State::Current => continue,
@@ -40,6 +60,23 @@ pub fn run(machine: &Machine) -> Result<Reply> {
         return Err(found.problems.iter().fold(error, |e, problem| e.detail(&problem.what)));
     }
     Ok(Reply::ok("the gate is open", json!({"gate": "open"})))
+}
+
+/// Opens the gate until then, for a reason, although an upgrade is not done.
+pub fn open(machine: &Machine, until: &str, reason: &str) -> Result<Reply> {
+    let until = opened::end(until, machine.clock.now())?;
+    let word = opened::open(machine, until, reason)?;
+    let json = json!({"gate": "open", "by_hand": word});
+    let close = machine.command("gate close");
+    Ok(Reply::ok(format!("the gate is {}; `{close}` ends it earlier", word.spoken()), json))
+}
+
+/// Takes back what [`open`] said.
+pub fn close(machine: &Machine) -> Result<Reply> {
+    let was = opened::close(machine, "taken back by hand or by its timer")?;
+    let text =
+        if was { "the gate is no longer open by hand" } else { "nobody had opened the gate" };
+    Ok(Reply::ok(text, json!({"was_open_by_hand": was})))
 }
 
 /// Says why the pending mark keeps the gate closed.

@@ -10,12 +10,16 @@ use crate::restore_points::{
 };
 use crate::upgrade::machine::Machine;
 use crate::upgrade::settle::{self, Settled};
-use crate::upgrade::{needed, rehearsal};
+use crate::upgrade::{needed, rehearsal, telling};
 
 use super::{Reply, replaced};
 
 /// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
 pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
+    if !dry_run {
+        // Daily, so that a report reaches a receiver that was away.
+        telling::send_kept(machine);
+    }
     let Some(looked) = machine.stored()? else {
         return Ok(Reply::ok("there is no restore point", json!({"decisions": []})));
     };

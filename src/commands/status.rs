@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 use crate::database::facts;
 use crate::error::Result;
 use crate::migrations;
+use crate::notify;
+use crate::system::identity as system_identity;
 use crate::upgrade::baseline::Comparison;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::gate::opened::Opened;
 use crate::upgrade::hold::Look;
 use crate::upgrade::identity;
 use crate::upgrade::journal::{self, Record};
@@ -21,6 +24,17 @@ use super::migrate::comparison_json;
 pub fn run(machine: &Machine) -> Result<Reply> {
     let json = report(machine);
     Ok(Reply::ok(spoken(machine, &json), json))
+}
+
+/// Notes that somebody has read how the last upgrade ended; the login message ends.
+pub fn acknowledge(machine: &Machine) -> Result<Reply> {
+    let last = journal::read(&machine.layout)?;
+    let finished = last.and_then(|record| record.finished).unwrap_or_default();
+    let by = system_identity::person();
+    notify::acknowledge(&machine.layout, &finished, &by, machine.clock)?;
+    let mut reply = run(machine)?;
+    reply.text = format!("acknowledged by {by}\n{}", reply.text);
+    Ok(reply)
 }
 
 /// Returns what `status --json` says; the service answers the same at `/api/v1/upgrade`.
@@ -40,15 +54,24 @@ pub fn report(machine: &Machine) -> Value {
         "databases": databases(machine),
         "units": units(machine),
         "recovery": recovery,
-        "last_run": last.map(|record| last_run(&record)),
+        "last_run": last.map(|record| last_run(machine, &record)),
         "restore_points": restore_points(machine),
         "encryption": encryption(machine),
         "warnings": machine.config.warnings,
+        "reports_waiting": notify::waiting(&machine.layout),
         "next": next,
     })
 }
 
 fn gate(machine: &Machine) -> (Value, Option<String>) {
+    let (mut json, next) = marked(machine);
+    if let Some(word) = Opened::holding(&machine.layout, machine.clock) {
+        json["by_hand"] = json!(word);
+    }
+    (json, next)
+}
+
+fn marked(machine: &Machine) -> (Value, Option<String>) {
     match Pending::read(&machine.layout) {
         Ok(None) => (json!({"state": "open"}), None),
         Ok(Some(mark)) => {
@@ -131,8 +154,10 @@ fn units(machine: &Machine) -> Vec<String> {
     }
 }
 
-fn last_run(record: &Record) -> Value {
+fn last_run(machine: &Machine, record: &Record) -> Value {
+    let finished = record.finished.as_deref().unwrap_or_default();
     json!({
+        "acknowledged": notify::is_acknowledged(&machine.layout, finished),
         "started": record.started,
         "finished": record.finished,
         "from": record.from,
@@ -195,6 +220,22 @@ fn spoken_encryption(encryption: &Value) -> Option<String> {
     })
 }
 
+/// The last run; of a bad one everything that scrolled away, until somebody acknowledges it.
+fn spoken_last(last: &Value) -> Vec<String> {
+    let Some(outcome) = last["outcome"].as_str() else { return Vec::new() };
+    let when = last["finished"].as_str().or(last["started"].as_str()).unwrap_or_default();
+    let acknowledged = last["acknowledged"] == true;
+    let noted = if acknowledged { ", acknowledged" } else { "" };
+    let mut lines = vec![format!("  last run:      {outcome} at {when}{noted}")];
+    if outcome != "ok" && !acknowledged {
+        let point = last["restore_point"].as_str().map(|id| format!("restore point {id}"));
+        let said = |key: &str| last[key].as_str().map(str::to_owned);
+        let all = [said("message"), said("state"), point, said("next")];
+        lines.extend(all.into_iter().flatten().map(|text| format!("                 {text}")));
+    }
+    lines
+}
+
 fn spoken(machine: &Machine, report: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let mut lines = vec![format!("{} {}", machine.layout.app(), machine.version)];
@@ -218,6 +259,9 @@ fn spoken(machine: &Machine, report: &Value) -> String {
         Some(why) => format!("  gate:          closed: {why}"),
         None => "  gate:          open".into(),
     });
+    if let Some(word) = Opened::holding(&machine.layout, machine.clock) {
+        lines.push(format!("                 {}", word.spoken()));
+    }
     let look = Look::take(&machine.layout, &machine.config, machine.clock.now());
     let (hold, window) = look.spoken();
     lines.extend(hold.map(|hold| format!("  hold:          {hold}")));
@@ -227,11 +271,8 @@ fn spoken(machine: &Machine, report: &Value) -> String {
         let stuck = if recovery["stuck"].is_null() { "" } else { "stuck: " };
         lines.push(format!("  upgrade:       {stuck}{}", text(&recovery["what"])));
     }
+    lines.extend(spoken_last(&report["last_run"]));
     let last = &report["last_run"];
-    if !last.is_null() {
-        let when = last["finished"].as_str().or(last["started"].as_str()).unwrap_or_default();
-        lines.push(format!("  last run:      {} at {when}", text(&last["outcome"])));
-    }
     if let Some(doubts) = last["comparison"]["doubts"].as_u64().filter(|doubts| *doubts > 0) {
         let name = text(&last["comparison"]["baseline"]);
         let show = machine.command(&format!("baseline compare {name}"));
@@ -246,6 +287,10 @@ fn spoken(machine: &Machine, report: &Value) -> String {
         lines.push(format!("  restore point: {newest} ({} in all)", points.len()));
     }
     lines.extend(spoken_encryption(&report["encryption"]));
+    match report["reports_waiting"].as_u64() {
+        None | Some(0) => {}
+        Some(count) => lines.push(format!("  reports:       {count} wait for their receiver")),
+    }
     for warning in report["warnings"].as_array().into_iter().flatten() {
         lines.push(format!("  warning:       {}", text(warning)));
     }

@@ -27,7 +27,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// Runs the upgrade to its end.
 pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Reply> {
-    let success = upgrade::run(machine, from, again)?;
+    let success = upgrade::run(machine, from, again)
+        .inspect_err(|error| upgrade::unfinished(machine, error))?;
     let json = json!({
         "from": success.from,
         "to": success.to,
@@ -91,10 +92,13 @@ pub fn run_as_unit(machine: &Machine, from: Option<&Version>, again: Again) -> R
     let limit = Deadline::after(BUSY_LIMIT);
     let mut said = false;
     loop {
+        // Another host was waited for within the run, as long as the operator allows.
+        let patience = Deadline::after(machine.config.policy.host_wait);
         match run(machine, from, again) {
             Err(error)
                 if error.outcome() == Outcome::Busy
                     && !limit.passed()
+                    && !patience.passed()
                     && signals::received().is_none() =>
             {
                 if !said {

@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod migrations;
 mod notes;
+mod notify;
 mod operator;
 mod packager;
 mod probes;
@@ -29,6 +30,7 @@ pub use self::encryption::EncryptionSpec;
 pub use self::expect::{Check, ExpectSpec, Expected, OBJECT_KINDS};
 pub use self::keys::{Half, KEYS, Key};
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
+pub use self::notify::{NotifySpec, SecretSpec};
 pub use self::restore_point::{Method, RestorePointSpec};
 pub use self::retention::{Retention, Rule, Stated};
 pub use self::window::{ANY_TIME, Opening, Window, Windows};
@@ -90,6 +92,8 @@ pub struct Policy {
     pub database_wait: Duration,
     /// How long a migration waits for a lock before it is tried again.
     pub lock_timeout: Duration,
+    /// How long another host that upgrades the same database is waited for.
+    pub host_wait: Duration,
     /// What happens to sessions of others that are still connected once the services are down.
     pub foreign_sessions: ForeignSessions,
     /// Free space that a restore point must leave, in bytes.
@@ -198,13 +202,4 @@ pub enum Question {
     },
     /// The program exits with status 0.
     Command(Vec<String>),
-}
-
-/// `[notify]` of the operator's half.
-#[derive(Clone, Debug, Default)]
-pub struct NotifySpec {
-    /// Told when an upgrade ended well.
-    pub success_url: Option<String>,
-    /// Told when it did not.
-    pub failure_url: Option<String>,
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::notes::{Notes, Place};
-use super::probes::address;
 use super::restore_point::RestorePointSpec;
 use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, files, path, program, size};
@@ -34,6 +33,9 @@ const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 /// How long a hook may take where nobody says otherwise.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long another host is waited for where nobody says otherwise: longer than most dumps.
+const HOST_WAIT: Duration = Duration::from_secs(3600);
+
 /// Settings of the operator, filled by one file after the other.
 pub(super) struct Wishes {
     pub(super) policy: Policy,
@@ -55,6 +57,7 @@ impl Wishes {
             attempts: ATTEMPTS,
             database_wait: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(30),
+            host_wait: HOST_WAIT,
             foreign_sessions: ForeignSessions::Warn,
             reserve: RESERVE,
             verify: Verify::Read,
@@ -97,6 +100,9 @@ impl Wishes {
         if let Some(value) = top.take("lock_timeout") {
             set(&mut policy.lock_timeout, duration(value, Zero::Refused, "30s", notes));
         }
+        if let Some(value) = top.take("host_wait") {
+            set(&mut policy.host_wait, duration(value, Zero::Refused, "1h", notes));
+        }
         if let Some(value) = top.take("foreign_sessions") {
             set(&mut policy.foreign_sessions, choice(value, FOREIGN_SESSIONS, notes));
         }
@@ -133,7 +139,7 @@ impl Wishes {
         if let Some(value) = top.take("notify")
             && let Some(table) = value.table("notify", notes)
         {
-            self.notify(table, notes);
+            self.notify.read(table, notes);
         }
         top.finish(notes);
     }
@@ -141,23 +147,6 @@ impl Wishes {
     /// Notes what does not fit together, once every file was read.
     pub(super) fn check(&self, notes: &mut Notes) {
         self.policy.restore_point.check(self.chosen.as_ref(), notes);
-    }
-
-    fn notify(&mut self, mut table: Section<'_>, notes: &mut Notes) {
-        const EXAMPLE: &str = "https://example.org/upgrade";
-        for (key, slot) in [
-            ("success_url", &mut self.notify.success_url),
-            ("failure_url", &mut self.notify.failure_url),
-        ] {
-            let Some(value) = table.take(key) else { continue };
-            // Empty text takes back what an earlier file said.
-            if value.as_text() == Some("") {
-                *slot = None;
-            } else if let Some(url) = address(value, EXAMPLE, notes) {
-                *slot = Some(url);
-            }
-        }
-        table.finish(notes);
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::migrations::AUTO;
 use super::retention::NO_LIMIT;
 use super::{
-    ANY_TIME, Config, ForeignSessions, Format, MigrationsSpec, OnFailure, ProbeSpec, Question,
-    RestorePointSpec, Retention, Stated, Verify,
+    ANY_TIME, Config, ForeignSessions, Format, MigrationsSpec, NotifySpec, OnFailure, ProbeSpec,
+    Question, RestorePointSpec, Retention, SecretSpec, Stated, Verify,
 };
 
 impl OnFailure {
@@ -61,9 +61,31 @@ impl Config {
             lines.maybe(&key("migration"), expect.migration.as_deref());
         }
         self.render_policy(&mut lines);
-        lines.maybe("notify.success_url", self.notify.success_url.as_deref().map(host).as_deref());
-        lines.maybe("notify.failure_url", self.notify.failure_url.as_deref().map(host).as_deref());
+        self.render_notify(&mut lines);
         lines.0
+    }
+
+    fn render_notify(&self, lines: &mut Lines) {
+        let notify = &self.notify;
+        for (name, url) in [
+            ("notify.report_url", &notify.url),
+            ("notify.success_url", &notify.success_url),
+            ("notify.failure_url", &notify.failure_url),
+        ] {
+            lines.maybe(name, url.as_deref().map(host).as_deref());
+        }
+        for (name, secret) in [("token", &notify.token), ("hmac", &notify.hmac)] {
+            match secret {
+                None => {}
+                Some(SecretSpec::Variable(own)) => lines.text(&format!("notify.{name}_env"), own),
+                Some(SecretSpec::File(path)) => {
+                    lines.text(&format!("notify.{name}_file"), &path.to_string_lossy());
+                }
+            }
+        }
+        if notify.limit != NotifySpec::default().limit {
+            lines.text("notify.limit", &humantime::format_duration(notify.limit).to_string());
+        }
     }
 
     fn render_databases(&self, lines: &mut Lines) {
@@ -98,6 +120,7 @@ impl Config {
         lines.plain("attempts", policy.attempts);
         lines.text("database_wait", &humantime::format_duration(policy.database_wait).to_string());
         lines.text("lock_timeout", &humantime::format_duration(policy.lock_timeout).to_string());
+        lines.text("host_wait", &humantime::format_duration(policy.host_wait).to_string());
         lines.text("foreign_sessions", policy.foreign_sessions.word());
         lines.plain("reserve", policy.reserve);
         lines.text("verify", policy.verify.word());

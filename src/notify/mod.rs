@@ -1,17 +1,29 @@
-//! Reports of how an upgrade ended, to the addresses that the operator named.
+//! Reports of how an upgrade ended: to the journal, to whoever logs in, and to the addresses that the
+//! operator named.
 //!
-//! A report can never fail an upgrade: whatever goes wrong here becomes a warning.
+//! A report can never fail an upgrade, nor hold it up for longer than the operator's limit: whatever
+//! goes wrong here becomes a warning. What an address did not take is kept and sent later.
+
+mod body;
+mod deliver;
+mod entry;
+mod login;
+mod sign;
+mod spool;
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::config::NotifySpec;
+use crate::layout::Layout;
 use crate::outcome::Outcome;
+use crate::system::clock::{Clock, Deadline};
 use crate::system::http;
 
-/// How long one report may take, name lookup included.
-const LIMIT: Duration = Duration::from_secs(10);
+pub use self::entry::{MessageId, Said, say};
+pub use self::login::{acknowledge, is_acknowledged};
+pub use self::spool::waiting;
+
+use self::spool::{Letter, Spool};
 
 /// What is reported.
 #[derive(Clone, Debug)]
@@ -28,74 +40,156 @@ pub struct Event {
     pub to: String,
     /// The restore point that was taken.
     pub restore_point: Option<String>,
+    /// The last step that was begun.
+    pub step: Option<String>,
     /// When the run began, RFC 3339.
     pub started: String,
     /// When it ended, RFC 3339.
     pub finished: String,
     /// What the operator was told; only its first line is sent.
     pub message: String,
+    /// What the operator is to do next.
+    pub next: Option<String>,
 }
 
-/// The body as receivers read it; keys are a contract.
-#[derive(Serialize)]
-struct Body<'a> {
-    outcome: &'static str,
-    app: &'a str,
-    host: &'a str,
-    from: Option<&'a str>,
-    to: &'a str,
-    restore_point: Option<&'a str>,
-    started: &'a str,
-    finished: &'a str,
-    message: &'a str,
+/// What kind of end it was, in the words of receivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The upgrade is done.
+    Succeeded,
+    /// It failed; a person is needed.
+    Failed,
+    /// It failed, and the data was put back.
+    RolledBack,
+    /// It is finished later by itself.
+    Deferred,
 }
 
-/// Sends the report to the address for its outcome, where there is one; returns warnings.
-pub fn send(spec: &NotifySpec, event: &Event) -> Vec<String> {
-    let (key, url) = match event.outcome {
-        Outcome::Ok => ("success_url", &spec.success_url),
-        Outcome::Failed
-        | Outcome::Usage
-        | Outcome::Config
-        | Outcome::Unreachable
-        | Outcome::Refused
-        | Outcome::BackupFailed
-        | Outcome::MigrationFailed
-        | Outcome::Unhealthy
-        | Outcome::RolledBack
-        | Outcome::Pending
-        | Outcome::Mismatch
-        | Outcome::Stuck
-        | Outcome::Busy => ("failure_url", &spec.failure_url),
-    };
-    let Some(url) = url else { return Vec::new() };
-    match deliver(url, event) {
-        Ok(()) => Vec::new(),
-        Err(reason) => {
-            vec![format!(
-                "the outcome could not be reported to {key} {}: {reason}",
-                http::shown(url)
-            )]
+impl Kind {
+    /// Returns the word of the contract.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Deferred => "deferred",
         }
     }
 }
 
-fn deliver(url: &str, event: &Event) -> Result<(), String> {
-    let body = Body {
-        outcome: event.outcome.word(),
-        app: &event.app,
-        host: &event.host,
-        from: event.from.as_deref(),
-        to: &event.to,
-        restore_point: event.restore_point.as_deref(),
-        started: &event.started,
-        finished: &event.finished,
-        message: event.message.lines().next().unwrap_or_default(),
-    };
-    let text = serde_json::to_string(&body).map_err(|error| error.to_string())?;
-    let answer = http::post_json(url, &text, LIMIT).map_err(|none| none.to_string())?;
-    match answer.status {
-        200..=299 => Ok(()),
-        status => Err(format!("answered {status}")),
+impl Event {
+    /// Returns what kind of end it was.
+    pub const fn kind(&self) -> Kind {
+        match self.outcome {
+            Outcome::Ok => Kind::Succeeded,
+            Outcome::RolledBack => Kind::RolledBack,
+            Outcome::Unreachable => Kind::Deferred,
+            Outcome::Failed
+            | Outcome::Usage
+            | Outcome::Config
+            | Outcome::Refused
+            | Outcome::BackupFailed
+            | Outcome::MigrationFailed
+            | Outcome::Unhealthy
+            | Outcome::Pending
+            | Outcome::Mismatch
+            | Outcome::Stuck
+            | Outcome::Busy => Kind::Failed,
+        }
     }
+
+    /// Returns the message's first line, on which a terminal and a log cannot be played with.
+    fn line(&self) -> String {
+        plain(self.message.lines().next().unwrap_or_default())
+    }
+}
+
+/// Replaces control characters: what a server said may be shown on a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Where reports go out.
+#[derive(Clone, Copy)]
+pub struct Desk<'d> {
+    /// Fixed paths.
+    pub layout: &'d Layout,
+    /// The operator's addresses.
+    pub spec: &'d NotifySpec,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Desk<'_> {
+    /// Tells everybody how an upgrade ended; returns warnings.
+    pub fn tell(&self, event: &Event) -> Vec<String> {
+        let mut warnings = Vec::new();
+        warnings.extend(entry::ended(self.layout, event));
+        warnings.extend(login::update(self.layout, event));
+        let Some((key, url)) = address(self.spec, event.kind()) else { return warnings };
+        let spool = Spool::new(self.layout);
+        let letter = Letter::new(event, self.clock);
+        // On disk before it is sent: a run that is killed meanwhile has told nobody otherwise.
+        if let Err(error) = spool.keep(&letter, self.clock) {
+            warnings.push(format!("the report is not kept for later: {}", error.message()));
+        }
+        if self.spec.limit.is_zero() {
+            return warnings;
+        }
+        let deadline = Deadline::after(self.spec.limit);
+        match deliver::patiently(self, url, &letter, deadline) {
+            Ok(()) => {
+                warnings.extend(spool.done(&letter));
+                // The receiver is there, so what it missed can follow while there is time.
+                warnings.extend(self.send_kept(&spool, deadline));
+            }
+            Err(reason) => warnings.push(format!(
+                "the outcome could not be reported to {key} {}: {reason}; it is sent again later",
+                http::shown(url)
+            )),
+        }
+        warnings
+    }
+
+    /// Sends what could not be sent before, for at most this long; returns warnings.
+    pub fn send_later(&self, limit: Duration) -> Vec<String> {
+        self.send_kept(&Spool::new(self.layout), Deadline::after(limit))
+    }
+
+    /// Sends what is kept, oldest first; an address that does not answer is not asked again.
+    fn send_kept(&self, spool: &Spool, deadline: Deadline) -> Vec<String> {
+        let mut warnings = spool.forget_old(self.clock);
+        let mut away: Vec<&str> = Vec::new();
+        for letter in spool.letters() {
+            let Some((key, url)) = letter.kind().and_then(|kind| address(self.spec, kind)) else {
+                continue;
+            };
+            if away.contains(&url) || deadline.passed() {
+                continue;
+            }
+            match deliver::once(self, url, &letter, deadline) {
+                Ok(()) => warnings.extend(spool.done(&letter)),
+                Err(refusal) => {
+                    away.push(url);
+                    warnings.push(format!(
+                        "a report of {} could not be sent to {key} {}: {}",
+                        letter.created,
+                        http::shown(url),
+                        refusal.reason
+                    ));
+                }
+            }
+        }
+        warnings
+    }
+}
+
+/// Returns the address that is told of this kind of end, with its key.
+fn address(spec: &NotifySpec, kind: Kind) -> Option<(&'static str, &str)> {
+    let (key, own) = match kind {
+        Kind::Succeeded => ("success_url", &spec.success_url),
+        Kind::Failed | Kind::RolledBack | Kind::Deferred => ("failure_url", &spec.failure_url),
+    };
+    let own = own.as_deref().map(|url| (key, url));
+    own.or_else(|| spec.url.as_deref().map(|url| ("report_url", url)))
 }

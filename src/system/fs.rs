@@ -1,6 +1,7 @@
 //! Files and directories: stated modes, whole replacements, synced to disk, links not followed.
 
 mod owned;
+mod private;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 pub use self::owned::{FileFacts, keep_under, open_at_once, open_regular, replace_owned};
+pub use self::private::read_private;
 
 use crate::error::{Context, Error, Result};
 

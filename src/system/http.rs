@@ -13,6 +13,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
+use zeroize::Zeroizing;
 
 /// How much of a body is read, in bytes; what follows is not looked at.
 const MOST_BODY: u64 = 64 * 1024;
@@ -46,9 +47,18 @@ pub fn get(url: &str, limit: Duration) -> Result<Answer, NoAnswer> {
     read(answer.map_err(|error| said(&error, limit))?, limit)
 }
 
-/// Sends JSON with POST; `limit` covers everything, as in [`get`].
-pub fn post_json(url: &str, json: &str, limit: Duration) -> Result<Answer, NoAnswer> {
-    let answer = agent(url, limit)?.post(url).content_type("application/json").send(json);
+/// Sends JSON with POST and these headers; `limit` covers everything, as in [`get`].
+pub fn post_json(
+    url: &str,
+    headers: &[(&'static str, Zeroizing<String>)],
+    json: &str,
+    limit: Duration,
+) -> Result<Answer, NoAnswer> {
+    let mut request = agent(url, limit)?.post(url).content_type("application/json");
+    for (name, value) in headers {
+        request = request.header(*name, value.as_str());
+    }
+    let answer = request.send(json);
     read(answer.map_err(|error| said(&error, limit))?, limit)
 }
 
@@ -63,6 +73,12 @@ pub fn shown(url: &str) -> String {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let separator = if scheme.is_empty() { "" } else { "://" };
     format!("{scheme}{separator}{host}{path}{query}")
+}
+
+/// Returns whether nobody on the way can read what is sent: TLS, or this machine's loopback.
+pub fn is_confidential(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    uri.scheme_str() == Some("https") || uri.host().is_some_and(is_loopback)
 }
 
 fn agent(url: &str, limit: Duration) -> Result<Agent, NoAnswer> {

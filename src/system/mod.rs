@@ -8,6 +8,7 @@ pub mod host;
 pub mod http;
 pub mod identity;
 pub mod inhibit;
+pub mod journald;
 pub mod lock;
 pub mod new_file;
 pub mod process;

@@ -4,6 +4,8 @@
 //! Retries read it and never look again, or a failed first attempt would make them believe that the
 //! operator had stopped the services.
 
+pub mod opened;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};

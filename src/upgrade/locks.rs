@@ -1,33 +1,65 @@
 //! The database locks of a run, taken before what was seen of the databases is believed.
 //!
 //! Another host may be at work on the same database while we look: what is pending then is done a
-//! moment later, and what looks half done is being done. Who holds the lock is told, or waited for a
-//! moment; then everything is looked at again.
+//! moment later, and what looks half done is being done. Who holds the lock is told and waited for;
+//! then everything is looked at again.
 
 use std::time::Duration;
 
-use crate::database::DatabaseLock;
+use crate::database::{Database, DatabaseLock};
 use crate::error::Result;
 use crate::migrations;
+use crate::outcome::Outcome;
+use crate::system::clock::Deadline;
+use crate::system::signals;
 use crate::version::Version;
 
 use super::machine::Machine;
 use super::survey::{self, Survey};
+use super::telling;
 
-/// How long another host that migrates the same database is waited for.
+/// How long one attempt at the lock takes before whoever holds it is told.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
+
+/// Takes the lock of a database; another host that upgrades it is named, and waited for.
+///
+/// Its upgrade is ours as well: once it is done, nothing is left here but to start.
+fn acquire(machine: &Machine, database: &Database, limit: Duration) -> Result<DatabaseLock> {
+    let deadline = Deadline::after(limit);
+    let mut told = false;
+    loop {
+        let wait = WAIT.min(deadline.remaining());
+        let error = match DatabaseLock::acquire(database, "upgrade", wait) {
+            Err(error) if error.outcome() == Outcome::Busy => error,
+            ended => return ended,
+        };
+        if deadline.passed() || signals::received().is_some() {
+            return Err(error);
+        }
+        if !told {
+            telling::waiting_for_host(machine, database, &error, limit);
+            told = true;
+        }
+        machine.progress.alive(
+            &format!("waiting for the host that upgrades {}", database.described()),
+            limit.saturating_sub(deadline.remaining()).as_secs(),
+            Some(limit.as_secs()),
+        );
+    }
+}
 
 /// The held locks, each with the name of its database within the application.
 pub struct Locks(Vec<(String, DatabaseLock)>);
 
 impl Locks {
-    /// Locks every database that has anything pending or wrong; the others need no lock.
-    pub fn take(machine: &Machine, survey: &Survey<'_>) -> Result<Self> {
+    /// Locks every database that has anything pending or wrong, waiting this long for another host;
+    /// the others need no lock.
+    pub fn take(machine: &Machine, survey: &Survey<'_>, limit: Duration) -> Result<Self> {
         let mut locks = Vec::new();
         for surveyed in &survey.databases {
             let found = &surveyed.comparison;
             if !found.pending.is_empty() || !found.problems.is_empty() {
-                let lock = DatabaseLock::acquire(surveyed.database, "upgrade", WAIT)?;
+                let lock = acquire(machine, surveyed.database, limit)?;
                 let name = surveyed.database.name().to_owned();
                 locks.push((name, lock.on_blockers(machine.on_blockers)));
             }

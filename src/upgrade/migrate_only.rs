@@ -8,7 +8,7 @@ use crate::system::clock;
 use super::fail::Held;
 use super::gate::Pending;
 use super::journal::{Journal, Record};
-use super::locks::Locks;
+use super::locks::{self, Locks};
 use super::machine::Machine;
 use super::plan::{self, Decision};
 use super::recover;
@@ -46,7 +46,7 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     let _lock = machine.lock("migrate")?;
     recover::refuse_going_back(machine)?;
     let survey = survey::take(machine, None)?;
-    let locks = Locks::take(machine, &survey)?;
+    let locks = Locks::take(machine, &survey, locks::WAIT)?;
     let survey = locks.look_again(machine, None, survey)?;
     let plan = match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => return Err(error),

@@ -42,6 +42,7 @@ pub mod start_services;
 pub mod step;
 pub mod stop_services;
 pub mod survey;
+pub mod telling;
 mod truth;
 pub mod unit;
 
@@ -50,7 +51,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::Kind;
-use crate::system::{clock, host};
+use crate::system::clock;
 use crate::version::Version;
 
 use fail::{Failed, Held};
@@ -65,6 +66,7 @@ use recover::decide::{Asked, Changes};
 use recover::undo::Undone;
 use step::Step;
 use survey::Survey;
+pub(crate) use telling::{tell, unfinished};
 
 /// How an upgrade ended well.
 #[derive(Debug)]
@@ -122,6 +124,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     // Lock, then look: a decision made before the lock may be about another world.
     let _lock = machine.lock("upgrade")?;
     run_log::begin(&machine.layout, &*machine.progress);
+    gate::opened::expire(machine);
     let asked = match again {
         Again::No => Asked::ByItself,
         Again::Yes => Asked::GoOn(Changes::Refused),
@@ -132,7 +135,8 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
         refuse_repeating(machine)?;
     }
     let survey = survey::take(machine, from)?;
-    let locks = Locks::take(machine, &survey).map_err(|error| refused(machine, &survey, error))?;
+    let locks = Locks::take(machine, &survey, machine.config.policy.host_wait)
+        .map_err(|error| refused(machine, &survey, error))?;
     let survey = locks.look_again(machine, from, survey)?;
     let found = recover::look(machine, &survey, asked)?;
     match recover::course(machine, &survey, &found) {
@@ -142,6 +146,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
         Err(error) => return Err(error),
         Ok(Course::Back(data)) => {
             drop(locks);
+            gate::opened::end_for_upgrade(machine);
             let undone = recover::undo::run(machine, &survey, found.last.as_ref(), data)?;
             return Err(undone.rolled_back(machine));
         }
@@ -166,7 +171,7 @@ pub fn undo(machine: &Machine, changes: Changes) -> Result<Option<Undone>> {
     recover::begin(machine, asked)?;
     let survey = survey::take(machine, None)?;
     // Whoever migrates at this moment, here or on another host, is not undone meanwhile.
-    drop(Locks::take(machine, &survey)?);
+    drop(Locks::take(machine, &survey, locks::WAIT)?);
     let found = recover::look(machine, &survey, asked)?;
     match recover::course(machine, &survey, &found)? {
         Course::Forward => Ok(None),
@@ -319,6 +324,7 @@ fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success>
 }
 
 fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
+    gate::opened::end_for_upgrade(machine);
     let baseline = baseline::begin(machine, survey)?;
     let now = machine.clock.now();
     let overrode = hold::overridden(machine, survey);
@@ -327,6 +333,7 @@ fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
         .ok();
     let new = Record::new(clock::stamp(now), clock::rfc3339(now), survey);
     let record = Record { baseline, overrode, world, ..new };
+    telling::begun(machine, &record);
     Journal::begin(&machine.layout, machine.clock, record)
 }
 
@@ -339,25 +346,6 @@ fn finish(machine: &Machine, mut journal: Journal) {
     let record = journal.record().clone();
     recover::clear_stuck(machine);
     tell(machine, &record);
-}
-
-/// Reports a finished run to whom the operator named; none of it can fail the run.
-pub(crate) fn tell(machine: &Machine, record: &Record) {
-    let outcome = record.outcome.as_deref().and_then(Outcome::from_word);
-    let event = crate::notify::Event {
-        app: machine.layout.app().to_owned(),
-        host: host::name(),
-        outcome: outcome.unwrap_or(Outcome::Failed),
-        from: record.from.as_ref().map(ToString::to_string),
-        to: record.to.to_string(),
-        restore_point: record.restore_point.clone(),
-        started: record.started.clone(),
-        finished: record.finished.clone().unwrap_or_default(),
-        message: record.message.clone().unwrap_or_default(),
-    };
-    for warning in crate::notify::send(&machine.config.notify, &event) {
-        machine.progress.warn(&warning);
-    }
 }
 
 /// Completes a refusal with what is true: the mark, where there is one, keeps the gate closed.

@@ -1,11 +1,7 @@
 //! Identities: the secret half of a key. Read from a file that nobody else can read, never shown.
 
 use std::fmt;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-use zeroize::Zeroizing;
 
 use super::Recipient;
 use crate::error::{Error, Result};
@@ -34,7 +30,7 @@ impl Identities {
 
     /// Reads a file as `age-keygen` writes it; a link, or a file that others may read, is refused.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = read_private(path)?;
+        let text = fs::read_private(path, "the identity file", LIMIT)?;
         let mut keys = Vec::new();
         for (at, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -89,31 +85,6 @@ fn fault(line: &str) -> &'static str {
         "the line is an identity of a plug-in, which is not supported"
     } else {
         "the line is not an identity"
-    }
-}
-
-fn read_private(path: &Path) -> Result<Zeroizing<String>> {
-    let cannot = |error: io::Error| {
-        refused(format!("cannot read the identity file {}", path.display()))
-            .source(error)
-            .hint(format!("Look at `ls -l {}`; a symbolic link is not followed.", path.display()))
-    };
-    let file = fs::open_file(path).map_err(cannot)?;
-    let data = file.metadata().map_err(cannot)?;
-    let own = rustix::process::geteuid().as_raw();
-    if !data.is_file() {
-        return Err(refused(format!("the identity file {} is not a file", path.display())));
-    }
-    if data.mode() & 0o077 != 0 || (data.uid() != own && data.uid() != 0) {
-        let shown = path.display();
-        return Err(refused(format!("other users can read or change the identity file {shown}"))
-            .detail(format!("owner {}, mode {:04o}", data.uid(), data.mode() & 0o7777))
-            .hint(format!("Run `chown {own} {shown} && chmod 0600 {shown}`.")));
-    }
-    let bytes = Zeroizing::new(fs::read_bounded(file, LIMIT).map_err(cannot)?);
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(refused(format!("the identity file {} is not text", path.display()))),
     }
 }
 

@@ -1,0 +1,70 @@
+//! One report to one address: attempts with growing pauses until a deadline.
+
+use std::time::Duration;
+
+use crate::system::clock::{self, Deadline};
+use crate::system::{http, signals};
+
+use super::spool::Letter;
+use super::{Desk, sign};
+
+/// The longest that one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// The first pause; each next one is twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a report was not taken.
+pub(super) struct Refusal {
+    /// In words that name neither address nor secret.
+    pub(super) reason: String,
+    /// Whether the same again may be taken in a moment.
+    passing: bool,
+}
+
+/// Tries until the report is taken, refused for good, or the deadline has passed.
+pub(super) fn patiently(
+    desk: &Desk<'_>,
+    url: &str,
+    letter: &Letter,
+    deadline: Deadline,
+) -> Result<(), String> {
+    let mut pause = PAUSE;
+    loop {
+        let refusal = match once(desk, url, letter, deadline) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        // A person who presses Ctrl-C waits for nobody.
+        let given_up = !refusal.passing || signals::received().is_some();
+        if given_up || deadline.remaining() <= pause {
+            return Err(refusal.reason);
+        }
+        clock::pause(pause);
+        pause *= 2;
+    }
+}
+
+/// Tries once.
+pub(super) fn once(
+    desk: &Desk<'_>,
+    url: &str,
+    letter: &Letter,
+    deadline: Deadline,
+) -> Result<(), Refusal> {
+    let lasting = |reason: String| Refusal { reason, passing: false };
+    let passing = |reason: String| Refusal { reason, passing: true };
+    let limit = deadline.remaining().min(ATTEMPT);
+    if limit.is_zero() {
+        return Err(lasting("no time was left".into()));
+    }
+    let text = letter.body.to_string();
+    let headers = sign::headers(desk, url, &letter.id, &text).map_err(lasting)?;
+    let answer = http::post_json(url, &headers, &text, limit);
+    match answer.map_err(|none| passing(none.to_string()))?.status {
+        200..=299 => Ok(()),
+        // Too early, too many, or the receiver's own trouble.
+        status @ (408 | 425 | 429 | 500..=599) => Err(passing(format!("answered {status}"))),
+        status => Err(lasting(format!("answered {status}"))),
+    }
+}

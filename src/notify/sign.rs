@@ -1,0 +1,82 @@
+//! What proves to a receiver that a report is ours: a bearer token, or a signature.
+//!
+//! Signatures go by both names that receivers know: `webhook-signature` with `webhook-id` and
+//! `webhook-timestamp` (Standard Webhooks), which also tells a replay from a retry, and
+//! `X-Hub-Signature-256` over the body alone.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use zeroize::Zeroizing;
+
+use crate::config::{SecretSpec, secrets};
+use crate::system::{clock, fs, http};
+
+use super::Desk;
+
+/// The most bytes of a file with a secret.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// How Standard Webhooks write a key: this, then base64.
+const ENCODED: &str = "whsec_";
+
+/// Returns the headers that prove whose report this is.
+pub(super) fn headers(
+    desk: &Desk<'_>,
+    url: &str,
+    id: &str,
+    body: &str,
+) -> Result<Vec<(&'static str, Zeroizing<String>)>, String> {
+    let plain = |text: &str| Zeroizing::new(text.to_owned());
+    let mut headers = vec![("webhook-id", plain(id))];
+    let at = clock::unix_seconds(desk.clock.now()).to_string();
+    if let Some(spec) = &desk.spec.hmac {
+        let secret = read(desk, spec, "the key of signatures")?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key(&secret)?);
+        let signed = hmac::sign(&key, format!("{id}.{at}.{body}").as_bytes());
+        headers.push(("webhook-signature", plain(&format!("v1,{}", STANDARD.encode(signed)))));
+        let signed = hmac::sign(&key, body.as_bytes());
+        headers.push(("x-hub-signature-256", plain(&format!("sha256={}", hex::encode(signed)))));
+    }
+    headers.push(("webhook-timestamp", plain(&at)));
+    if let Some(spec) = &desk.spec.token {
+        if !http::is_confidential(url) {
+            return Err(
+                "the token is not sent in clear: the address must begin with https://".into()
+            );
+        }
+        let token = read(desk, spec, "the token")?;
+        headers.push(("authorization", Zeroizing::new(format!("Bearer {}", token.as_str()))));
+    }
+    Ok(headers)
+}
+
+fn key(secret: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    match secret.strip_prefix(ENCODED) {
+        None => Ok(Zeroizing::new(secret.as_bytes().to_vec())),
+        Some(text) => STANDARD
+            .decode(text)
+            .map(Zeroizing::new)
+            .map_err(|_| format!("the key of signatures begins with {ENCODED} and is not base64")),
+    }
+}
+
+/// Reads a secret anew for each report: it may have been changed since the run began.
+fn read(desk: &Desk<'_>, spec: &SecretSpec, what: &str) -> Result<Zeroizing<String>, String> {
+    let found = match spec {
+        SecretSpec::File(path) => {
+            fs::read_private(path, &format!("{what} in"), MOST_BYTES).map_err(|e| e.message())?
+        }
+        SecretSpec::Variable(name) => {
+            let path = desk.layout.secrets();
+            let mut all = secrets::load(&path).map_err(|error| error.message())?;
+            let value = all.values.remove(name);
+            Zeroizing::new(value.ok_or_else(|| format!("{name} is not set in {}", path.display()))?)
+        }
+    };
+    let text = found.trim();
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(format!("{what} is empty, or not one word of letters, digits and signs"));
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}
