@@ -42,7 +42,7 @@ fn is_in_order(machine: &TestMachine, points: &[Point]) {
     let mut renames = 0;
     for (index, point) in points.iter().enumerate() {
         let place = format!("point {}: {:?} {}", index + 1, point.kind, point.what);
-        if point.paths.iter().any(|path| !ours(path) || may_be_lost(path)) {
+        if point.refused || point.paths.iter().any(|path| !ours(path) || may_be_lost(path)) {
             continue;
         }
         match (point.kind, point.paths.as_slice()) {

@@ -89,6 +89,8 @@ pub struct Point {
     pub paths: Vec<PathBuf>,
     /// Whether the program had children.
     pub children: bool,
+    /// Whether the kernel said no: nothing came of it.
+    pub refused: bool,
 }
 
 /// What became of a run.
@@ -228,6 +230,7 @@ impl<'a> Run<'a> {
             regs.rax = (-i64::from(errno as i32)).cast_unsigned();
             let _ = ptrace::setregs(thread, regs);
         } else if let Some(number) = number {
+            self.points[number - 1].refused = regs.rax.cast_signed() < 0;
             self.reach(number, Side::After);
         }
         if regs.orig_rax.cast_signed() == libc::SYS_execve && regs.rax == 0 {
@@ -302,9 +305,11 @@ fn classify(thread: Pid, regs: &libc::user_regs_struct) -> Option<Point> {
     let is_child = |flags: u64| flags & u64::from(libc::CLONE_THREAD.cast_unsigned()) == 0;
     let file = |kind, paths: Vec<PathBuf>| {
         let what = paths.last().map(|path| short(path)).unwrap_or_default();
-        Some(Point { kind, what, paths, children: false })
+        Some(Point { kind, what, paths, children: false, refused: false })
     };
-    let other = |kind, what: String| Some(Point { kind, what, paths: Vec::new(), children: false });
+    let other = |kind, what: String| {
+        Some(Point { kind, what, paths: Vec::new(), children: false, refused: false })
+    };
     match regs.orig_rax.cast_signed() {
         libc::SYS_fsync | libc::SYS_fdatasync => file(Kind::Sync, vec![open(first)]),
         libc::SYS_rename | libc::SYS_link => {
