@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use predicates::str::contains;
+
 use super::plain;
 use super::support::machine::{TestMachine, message, parse_message, tree};
 
@@ -253,4 +255,20 @@ fn a_listed_file_that_cannot_be_read_is_found_before_anything_stops() {
         ("0002".into(), "active".into())
     );
     assert!(machine.points().is_empty());
+}
+
+/// Row 26.
+#[test]
+fn a_point_that_no_installed_client_reads_any_more_is_told_by_every_look() {
+    let machine = TestMachine::new();
+    machine.run(["backup", "create"]).success();
+    let path = machine.backups().join(&machine.points()[0]).join("manifest.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    manifest["databases"][0]["client_version"] = "99.1".into();
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    for look in [&["backup", "list"][..], &["status"], &["preflight"]] {
+        let told = machine.run(look.iter().copied()).success();
+        told.stderr(contains("no installed pg_restore can load an archive of pg_dump 99.1"));
+    }
 }
