@@ -1,6 +1,6 @@
 //! What an interrupted run has left, and the way from there.
 //!
-//! The journal tells what was attempted, the machine what is so: [`gather`] collects both as
+//! The journal tells what was attempted, the machine what is so: `gather` collects both as
 //! [`facts`], [`decide`] is pure. Boot, unit, package script and person take the same road.
 
 pub mod attempts;
