@@ -69,8 +69,8 @@ with ours as (select oid, quote_ident(nspname) as nsp, nspname, nspowner, nspacl
         (select format('%s, increment %s, from %s to %s%s', format_type(s.seqtypid, null), s.seqincrement,
              s.seqmin, s.seqmax, case when s.seqcycle then ', cycle' end)
            from pg_sequence s where s.seqrelid = r.oid),
-        (select 'owned by ' || o.named || '.' || quote_ident(a.attname) from pg_depend w
-           join rel o on o.oid = w.refobjid
+        (select format('owned by %I.%I.%I', n.nspname, o.relname, a.attname) from pg_depend w
+           join pg_class o on o.oid = w.refobjid join pg_namespace n on n.oid = o.relnamespace
            join pg_attribute a on a.attrelid = w.refobjid and a.attnum = w.refobjsubid
            where w.classid = 'pg_class'::regclass and w.objid = r.oid and w.refclassid = 'pg_class'::regclass
              and w.deptype in ('a', 'i') and r.relkind = 'S'),
