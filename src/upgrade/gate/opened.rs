@@ -139,9 +139,8 @@ pub fn end_for_upgrade(machine: &Machine) {
 
 fn say(machine: &Machine, id: MessageId, message: &str, fields: &[(&str, &str)]) {
     let units = &machine.config.app.services;
-    let none: [Option<&str>; 1] = [None];
     let shown_by: Vec<Option<&str>> = match units.is_empty() {
-        true => none.to_vec(),
+        true => vec![None],
         false => units.iter().map(|unit| Some(unit.as_str())).collect(),
     };
     for unit in shown_by {
