@@ -129,6 +129,9 @@ const FILES: &str = "\
 /var/lib/openwatch/backups/\tRestore points, for root only.
 /var/lib/openwatch/upgrade/pending\tThe pending mark: while it exists the gate is closed.
 /var/lib/openwatch/upgrade/hold\tThe hold, while there is one.
+/var/lib/openwatch/upgrade/rollback\tThe order of a rollback: while it exists, data and package may disagree.
+/var/lib/openwatch/upgrade/given-up\tThe version that was rolled back; it stays out until a newer one, or --retry.
+/var/lib/openwatch/packages/\tCopies of package files, for the way back; for root only.
 /var/lib/openwatch/upgrade/journal.json\tThe current or last run.
 /var/lib/openwatch/upgrade/history/\tAll runs.
 /var/lib/openwatch/upgrade/spool/\tReports that wait for their receiver, for root only.

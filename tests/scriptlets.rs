@@ -176,7 +176,7 @@ fn reinstalling_the_same_version_writes_no_mark() {
 }
 
 #[test]
-fn a_downgrade_is_refused_and_the_two_steps_back_are_named() {
+fn a_downgrade_is_refused_and_the_way_back_is_named() {
     for form in ["deb preinst upgrade 2.0.0-1 1.0.0-1", "rpm pre 2 1.0.0-1"] {
         let machine = TestMachine::new();
         let ended = machine.run(["scriptlet"].into_iter().chain(form.split(' '))).code(5);
@@ -188,8 +188,7 @@ fn a_downgrade_is_refused_and_the_two_steps_back_are_named() {
         );
         assert_eq!(message.state, "nothing was changed");
         let allow = machine.etc().join("allow-downgrade");
-        assert!(message.hint.contains("openwatch restore"), "{message:#?}");
-        assert!(message.hint.contains(&format!("`touch {}`", allow.display())), "{message:#?}");
+        assert!(message.hint.contains("`openwatch rollback --to 1.0.0`"), "{message:#?}");
         fs::write(allow, "").unwrap();
         machine.run(["scriptlet"].into_iter().chain(form.split(' '))).success();
         assert_eq!(machine.acts(), [""; 0]);

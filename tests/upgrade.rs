@@ -4,6 +4,8 @@
 mod held;
 #[path = "upgrade/proof.rs"]
 mod proof;
+#[path = "upgrade/rollback.rs"]
+mod rollback;
 #[path = "upgrade/site_hooks.rs"]
 mod site_hooks;
 mod support;

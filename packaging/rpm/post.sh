@@ -4,7 +4,7 @@ systemd-tmpfiles --create openwatch.conf >/dev/null 2>&1 || :
 # Presets speak once per unit, so that what the operator disabled stays disabled: at the first
 # install, and for the timer also where an older version without it is upgraded.
 if [ "$1" -eq 1 ]; then
-    systemctl --no-reload preset openwatch.service openwatch-upgrade.service >/dev/null 2>&1 || :
+    systemctl --no-reload preset openwatch.service openwatch-upgrade.service openwatch-rollback.service >/dev/null 2>&1 || :
 fi
 if [ ! -e /var/lib/openwatch/upgrade/timer-preset ]; then
     systemctl --no-reload preset openwatch-backup-cleanup.timer >/dev/null 2>&1 || :

@@ -5,7 +5,7 @@ if [ "$1" -eq 0 ]; then
         systemctl stop openwatch-backup-cleanup.timer openwatch.service || :
     fi
     systemctl --no-reload disable openwatch.service openwatch-upgrade.service \
-        openwatch-backup-cleanup.timer >/dev/null 2>&1 || :
+        openwatch-rollback.service openwatch-backup-cleanup.timer >/dev/null 2>&1 || :
     rm -f /var/lib/openwatch/upgrade/timer-preset
     rm -f /usr/lib/python3*/*-packages/dnf-plugins/openwatch_guard.py \
         /usr/lib/python3*/*-packages/dnf-plugins/__pycache__/openwatch_guard.*.pyc

@@ -72,6 +72,8 @@ pub enum Verb {
     Baseline(Baseline),
     /// Put the data of a restore point back; the present database is kept beside it
     Restore(Restore),
+    /// Go back to the version before: its data and its package together, and say first what that loses
+    Rollback(Rollback),
     /// Show versions, schema, gate, last outcome, restore points and the next command
     Status(Status),
     /// Show past runs, newest first
@@ -302,6 +304,26 @@ pub struct Restore {
     /// Restore a point of another host, application or database
     #[arg(long)]
     pub force_foreign: bool,
+}
+
+/// `openwatch rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// File of the older package, instead of the kept copy, the cache or the package sources
+    #[arg(long, value_name = "FILE")]
+    pub package: Option<PathBuf>,
+    /// Version to go back to, instead of the one before the last upgrade
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
+    /// Do it, although what was written since is lost
+    #[arg(long)]
+    pub yes: bool,
+    /// Take no restore point of the present state first, although something was written since
+    #[arg(long)]
+    pub no_copy: bool,
+    /// Carry out the order that is there; what the unit of the rollback runs
+    #[arg(long, hide = true)]
+    pub unit: bool,
 }
 
 /// `openwatch scriptlet`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::commands::baseline::Strictness;
 use crate::commands::gate::Patience;
 use crate::commands::restore::{Copy, Files};
+use crate::commands::rollback::Place;
 use crate::commands::verify::Depth;
 use crate::commands::{self, Reply, candidate, carrying, keeping, scriptlet};
 use crate::database::OnBlockers;
@@ -26,7 +27,8 @@ use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
 use super::args::{
-    Arguments, Backup, Baseline, Gate, GateVerb, Global, Package, Upgrade, UpgradeVerb, Verb,
+    Arguments, Backup, Baseline, Gate, GateVerb, Global, Package, Rollback, Upgrade, UpgradeVerb,
+    Verb,
 };
 use super::migrating;
 use super::printer::{self, Printer};
@@ -69,6 +71,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             };
             commands::restore::run(&open(global, layout, printer)?, &request)
         }
+        Verb::Rollback(options) => rollback(global, layout, options, printer),
         Verb::Status(options) => {
             let machine = open(global, layout, printer)?;
             match options.acknowledge {
@@ -220,6 +223,30 @@ fn upgrade(
     } else {
         commands::upgrade::run(&machine, from.as_ref(), again)
     }
+}
+
+fn rollback(
+    global: &Global,
+    layout: Layout,
+    options: &Rollback,
+    printer: &Arc<Printer>,
+) -> Result<Reply> {
+    let machine = open(global, layout.clone(), printer)?;
+    let reopen = || open(global, layout.clone(), printer);
+    if options.unit {
+        return commands::rollback::run_as_unit(&machine, &reopen);
+    }
+    let to = options.to.as_deref().map(Version::new);
+    let request = commands::rollback::Request {
+        package: options.package.as_deref(),
+        to: to.as_ref(),
+        copy: if options.no_copy { Copy::LeftOut } else { Copy::WhereWritten },
+        confirmed: options.yes,
+        // The unit knows no identity that was named here.
+        place: if global.identity.is_some() { Place::Here } else { Place::Unit },
+        relay: &|line| printer.relay(line),
+    };
+    commands::rollback::run(&machine, &reopen, &request)
 }
 
 pub(super) fn take_backup_dir(machine: &mut Machine, dir: Option<&PathBuf>) -> Result<()> {

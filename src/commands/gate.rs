@@ -11,6 +11,7 @@ use crate::upgrade::fail;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::gate::opened::{self, Opened};
 use crate::upgrade::machine::Machine;
+use crate::upgrade::rollback::order::Order;
 
 use super::Reply;
 
@@ -28,6 +29,12 @@ pub fn run(machine: &Machine, patience: Patience) -> Result<Reply> {
     if let Some(word) = Opened::holding(&machine.layout, machine.clock) {
         let json = json!({"gate": "open", "by_hand": word});
         return Ok(Reply::ok(format!("the gate is {}", word.spoken()), json));
+    }
+    if let Some(order) = Order::read(&machine.layout)? {
+        let message = format!("the rollback from {} to {} is not done", order.from, order.to);
+        return Err(Error::new(Outcome::Pending, message)
+            .state(format!("{}; the gate is closed", order.halves(&machine.version)))
+            .hint(format!("Run `{}`.", machine.command("rollback"))));
     }
     if let Some(mark) = Pending::read(&machine.layout)? {
         return Err(closed(machine, &mark));

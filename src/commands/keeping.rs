@@ -9,6 +9,7 @@ use crate::restore_points::{
     Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, is_plain_word, pin_end,
 };
 use crate::upgrade::machine::Machine;
+use crate::upgrade::rollback::kept;
 use crate::upgrade::settle::{self, Settled};
 use crate::upgrade::{needed, rehearsal, telling};
 
@@ -46,6 +47,14 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
         (Verdict::Remove, Mode::Act) => "removed",
     };
     let databases = replaced::prune(machine, mode);
+    if mode == Mode::Act {
+        match kept::prune(machine) {
+            Ok(files) => files.iter().for_each(|file| {
+                machine.progress.note(&format!("removed the kept package {file}"));
+            }),
+            Err(error) => warnings.push(error.message()),
+        }
+    }
     let mut lines: Vec<String> = decisions
         .iter()
         .map(|d| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason))

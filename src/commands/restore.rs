@@ -6,7 +6,6 @@ use crate::config::ForeignSessions;
 use crate::database::Database;
 use crate::database::clients::Clients;
 use crate::database::lacking::Owners;
-use crate::disk;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::{
@@ -114,7 +113,7 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let half = Half::of(machine, &point)?;
     let there = present::there(&databases)?;
     let is_there = |name: &str| there.iter().any(|database| database.name() == name);
-    let mut told: Vec<String> = lost.iter().map(spoken_loss).collect();
+    let mut told: Vec<String> = lost.iter().map(Loss::told).collect();
     for gone in databases.iter().filter(|database| !is_there(database.name())) {
         told.push(format!("{} is not there: nothing of it is kept", gone.described()));
     }
@@ -244,16 +243,6 @@ fn cut_off(
     }
     let restored = Restored { replaced, loss: Vec::new(), left: Vec::new() };
     Ok(Some(Reply::ok(spoken(machine, point, &restored, None), json(point.id(), &restored, None))))
-}
-
-/// What putting the point back takes away, said before anything happens.
-fn spoken_loss(loss: &Loss) -> String {
-    let mut parts = vec![format!("the restore point is {} old", clock::spoken(loss.age))];
-    parts.extend(loss.rows_written.map(|rows| format!("{rows} rows written since")));
-    parts.extend(loss.wal_bytes.map(|bytes| {
-        format!("{} of write-ahead log of the whole server since", disk::spoken(bytes))
-    }));
-    format!("{}: {}", loss.database, parts.join(", "))
 }
 
 /// Nothing is ever asked on a terminal: a script would hang. What would happen is said instead.

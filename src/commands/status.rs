@@ -15,6 +15,9 @@ use crate::upgrade::identity;
 use crate::upgrade::journal::{self, Record};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover::{self, Report};
+use crate::upgrade::rollback::given_up::GivenUp;
+use crate::upgrade::rollback::order::Order;
+use crate::version::Version;
 
 use super::Reply;
 use super::backup::{entry_json, warn_of_unreadable};
@@ -51,6 +54,7 @@ pub fn report(machine: &Machine) -> Value {
         "gate": gate,
         "hold": hold,
         "window": window,
+        "given_up": given_up(machine),
         "databases": databases(machine),
         "units": units(machine),
         "recovery": recovery,
@@ -72,6 +76,26 @@ fn gate(machine: &Machine) -> (Value, Option<String>) {
 }
 
 fn marked(machine: &Machine) -> (Value, Option<String>) {
+    match Order::read(&machine.layout) {
+        Ok(None) => {}
+        Ok(Some(order)) => {
+            let under_way = format!("a rollback to {} is under way", order.to);
+            let failed = order.failed.as_ref();
+            let json = json!({
+                "state": "closed",
+                "since": order.since,
+                "from": order.from,
+                "to": order.to,
+                "outcome": failed.map(|failed| &failed.outcome),
+                "why": failed.map_or(under_way.as_str(), |failed| &failed.message),
+            });
+            return (json, Some(machine.command("rollback")));
+        }
+        Err(error) => {
+            let json = json!({"state": "closed", "why": error.message()});
+            return (json, error.hint_line().map(str::to_owned));
+        }
+    }
     match Pending::read(&machine.layout) {
         Ok(None) => (json!({"state": "open"}), None),
         Ok(Some(mark)) => {
@@ -113,6 +137,12 @@ fn recovery(machine: &Machine) -> Value {
         }),
         Err(error) => json!({"state": "unknown", "what": error.message()}),
     }
+}
+
+/// The version that was rolled back; of no interest once a newer one is installed.
+fn given_up(machine: &Machine) -> Option<Version> {
+    let noted = GivenUp::read(&machine.layout)?.version;
+    Some(noted).filter(|version| version.order(&machine.version).is_gt())
 }
 
 /// A run without an end was killed: one command finishes it.
@@ -270,6 +300,10 @@ fn spoken(machine: &Machine, report: &Value) -> String {
     if !recovery.is_null() {
         let stuck = if recovery["stuck"].is_null() { "" } else { "stuck: " };
         lines.push(format!("  upgrade:       {stuck}{}", text(&recovery["what"])));
+    }
+    if let Some(version) = report["given_up"].as_str() {
+        let retry = machine.command("upgrade --retry");
+        lines.push(format!("  rolled back:   {version} stays out until `{retry}`"));
     }
     lines.extend(spoken_last(&report["last_run"]));
     let last = &report["last_run"];

@@ -89,12 +89,20 @@ pub fn undo(machine: &Machine, changes: Changes) -> Result<Reply> {
 /// An operator's `openwatch upgrade` may be doing the work that the package asks for; failing the
 /// package for it would leave it half configured beside an upgrade that ends well.
 pub fn run_as_unit(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Reply> {
+    waiting_for_others(machine, || run(machine, from, again))
+}
+
+/// Does something that needs the lock, once whoever holds it has ended.
+pub(super) fn waiting_for_others(
+    machine: &Machine,
+    attempt: impl Fn() -> Result<Reply>,
+) -> Result<Reply> {
     let limit = Deadline::after(BUSY_LIMIT);
     let mut said = false;
     loop {
         // Another host was waited for within the run, as long as the operator allows.
         let patience = Deadline::after(machine.config.policy.host_wait);
-        match run(machine, from, again) {
+        match attempt() {
             Err(error)
                 if error.outcome() == Outcome::Busy
                     && !limit.passed()

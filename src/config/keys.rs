@@ -99,6 +99,8 @@ pub const KEYS: &[Key] = &[
     operator("", "backup_max_bytes"),
     operator("", "on_failure"),
     operator("", "attempts"),
+    operator("", "rollback_package"),
+    operator("", "keep_packages"),
     operator("", "database_wait"),
     operator("", "lock_timeout"),
     operator("", "host_wait"),

@@ -88,6 +88,10 @@ pub struct Policy {
     pub on_failure: OnFailure,
     /// Attempts in a row that may be interrupted in the same step before a person is needed.
     pub attempts: u32,
+    /// Whether the older package follows by itself where the data was put back by itself.
+    pub rollback_package: bool,
+    /// Whether copies of package files are kept for the way back.
+    pub keep_packages: bool,
     /// How long an unreachable database is waited for.
     pub database_wait: Duration,
     /// How long a migration waits for a lock before it is tried again.

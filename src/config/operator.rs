@@ -55,6 +55,8 @@ impl Wishes {
             retention: Retention::new(Some(30), 3),
             on_failure: OnFailure::Stop,
             attempts: ATTEMPTS,
+            rollback_package: false,
+            keep_packages: true,
             database_wait: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(30),
             host_wait: HOST_WAIT,
@@ -93,6 +95,12 @@ impl Wishes {
         }
         if let Some(value) = top.take("attempts") {
             set(&mut policy.attempts, count(&value, notes));
+        }
+        if let Some(value) = top.take("rollback_package") {
+            set(&mut policy.rollback_package, value.flag(false, notes));
+        }
+        if let Some(value) = top.take("keep_packages") {
+            set(&mut policy.keep_packages, value.flag(true, notes));
         }
         if let Some(value) = top.take("database_wait") {
             set(&mut policy.database_wait, duration(value, Zero::Allowed, "60s", notes));

@@ -118,6 +118,8 @@ impl Config {
         render_retention(&policy.retention, lines);
         lines.text("on_failure", policy.on_failure.word());
         lines.plain("attempts", policy.attempts);
+        lines.plain("rollback_package", policy.rollback_package);
+        lines.plain("keep_packages", policy.keep_packages);
         lines.text("database_wait", &humantime::format_duration(policy.database_wait).to_string());
         lines.text("lock_timeout", &humantime::format_duration(policy.lock_timeout).to_string());
         lines.text("host_wait", &humantime::format_duration(policy.host_wait).to_string());

@@ -52,17 +52,35 @@ pub enum Offer {
     Newer(Candidate),
 }
 
-/// A fetched package; the file is removed with this value.
+/// A fetched newer package; the file is removed with this value.
 pub struct Candidate {
     /// Its version, as the package sources write it.
     pub version: Version,
     /// Whether the operator holds the installed version, so that an upgrade would pass this one by.
     pub held: bool,
+    fetched: Fetched,
+}
+
+impl Candidate {
+    /// Returns where the package lies for the moment.
+    pub fn file(&self) -> &Path {
+        self.fetched.file()
+    }
+}
+
+/// A fetched package; the file is removed with this value.
+pub struct Fetched {
     file: PathBuf,
     _dir: ScratchDir,
 }
 
-impl Candidate {
+impl Fetched {
+    /// Takes the directory that a package was fetched into.
+    pub(super) fn among(dir: ScratchDir, installed: &Installed, version: &Version) -> Result<Self> {
+        let file = fetched(dir.path(), installed, version)?;
+        Ok(Self { file, _dir: dir })
+    }
+
     /// Returns where the package lies for the moment.
     pub fn file(&self) -> &Path {
         &self.file
@@ -73,6 +91,12 @@ impl Candidate {
 pub(super) trait Tool {
     /// Returns the newest version that may be installed, and whether the operator holds it back.
     fn newest(&self, installed: &Installed, scratch: &Path) -> Result<Option<(Version, bool)>>;
+
+    /// Returns every version that the sources have; only asks.
+    fn all(&self, installed: &Installed, scratch: &Path, limit: Duration) -> Result<Vec<Version>>;
+
+    /// Fetches a version that is older than the installed one into the directory.
+    fn fetch_older(&self, package: &str, version: &Version, into: &ScratchDir) -> Result<()>;
 
     /// Fetches this version into the directory.
     fn fetch(&self, package: &str, version: &Version, held: bool, into: &ScratchDir) -> Result<()>;
@@ -96,18 +120,23 @@ pub fn installed(layout: &Layout) -> Result<Installed> {
 
 /// Looks for a newer version in the machine's package sources, and fetches it.
 pub fn look(layout: &Layout, installed: &Installed) -> Result<Offer> {
-    let tool: Box<dyn Tool> = match installed.family {
-        Family::Deb => Box::new(Apt::below(layout.root())),
-        Family::Rpm => Box::new(Dnf::below(layout.root())?),
-    };
+    let tool = tool(layout.root(), installed.family)?;
     let dir = ScratchDir::new("openwatch-candidate-")?;
     let found = tool.newest(installed, dir.path())?;
     let Some((version, held)) = found.filter(|(v, _)| v.order(&installed.version).is_gt()) else {
         return Ok(Offer::NothingNewer);
     };
     tool.fetch(&installed.name, &version, held, &dir)?;
-    let file = fetched(dir.path(), installed, &version)?;
-    Ok(Offer::Newer(Candidate { version, held, file, _dir: dir }))
+    let fetched = Fetched::among(dir, installed, &version)?;
+    Ok(Offer::Newer(Candidate { version, held, fetched }))
+}
+
+/// Returns the tool that knows the package sources of this family.
+pub(super) fn tool(root: &Path, family: Family) -> Result<Box<dyn Tool>> {
+    Ok(match family {
+        Family::Deb => Box::new(Apt::below(root)),
+        Family::Rpm => Box::new(Dnf::below(root)?),
+    })
 }
 
 /// Returns the file among those that were fetched which is the package, by what it says of itself.

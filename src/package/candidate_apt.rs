@@ -1,6 +1,7 @@
 //! What apt offers, from the lists that it has: nothing of its state is written.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::candidate::{Installed, Tool, call, told};
 use crate::error::{Error, Result};
@@ -52,6 +53,19 @@ impl Tool for Apt {
         Ok(Some((version, held.lines().any(|line| line.trim() == package))))
     }
 
+    fn all(&self, installed: &Installed, scratch: &Path, limit: Duration) -> Result<Vec<Version>> {
+        let package = installed.name.as_str();
+        let asked = self.tool("apt-cache", scratch)?.args(["madison", package]).deadline(limit);
+        let text = asked
+            .run()
+            .map_err(|failure| told(&format!("ask apt for the versions of {package}"), &failure))?;
+        Ok(versions(&text.text()))
+    }
+
+    fn fetch_older(&self, package: &str, version: &Version, into: &ScratchDir) -> Result<()> {
+        self.fetch(package, version, false, into)
+    }
+
     fn fetch(&self, package: &str, version: &Version, _: bool, into: &ScratchDir) -> Result<()> {
         // apt as root fetches as this user, which must reach the directory; nobody else does.
         if rustix::process::geteuid().is_root()
@@ -67,6 +81,13 @@ impl Tool for Apt {
             .map(drop)
             .map_err(|failure| told(&format!("fetch {package} {version} with apt"), &failure))
     }
+}
+
+/// Reads lines of `PACKAGE | VERSION | SOURCE`; what is only installed has none.
+fn versions(text: &str) -> Vec<Version> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+:~^".contains(c);
+    let words = text.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim);
+    words.filter(|word| !word.is_empty() && word.chars().all(plain)).map(Version::new).collect()
 }
 
 /// Reads the line `Candidate: VERSION` of `apt-cache policy`.
@@ -88,5 +109,13 @@ mod tests {
         assert_eq!(candidate(text), Some(Version::new("1:2.0~rc1-1")));
         assert_eq!(candidate("openwatch:\n  Installed: 1.0-1\n  Candidate: (none)\n"), None);
         assert_eq!(candidate(""), None);
+    }
+
+    /// Row 58.
+    #[test]
+    fn the_versions_are_read_from_what_apt_says() {
+        let text = " openwatch |    2.0-1 | file:/repo ./ Packages\n openwatch | 1:1.0-1 | x\n\n";
+        assert_eq!(versions(text), [Version::new("2.0-1"), Version::new("1:1.0-1")]);
+        assert_eq!(versions(""), []);
     }
 }

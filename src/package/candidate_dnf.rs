@@ -1,6 +1,7 @@
 //! What dnf offers: the fourth with and without its plugins, and the fifth.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::candidate::{Installed, Tool, call, told};
 use crate::error::{Error, Result};
@@ -73,9 +74,44 @@ impl Tool for Dnf {
         })
     }
 
+    fn all(&self, installed: &Installed, _: &Path, limit: Duration) -> Result<Vec<Version>> {
+        let package = &installed.name;
+        let format = "--queryformat=%{epoch}:%{version}-%{release}\\n";
+        let asked = |options: &[&str]| {
+            let call = self.tool(UNLOCKED).args(options).args(["repoquery", format, package]);
+            call.deadline(limit).run()
+        };
+        // Inside a transaction there may be no network; what dnf has already tells as much.
+        let found = asked(&["--cacheonly"]).map(|output| versions(&output.text()));
+        if let Ok(found) = found
+            && !found.is_empty()
+        {
+            return Ok(found);
+        }
+        let output = asked(&[])
+            .map_err(|failure| told(&format!("ask dnf for the versions of {package}"), &failure))?;
+        Ok(versions(&output.text()))
+    }
+
+    fn fetch_older(&self, package: &str, version: &Version, into: &ScratchDir) -> Result<()> {
+        self.fetch_by("downgrade", UNLOCKED, package, version, into)
+    }
+
     fn fetch(&self, package: &str, version: &Version, held: bool, into: &ScratchDir) -> Result<()> {
+        self.fetch_by("install", if held { UNLOCKED } else { &[] }, package, version, into)
+    }
+}
+
+impl Dnf {
+    fn fetch_by(
+        &self,
+        verb: &str,
+        options: &[&str],
+        package: &str,
+        version: &Version,
+        into: &ScratchDir,
+    ) -> Result<()> {
         let attempt = format!("fetch {package} {version} with dnf");
-        let options = if held { UNLOCKED } else { &[] };
         let (dir, wanted) = (into.path().display(), format!("{package}-{version}"));
         let download = self.tool(options).args(["download", &format!("--destdir={dir}"), &wanted]);
         match download.run() {
@@ -86,13 +122,7 @@ impl Tool for Dnf {
         // Without its plugins the fourth dnf fetches only what it would install: with dependencies,
         // and only after a yes.
         self.tool(options)
-            .args([
-                "--assumeyes",
-                "install",
-                "--downloadonly",
-                &format!("--downloaddir={dir}"),
-                &wanted,
-            ])
+            .args(["--assumeyes", verb, "--downloadonly", &format!("--downloaddir={dir}"), &wanted])
             .run()
             .map(drop)
             .map_err(|failure| told(&attempt, &failure))
@@ -103,14 +133,17 @@ fn lacks_download(failure: &Failure) -> bool {
     failure.stderr().contains("No such command") || failure.stderr().contains("Unknown argument")
 }
 
-/// Returns the newest of the versions, one on each line, without an epoch of zero.
+/// Returns the newest of the versions, one on each line.
 fn newest(text: &str) -> Option<Version> {
+    versions(text).into_iter().max_by(Version::order)
+}
+
+/// Returns the versions, one on each line, without an epoch of zero.
+fn versions(text: &str) -> Vec<Version> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+:~^".contains(c);
     let lines = text.lines().map(str::trim);
     let versions = lines.filter(|line| !line.is_empty() && line.chars().all(plain));
-    versions
-        .map(|line| Version::new(line.strip_prefix("0:").unwrap_or(line)))
-        .max_by(Version::order)
+    versions.map(|line| Version::new(line.strip_prefix("0:").unwrap_or(line))).collect()
 }
 
 #[cfg(test)]

@@ -7,14 +7,17 @@
 //!
 //! Beside it, what a package file holds that is not installed ([`PackageFile`]).
 
+pub mod busy;
 pub mod candidate;
 mod candidate_apt;
 mod candidate_dnf;
 mod cpio;
 mod deb;
 mod entry;
+pub mod exchange;
 mod fault;
 mod file;
+pub mod older;
 pub mod planned;
 mod rpm;
 mod rpm_header;

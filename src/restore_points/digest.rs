@@ -42,6 +42,11 @@ pub(super) fn of_bytes(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// Returns the SHA-256 of a file, in hexadecimal digits.
+pub fn sha256_of_file(path: &Path) -> io::Result<String> {
+    of_file(path, |_| {})
+}
+
 /// Returns the SHA-256 of a file; `read` is told how many bytes were read each time.
 pub(super) fn of_file(path: &Path, mut read: impl FnMut(u64)) -> io::Result<String> {
     let mut file = fs::open_file(path)?;

@@ -35,6 +35,7 @@ mod verify;
 pub use carry::{Import, Imported, is_plain_word};
 pub use clone::{Completing, Copied, obstacles};
 pub use create::{Request, Target};
+pub use digest::sha256_of_file;
 pub use encryption::Keyring;
 pub use entry::{Entry, Origin, Status};
 pub use estimate::Estimate;

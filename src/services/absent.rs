@@ -30,6 +30,10 @@ impl ServiceManager for Absent {
         Ok(())
     }
 
+    fn schedule(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn restart(&self, _: &str) -> Result<()> {
         Ok(())
     }

@@ -89,6 +89,9 @@ pub trait ServiceManager: Send + Sync {
     /// Starts one unit and returns once it is up.
     fn start(&self, name: &str) -> Result<()>;
 
+    /// Asks for the start of one unit, and does not wait for it.
+    fn schedule(&self, name: &str) -> Result<()>;
+
     /// Restarts one unit.
     fn restart(&self, name: &str) -> Result<()>;
 

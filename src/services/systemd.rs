@@ -102,6 +102,15 @@ impl ServiceManager for Systemd {
         Ok(())
     }
 
+    fn schedule(&self, name: &str) -> Result<()> {
+        let _ = self.systemctl()?.args(["reset-failed", "--", name]).run();
+        self.systemctl()?
+            .args(["start", "--no-block", "--", name])
+            .run()
+            .map_err(|failure| cannot("start", &[name.to_owned()], &failure))?;
+        Ok(())
+    }
+
     fn restart(&self, name: &str) -> Result<()> {
         let _ = self.systemctl()?.args(["reset-failed", "--", name]).run();
         self.systemctl()?.args(["restart", "--", name]).run().map_err(|failure| {

@@ -20,6 +20,7 @@ use super::put_back;
 use super::recover::facts::Stuck;
 use super::recover::stuck;
 use super::recover::written::{Since, Watch};
+use super::rollback;
 use super::step::Step;
 use super::survey::Survey;
 use super::truth::{self, Aftermath};
@@ -170,6 +171,13 @@ pub fn close(
         machine.progress.warn(&format!("the journal is not closed: {}", problem.message()));
     }
     super::tell(machine, journal.record());
+    let put_back = error.outcome() == Outcome::RolledBack;
+    if interrupted.is_none()
+        && after.data == DataState::Unchanged
+        && (put_back || step == Step::Migrate)
+    {
+        rollback::follow_up::order(machine, &mark, held.point().filter(|_| put_back));
+    }
     error
 }
 
@@ -203,7 +211,7 @@ fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {
     Pending { failed: Some(failed), ..mark }
 }
 
-fn stop_units(machine: &Machine) {
+pub(super) fn stop_units(machine: &Machine) {
     for name in &machine.config.app.services {
         machine.progress.step(&format!("stopping {name}"));
         if let Err(error) = machine.services.stop(name, &*machine.progress) {

@@ -379,7 +379,7 @@ fn read_record(path: &std::path::Path) -> Result<Option<Record>> {
     }
 }
 
-fn write(path: &std::path::Path, record: &Record) -> Result<()> {
+pub(super) fn write(path: &std::path::Path, record: &Record) -> Result<()> {
     let text = serde_json::to_string(record).context(|| "cannot write the journal".into())?;
     fs::replace(path, text.as_bytes(), 0o644)
 }

@@ -125,6 +125,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     let _lock = machine.lock("upgrade")?;
     run_log::begin(&machine.layout, &*machine.progress);
     gate::opened::expire(machine);
+    rollback::stand_aside(machine, again)?;
     let asked = match again {
         Again::No => Asked::ByItself,
         Again::Yes => Asked::GoOn(Changes::Refused),
@@ -167,6 +168,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
 pub fn undo(machine: &Machine, changes: Changes) -> Result<Option<Undone>> {
     let _lock = machine.lock("upgrade")?;
     run_log::begin(&machine.layout, &*machine.progress);
+    rollback::stand_aside(machine, Again::No)?;
     let asked = Asked::Undo(changes);
     recover::begin(machine, asked)?;
     let survey = survey::take(machine, None)?;

@@ -5,6 +5,7 @@ use crate::restore_points::{Needs, Pin};
 
 use super::journal::{self, Record};
 use super::machine::Machine;
+use super::rollback::order::Order;
 
 /// Who needs what the last run used, where it did not end well.
 pub const OPEN: &str = "the last upgrade, which did not end well";
@@ -48,6 +49,12 @@ pub fn restore_points(machine: &Machine) -> Result<Needs> {
             for id in [record.restore_point, record.way_back].into_iter().flatten() {
                 needs.pins.push(Pin { id, reason: OPEN.into() });
             }
+        }
+    }
+    // A rollback under way needs its point and the copy of the present state, whatever the journal says.
+    if let Some(order) = Order::read(layout)? {
+        for id in [order.point, order.copied].into_iter().flatten() {
+            needs.pins.push(Pin { id, reason: "a rollback that is under way".into() });
         }
     }
     let led_here = |record: &Record| {

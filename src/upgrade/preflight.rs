@@ -17,6 +17,7 @@ use super::machine::Machine;
 use super::plan::{Plan, Protection};
 use super::preflight_points;
 use super::prove_restore_point;
+use super::rollback;
 use super::survey::{Survey, Surveyed};
 
 /// How long one of the operator's own checks may take.
@@ -81,6 +82,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
         trial(machine, survey, plan, &mut found);
     }
     preflight_points::look(machine, survey, plan, &mut found);
+    rollback::foresee::look(machine, survey, &mut found);
     for command in &machine.config.policy.checks {
         own_check(command, &mut found);
     }

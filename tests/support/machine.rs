@@ -149,6 +149,9 @@ impl TestMachine {
         fs::write(machine.dir.path().join("upgrade_unit"), unit).unwrap();
         fs::write(machine.dir.path().join("mark"), machine.mark().to_str().unwrap()).unwrap();
         let machine = machine.with_unit(unit, "inactive").with_hook("start", unit, RUN_THE_ENGINE);
+        let unit = "openwatch-rollback.service";
+        let machine =
+            machine.with_unit(unit, "inactive").with_hook("start", unit, RUN_THE_ROLLBACK);
         let machine = machine.version("2.0.0-1");
         let names: Vec<String> = machine.databases.iter().map(|(name, _)| name.clone()).collect();
         for name in names {
@@ -627,6 +630,18 @@ impl TestMachine {
         }
     }
 }
+
+/// What `openwatch-rollback.service` is: runs where the order is.
+const RUN_THE_ROLLBACK: &str = r#"
+[ -e "$root/var/lib/openwatch/upgrade/rollback" ] || exit 0
+"$program" --root "$root" rollback --unit >/dev/null 2>&1
+code=$?
+echo $code >"$here/units/$unit/status"
+case $code in
+    0) echo inactive >"$here/units/$unit/active" ;;
+    *) echo failed >"$here/units/$unit/active"; exit 1 ;;
+esac
+"#;
 
 /// What `openwatch-upgrade.service` is: runs where the mark is, ends with the engine's exit status.
 const RUN_THE_ENGINE: &str = r#"

@@ -1,11 +1,15 @@
 //! The new files are on disk: the pending mark closes the gate.
 
+use crate::config::Config;
 use crate::error::Result;
 use crate::outcome::Outcome;
 use crate::package::{self, Family};
-use crate::system::clock::Clock;
+use crate::system::clock::{self, Clock};
 use crate::system::fs;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::rollback::given_up::GivenUp;
+use crate::upgrade::rollback::kept;
+use crate::upgrade::rollback::order::Order;
 use crate::version::Version;
 
 use super::super::Reply;
@@ -18,7 +22,17 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
         .unwrap_or_else(|| Version::new(env!("CARGO_PKG_VERSION")));
     let noted = fs::read_text(&layout.installed_before(), 1024).ok().map(Version::new);
     let from = from.or(noted);
+    keep_packages(context, from.as_ref(), &to);
     let before = Pending::read(layout)?;
+    if let Some(order) = Order::read(layout)? {
+        if !to.order(&order.from).is_gt() {
+            ran_before::forget(layout)?;
+            // The package half of a rollback, or the newer package configured once more beside it.
+            return Ok(Reply::silent(Outcome::Ok));
+        }
+        // A newer version than the one that is left behind is another way out.
+        Order::clear(layout)?;
+    }
     let same = from.as_ref().is_some_and(|from| from.order(&to).is_eq());
     if before.is_none() && same {
         // Reinstalled or reconfigured with nothing left open: no mark, no stop, no dump.
@@ -27,6 +41,9 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
     // A configuration that no longer fits is no reason to leave the gate open.
     if before.is_none() && matches!(configured(context), Ok(None)) {
         return Ok(Reply::silent(Outcome::Ok));
+    }
+    if let Some(mark) = before.as_ref().filter(|mark| mark.to.order(&to).is_gt()) {
+        give_up(context, mark);
     }
     let running = running(context).map(|now| ran_before::and(layout, now));
     let mark = match before {
@@ -47,4 +64,29 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
     mark.write(layout)?;
     ran_before::forget(layout)?;
     running.map(|_| Reply::silent(Outcome::Ok))
+}
+
+/// Keeps copies of the package files that the package tool has at hand just now. Without them a
+/// rollback depends on the package sources, which is told in time; nothing fails for it.
+fn keep_packages(context: &Context<'_>, from: Option<&Version>, to: &Version) {
+    let (layout, progress) = (&context.layout, &context.progress);
+    let wanted = Config::load(layout, context.operator_file);
+    if !wanted.map_or(true, |config| config.policy.keep_packages) {
+        return;
+    }
+    let versions: Vec<&Version> = from.into_iter().chain([to]).collect();
+    if let Err(error) = kept::remember(layout, &versions) {
+        progress.warn(&format!("no copy of the package is kept: {}", error.message()));
+    }
+}
+
+/// The package of a failed upgrade was replaced by an older one by hand: it is not tried again by
+/// itself either.
+fn give_up(context: &Context<'_>, mark: &Pending) {
+    let Some(failed) = &mark.failed else { return };
+    let since = clock::rfc3339(Clock::System.now());
+    let note = GivenUp { version: mark.to.clone(), since, why: failed.message.clone() };
+    if let Err(error) = note.write(&context.layout) {
+        context.progress.warn(&error.message());
+    }
 }

@@ -1,22 +1,24 @@
 //! Every package of the run is in place: the upgrade unit does the work, we wait and show.
 
-use std::time::Duration;
-
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::package;
 use crate::services;
-use crate::system::clock;
 use crate::system::fs;
-use crate::system::process::{self, Call};
+use crate::system::lock::FileLock;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::rollback::order::Order;
 
 use super::super::Reply;
+use super::super::following::follow;
 use super::Context;
-use super::tail::Tail;
 
 /// Every package of the run is in place: the upgrade unit does the work, we wait and show.
 pub(super) fn complete(context: &Context<'_>) -> Result<Reply> {
     let layout = &context.layout;
+    if let Some(order) = Order::read(layout)? {
+        return rolling_back(context, &order);
+    }
     let Some(mark) = Pending::read(layout)? else { return Ok(Reply::silent(Outcome::Ok)) };
     let _ = fs::remove_file(&layout.installed_before());
     let manager = services::manager(layout);
@@ -30,7 +32,7 @@ pub(super) fn complete(context: &Context<'_>) -> Result<Reply> {
         return Ok(Reply::silent(Outcome::Ok));
     }
     manager.reload()?;
-    let outcome = follow_unit(context)?;
+    let outcome = upgrade(context)?;
     if outcome == Outcome::Unreachable {
         // The package is not failed for what is finished later by itself.
         (context.relay)(&format!(
@@ -43,60 +45,57 @@ pub(super) fn complete(context: &Context<'_>) -> Result<Reply> {
     Ok(Reply::silent(outcome))
 }
 
-/// Starts the upgrade unit, or joins the running job, and relays its log until it has ended.
+/// A rollback is under way. Where it is what calls the package tool, it waits for us to get out of
+/// its way; otherwise the older package was put in by hand, and the rest is done now.
+fn rolling_back(context: &Context<'_>, order: &Order) -> Result<Reply> {
+    let layout = &context.layout;
+    let _ = fs::remove_file(&layout.installed_before());
+    let installed = package::installed_version(layout, None);
+    let is_back = installed.as_ref().is_some_and(|version| order.leads_to(version));
+    let runs = FileLock::try_lock(&layout.lock(), "looking").is_err();
+    if !is_back || runs || !services::manager(layout).is_present() {
+        let then = if runs { "goes on" } else { "is not done; run `openwatch rollback`" };
+        (context.relay)(&format!("{}: the rollback to {} {then}", layout.app(), order.to));
+        return Ok(Reply::silent(Outcome::Ok));
+    }
+    services::manager(layout).reload()?;
+    let unit = layout.rollback_unit();
+    let code = follow(layout, &unit, context.relay)?;
+    match Order::read(layout)? {
+        None => Ok(Reply::silent(Outcome::Ok)),
+        Some(_) => match code {
+            Some(Outcome::Ok) | None => Err(without_result(&unit, "openwatch rollback")),
+            Some(outcome) => Ok(Reply::silent(outcome)),
+        },
+    }
+}
+
+fn without_result(unit: &str, command: &str) -> Error {
+    Error::failed(format!("{unit} ended without a result"))
+        .state("the gate is closed")
+        .hint(format!("Look at `journalctl -u {unit}`, then run `{command}`."))
+}
+
+/// Runs the upgrade unit to its end.
 ///
 /// A job that was running already, such as that of a boot after a power cut, may have taken the mark
 /// away before the package wrote it again: it ends well and the mark stays, which is for the next one.
-fn follow_unit(context: &Context<'_>) -> Result<Outcome> {
-    if let Some(ended) = follow_once(context)? {
+fn upgrade(context: &Context<'_>) -> Result<Outcome> {
+    if let Some(ended) = upgrade_once(context)? {
         return Ok(ended);
     }
     let unit = context.layout.upgrade_unit();
-    follow_once(context)?.ok_or_else(|| {
-        Error::failed(format!("{unit} ended without a result"))
-            .state("the gate is closed")
-            .hint(format!("Look at `journalctl -u {unit}`, then run `openwatch upgrade`."))
-    })
+    upgrade_once(context)?.ok_or_else(|| without_result(&unit, "openwatch upgrade"))
 }
 
 /// The same for one job; none where it ended well and the mark is still there.
-fn follow_once(context: &Context<'_>) -> Result<Option<Outcome>> {
+fn upgrade_once(context: &Context<'_>) -> Result<Option<Outcome>> {
     let unit = context.layout.upgrade_unit();
-    let systemctl =
-        process::find("systemctl").ok_or_else(|| Error::failed("systemctl is not in PATH"))?;
-    let mut log = Tail::new(&context.layout);
-    let mut shown = 0;
-    let mut show = || {
-        for line in log.lines() {
-            (context.relay)(&line);
-            shown += 1;
-        }
-    };
-    // The unit says READY once it has migrated; it ends when health is proved.
-    let started = Call::new(&systemctl).args(["start", "--", &unit]).run_watched(|_| show());
-    let property = |name: &str| -> Result<String> {
-        let output = Call::new(&systemctl).args(["show", "--property", name, "--", &unit]).run();
-        let output =
-            output.map_err(|failure| Error::failed(format!("cannot look at {unit}: {failure}")))?;
-        Ok(output.text().split_once('=').map_or(String::new(), |(_, value)| value.to_owned()))
-    };
-    // A run that found no database is tried again by the unit itself; for us it has ended.
-    while !matches!(property("ActiveState")?.as_str(), "inactive" | "failed")
-        && !property("SubState")?.starts_with("auto-restart")
-    {
-        show();
-        clock::pause(Duration::from_millis(100));
-    }
-    show();
-    let code = property("ExecMainStatus")?.parse().ok().and_then(Outcome::from_exit_code);
-    if shown == 0 && code != Some(Outcome::Ok) {
-        // Nothing must end in silence: another run may hold the lock, or the disk may be full.
-        (context.relay)(&format!("{unit} said nothing here; look at `journalctl -u {unit}`"));
-    }
-    match (started, code, Pending::read(&context.layout)?) {
+    let code = follow(&context.layout, &unit, context.relay)?;
+    match (code, Pending::read(&context.layout)?) {
         // What counts is the mark: it is removed by a finished upgrade and by nothing else.
-        (_, _, None) => Ok(Some(code.unwrap_or(Outcome::Ok))),
-        (_, Some(Outcome::Ok) | None, Some(_)) => Ok(None),
-        (_, Some(outcome), Some(_)) => Ok(Some(outcome)),
+        (_, None) => Ok(Some(code.unwrap_or(Outcome::Ok))),
+        (Some(Outcome::Ok) | None, Some(_)) => Ok(None),
+        (Some(outcome), Some(_)) => Ok(Some(outcome)),
     }
 }

@@ -1,70 +1,45 @@
 //! An older package in the place of a newer one: only where the data is as that package knows it.
 
-use std::sync::Arc;
-
 use crate::error::{Error, Result};
-use crate::migrations;
 use crate::outcome::Outcome;
-use crate::upgrade::gate::Pending;
-use crate::upgrade::journal;
+use crate::package::Family;
+use crate::services;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::rollback::order::Order;
+use crate::upgrade::rollback::{self, Ended, Who, by_hand};
 use crate::version::Version;
 
-use super::Context;
+use super::super::following::follow;
+use super::{Context, opened};
 
 /// Only the older package's script can refuse, and it runs the newer, installed program: this one.
-pub(super) fn allow_downgrade(context: &Context<'_>, from: &Version, to: &Version) -> Result<()> {
+///
+/// After a failed upgrade in which nothing was written, the data goes back first: this program knows
+/// the restore point's form, and the older one finds the data that it knows.
+pub(super) fn allow_downgrade(context: &Context<'_>, family: Family, to: &Version) -> Result<()> {
     let layout = &context.layout;
     if layout.allow_downgrade().exists() {
         return Ok(());
     }
-    // The way back after a failed upgrade, once the data is as it was before.
-    let mark = Pending::read(layout)?;
-    let came_from = mark.and_then(|mark| mark.failed.and(mark.from));
-    let last = journal::read(layout)?;
-    if came_from.is_some_and(|was| was.order(to).is_eq())
-        && last.as_ref().is_some_and(|record| data_is_as_before(context, record))
-    {
+    // The script lets everything pass but a refusal.
+    let refused = |error: Error| error.outcome_as(Outcome::Refused);
+    let machine = opened(context).map_err(refused)?;
+    let Some(order) = by_hand::judge(&machine, to, family).map_err(refused)? else { return Ok(()) };
+    let id = order.point.clone().unwrap_or_default();
+    context.progress.note(&format!("restore point {id} comes back before version {to} does"));
+    order.write(layout)?;
+    let waits = if services::manager(layout).is_present() {
+        follow(layout, &layout.rollback_unit(), context.relay).map_err(refused)?;
+        Order::read(layout)?.is_some_and(|order| order.data_is_back() && order.failed.is_none())
+    } else {
+        let reopen = || -> Result<Machine> { opened(context) };
+        let ended = rollback::go_on(&machine, &reopen, Who::Person).map_err(refused)?;
+        matches!(ended, Ended::WaitsForPackage)
+    };
+    if waits {
         return Ok(());
     }
-    let point = last.and_then(|record| record.restore_point);
-    let id = point.as_deref().unwrap_or("latest");
-    Err(Error::new(
-        Outcome::Refused,
-        format!("{} {from} is not replaced by the older {to}: the database would be newer than the program", layout.app()),
-    )
-    .state("nothing was changed")
-    .hint(format!(
-        "Put the data back with `openwatch restore {id}`, then `touch {}` and install {to} again.",
-        layout.allow_downgrade().display()
-    )))
-}
-
-/// Returns whether every database has the schema that it had before the last run began.
-fn data_is_as_before(context: &Context<'_>, record: &journal::Record) -> bool {
-    let Some(baseline) = &record.baseline else { return false };
-    let look = || -> Result<bool> {
-        let layout = context.layout.clone();
-        let machine = Machine::open(layout, context.operator_file, Arc::clone(&context.progress))?;
-        for shipped in &machine.databases {
-            let mut session = shipped.database.connect()?;
-            let now = migrations::look(&mut session, &shipped.migrations)?;
-            // Which version a tool says it is at does not tell what it left half done.
-            if shipped.migrations.command().is_some() && !untouched(record) {
-                return Ok(false);
-            }
-            let before = baseline.databases.get(shipped.database.name());
-            if before.is_none_or(|before| before.schema != now.current) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    };
-    // What cannot be looked at counts as changed.
-    look().unwrap_or(false)
-}
-
-/// Returns whether a run that failed left the data as it was, or had it put back.
-fn untouched(record: &journal::Record) -> bool {
-    record.data == Some(migrations::DataState::Unchanged)
+    Err(Error::new(Outcome::Refused, format!("the data did not come back, so {to} stays out"))
+        .state("the package was not changed; the gate is closed")
+        .hint(format!("Mend what it says above, then run `{}`.", machine.command("rollback"))))
 }

@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::package::planned::{self, Planned};
 use crate::package::{self, candidate};
 use crate::upgrade::gate::Pending;
+use crate::upgrade::rollback::given_up::GivenUp;
 
 use super::super::Reply;
 use super::{Context, early};
@@ -87,6 +88,9 @@ fn ask(context: &Context<'_>, planned: &Planned) -> Result<()> {
     }
     if !Config::load(layout, context.operator_file)?.policy.guard {
         return Ok(());
+    }
+    if let Some(refusal) = GivenUp::refusal(layout, &planned.to) {
+        return Err(refusal);
     }
     early::timing(context, &from, &planned.to)?;
     early::preflight(context)

@@ -7,7 +7,6 @@ mod downgrade;
 mod early;
 mod guard;
 mod ran_before;
-mod tail;
 
 use std::io::Read;
 use std::path::Path;
@@ -54,7 +53,7 @@ pub fn run(
         .ok_or_else(|| Error::new(Outcome::Usage, format!("unknown package family {family}")))?;
     match package::event(family, script, arguments)? {
         Event::FreshInstall | Event::Nothing => Ok(Reply::silent(Outcome::Ok)),
-        Event::BeforeUnpack { from, to } => before_unpack(context, from, &to),
+        Event::BeforeUnpack { from, to } => before_unpack(context, family, from, &to),
         Event::Begin { from } => begin(context, family, from),
         Event::Complete => complete(context),
     }
@@ -66,13 +65,17 @@ fn running(context: &Context<'_>) -> Result<Vec<String>> {
     Ok(units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect())
 }
 
+fn opened(context: &Context<'_>) -> Result<Machine> {
+    let layout = context.layout.clone();
+    Machine::open(layout, context.operator_file, Arc::clone(&context.progress))
+}
+
 /// Opens the machine, or returns none where the application was never configured.
 ///
 /// A package may be installed for months before its database is named. Upgrading it then is no
 /// failure; with a unit running, a missing connection string is one.
 fn configured(context: &Context<'_>) -> Result<Option<Machine>> {
-    let layout = context.layout.clone();
-    match Machine::open(layout, context.operator_file, Arc::clone(&context.progress)) {
+    match opened(context) {
         Ok(machine) => Ok(Some(machine)),
         Err(error) => {
             let config = Config::load(&context.layout, context.operator_file)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::database::swap::Server;
 use crate::database::{Database, facts};
+use crate::disk;
 use crate::error::Result;
 use crate::restore_points::store::RestorePoint;
 use crate::system::clock::{self, Clock};
@@ -19,6 +20,18 @@ pub struct Loss {
     pub wal_bytes: Option<u64>,
     /// Rows inserted, updated and deleted in this database since, where its statistics tell.
     pub rows_written: Option<u64>,
+}
+
+impl Loss {
+    /// Says it, before anything happens.
+    pub fn told(&self) -> String {
+        let mut parts = vec![format!("the restore point is {} old", clock::spoken(self.age))];
+        parts.extend(self.rows_written.map(|rows| format!("{rows} rows written since")));
+        parts.extend(self.wal_bytes.map(|bytes| {
+            format!("{} of write-ahead log of the whole server since", disk::spoken(bytes))
+        }));
+        format!("{}: {}", self.database, parts.join(", "))
+    }
 }
 
 impl RestorePoint {

@@ -1,0 +1,178 @@
+//! Copies of package files, kept for the way back: by then the package sources may have the newest
+//! version only.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::layout::Layout;
+use crate::outcome::Outcome;
+use crate::package::candidate::{self, Installed};
+use crate::package::{Family, older};
+use crate::restore_points::sha256_of_file;
+use crate::system::fs;
+use crate::system::new_file::NewFile;
+use crate::version::Version;
+
+use super::super::gate::Pending;
+use super::super::machine::Machine;
+use super::order::{Order, Program};
+
+const MOST_BYTES: u64 = 64 << 10;
+
+/// What is noted beside a kept file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    package: String,
+    version: Version,
+    family: Family,
+    file: String,
+    sha256: String,
+}
+
+/// Returns the kept file of this version, if it is what it was when it was kept.
+pub fn find(layout: &Layout, package: &str, version: &Version) -> Result<Option<PathBuf>> {
+    let Some(note) = notes(layout)
+        .into_iter()
+        .find(|note| note.package == package && note.version.order(version).is_eq())
+    else {
+        return Ok(None);
+    };
+    proven(layout, &note).map(Some)
+}
+
+/// Returns the kept file with this name, if it is what it was when it was kept.
+pub fn named(layout: &Layout, file: &str) -> Result<PathBuf> {
+    let note = notes(layout).into_iter().find(|note| note.file == file);
+    let note = note.ok_or_else(|| {
+        Error::new(Outcome::Refused, format!("the kept package {file} is gone"))
+            .hint("Name the older package with `openwatch rollback --package FILE`.")
+    })?;
+    proven(layout, &note)
+}
+
+fn proven(layout: &Layout, note: &Note) -> Result<PathBuf> {
+    let dir = layout.packages_dir();
+    fs::check_trusted_dir(&dir)?;
+    let path = dir.join(&note.file);
+    let found = sha256_of_file(&path).context(|| format!("cannot read {}", path.display()))?;
+    if found == note.sha256 {
+        return Ok(path);
+    }
+    let message = format!("the kept package {} is not what it was", path.display());
+    Err(Error::new(Outcome::Refused, message)
+        .detail(format!("its SHA-256 is {found}, and was {}", note.sha256))
+        .state("nothing was changed")
+        .hint(format!("Run `rm {}`, or name another file with `--package FILE`.", path.display())))
+}
+
+/// Keeps a copy of a package file, and returns its name there.
+pub fn keep(layout: &Layout, from: &Path, package: &str, family: Family) -> Result<String> {
+    let dir = layout.packages_dir();
+    fs::make_dir(&dir, 0o700)?;
+    fs::check_trusted_dir(&dir)?;
+    let opened = crate::package::PackageFile::open(from)?;
+    let version = opened.identity().version.clone();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-.+~".contains(c) { c } else { '_' };
+    let shown: String = version.as_str().chars().map(plain).collect();
+    let ending = match family {
+        Family::Deb => "deb",
+        Family::Rpm => "rpm",
+    };
+    let file = format!("{package}_{shown}.{ending}");
+    let path = dir.join(&file);
+    if from != path {
+        // Another file of the same version may be there; the newer copy counts.
+        forget(layout, &file)?;
+        let attempt = || format!("cannot copy {} to {}", from.display(), path.display());
+        let (mut source, _) = fs::open_regular(from).context(attempt)?;
+        let mut copy = NewFile::beside(&path)?;
+        std::io::copy(&mut source, &mut copy).context(attempt)?;
+        copy.flush().context(attempt)?;
+        copy.publish()?;
+    }
+    let sha256 = sha256_of_file(&path).context(|| format!("cannot read {}", path.display()))?;
+    let note = Note { package: package.to_owned(), version, family, file: file.clone(), sha256 };
+    let text = serde_json::to_string(&note).context(|| "cannot write the note".into())?;
+    fs::replace(&note_path(layout, &file), text.as_bytes(), 0o600)?;
+    Ok(file)
+}
+
+fn note_path(layout: &Layout, file: &str) -> PathBuf {
+    layout.packages_dir().join(format!("{file}.json"))
+}
+
+fn forget(layout: &Layout, file: &str) -> Result<()> {
+    fs::remove_file(&note_path(layout, file))?;
+    fs::remove_file(&layout.packages_dir().join(file))
+}
+
+fn notes(layout: &Layout) -> Vec<Note> {
+    let entries = std::fs::read_dir(layout.packages_dir()).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let notes = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+    notes
+        .filter_map(|path| serde_json::from_str(&fs::read_text(&path, MOST_BYTES).ok()?).ok())
+        .filter(|note: &Note| !note.file.contains('/') && !note.file.starts_with('.'))
+        .collect()
+}
+
+/// Keeps the package files of these versions that the package tools have in their caches at this
+/// instant; during a run that is the new one, which is the way back of the next upgrade.
+pub fn remember(layout: &Layout, versions: &[&Version]) -> Result<()> {
+    let Ok(installed) = candidate::installed(layout) else { return Ok(()) };
+    for version in versions {
+        if find(layout, &installed.name, version).is_ok_and(|kept| kept.is_some()) {
+            continue;
+        }
+        if let Some(file) = older::cached(layout.root(), &installed, version) {
+            keep(layout, &file, &installed.name, installed.family)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the file of this version from wherever it is at hand, kept from now on.
+pub fn at_hand(
+    layout: &Layout,
+    installed: &Installed,
+    version: &Version,
+) -> Result<Option<String>> {
+    if let Some(path) = find(layout, &installed.name, version)? {
+        return Ok(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+    match older::cached(layout.root(), installed, version) {
+        Some(file) => keep(layout, &file, &installed.name, installed.family).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Removes the copies that no restore point leads back to any more.
+pub fn prune(machine: &Machine) -> Result<Vec<String>> {
+    let layout = &machine.layout;
+    let mut needed = vec![machine.version.clone()];
+    if let Some(mark) = Pending::read(layout)? {
+        needed.extend(mark.from);
+        needed.push(mark.to);
+    }
+    let order = Order::read(layout)?;
+    if let Some(store) = machine.stored()? {
+        let manifests = store.list()?.into_iter().filter_map(|entry| entry.manifest);
+        needed.extend(manifests.filter_map(|manifest| manifest.from_version));
+    }
+    let ordered = |file: &str| match order.as_ref().map(|order| &order.program) {
+        Some(Program::Exchanged { file: own }) => own == file,
+        Some(Program::ByHand) | None => false,
+    };
+    let mut removed = Vec::new();
+    for note in notes(layout) {
+        let wanted = needed.iter().any(|version| version.order(&note.version).is_eq());
+        if !wanted && !ordered(&note.file) {
+            forget(layout, &note.file)?;
+            removed.push(note.file);
+        }
+    }
+    Ok(removed)
+}

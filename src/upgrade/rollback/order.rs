@@ -1,0 +1,190 @@
+//! The order of a rollback: what is to be true at its end, and which half is done.
+//!
+//! It is on disk before anything changes and goes when data and program agree and health is proved.
+//! Whoever comes meanwhile (the older package's scripts, the boot, an upgrade, the next `rollback`)
+//! finds it and finishes, or leaves the machine alone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::layout::Layout;
+use crate::outcome::Outcome;
+use crate::package::Family;
+use crate::system::fs;
+use crate::version::Version;
+
+use super::super::gate::Failed;
+
+/// More than any order; what is longer was not written by us.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What a rollback is to reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Format of this file.
+    pub format: u32,
+    /// When it was given, RFC 3339.
+    pub since: String,
+    /// Version that was installed then.
+    pub from: Version,
+    /// Version that it leads to.
+    pub to: Version,
+    /// Name of the package; none where no package tool knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// Whose package it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    /// Who changes the package.
+    pub program: Program,
+    /// The restore point that is put back; none where the data is as that version knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
+    /// When its data was back, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<String>,
+    /// Whether the present state is kept first.
+    #[serde(default)]
+    pub copy: Keep,
+    /// The restore point of the present state, once it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<String>,
+    /// Units that ran before and run again at the end, in stop order.
+    pub running: Vec<String>,
+    /// How the last attempt ended; a person has to look before there is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
+}
+
+/// Who puts the older package in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// We do, from a kept file.
+    Exchanged {
+        /// Name of the file in the directory of kept packages.
+        file: String,
+    },
+    /// The package tool that is at work, called by hand.
+    ByHand,
+}
+
+/// Whether the present state is kept before it is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// As a restore point, first.
+    Copy,
+    /// It is not.
+    #[default]
+    Nothing,
+}
+
+impl Order {
+    /// Reads the order, where a rollback is under way.
+    pub fn read(layout: &Layout) -> Result<Option<Self>> {
+        let path = layout.rollback_order();
+        let text = match fs::read_text(&path, MOST_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        serde_json::from_str(&text).map(Some).map_err(|error| {
+            let shown = path.display();
+            Error::new(Outcome::Stuck, format!("the order of the rollback, {shown}, is damaged"))
+                .source(error)
+                .state("the database and the package were not looked at; the gate is as it was")
+                .hint(format!("Run `rm {shown}`, then `openwatch rollback` again."))
+        })
+    }
+
+    /// Writes the order; only then may anything change.
+    pub fn write(&self, layout: &Layout) -> Result<()> {
+        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
+        let text =
+            serde_json::to_string_pretty(self).context(|| "cannot write the order".into())?;
+        fs::replace(&layout.rollback_order(), text.as_bytes(), 0o644)
+    }
+
+    /// Ends the order: data and program agree, or another way is gone.
+    pub fn clear(layout: &Layout) -> Result<()> {
+        fs::remove_file(&layout.rollback_order())
+    }
+
+    /// Returns whether this version is the one that it leads to.
+    pub fn leads_to(&self, version: &Version) -> bool {
+        self.to.order(version).is_eq()
+    }
+
+    /// Returns whether the data is what the version knows that it leads to.
+    pub fn data_is_back(&self) -> bool {
+        self.point.is_none() || self.restored.is_some()
+    }
+
+    /// Says which half is done.
+    pub fn halves(&self, installed: &Version) -> String {
+        let data = match (&self.point, self.data_is_back()) {
+            (None, _) => format!("the data is as version {} knows it", self.to),
+            (Some(_), true) => format!("the data is back at version {}", self.to),
+            (Some(id), false) => format!("the data was not put back from restore point {id}"),
+        };
+        format!("{data}; version {installed} is installed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(in super::super) fn order() -> Order {
+        Order {
+            format: 1,
+            since: "2026-01-01T00:00:00Z".into(),
+            from: Version::new("2.0.0"),
+            to: Version::new("1.0.0-1"),
+            package: Some("openwatch".into()),
+            family: Some(Family::Deb),
+            program: Program::Exchanged { file: "openwatch_1.0.0-1.deb".into() },
+            point: Some("20260101T000000Z-1.0.0".into()),
+            restored: None,
+            copy: Keep::Copy,
+            copied: None,
+            running: vec!["openwatch.service".into()],
+            failed: None,
+        }
+    }
+
+    /// Row 57.
+    #[test]
+    fn an_order_reads_back_and_tells_its_halves() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), "openwatch");
+        assert_eq!(Order::read(&layout).unwrap(), None);
+        let order = order();
+        order.write(&layout).unwrap();
+        assert_eq!(Order::read(&layout).unwrap(), Some(order.clone()));
+        assert!(order.leads_to(&Version::new("1.0.0")) && !order.data_is_back());
+        let done = Order { restored: Some("2026-01-01T00:01:00Z".into()), ..order };
+        assert!(done.data_is_back());
+        assert_eq!(
+            done.halves(&Version::new("2.0.0")),
+            "the data is back at version 1.0.0-1; version 2.0.0 is installed"
+        );
+        Order::clear(&layout).unwrap();
+        assert_eq!(Order::read(&layout).unwrap(), None);
+    }
+
+    /// Row 61.
+    #[test]
+    fn a_damaged_order_is_stuck_and_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), "openwatch");
+        fs::make_dir(&layout.upgrade_dir(), 0o755).unwrap();
+        fs::replace(&layout.rollback_order(), b"{\"program\": \"by magic\"}", 0o644).unwrap();
+        let error = Order::read(&layout).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Stuck);
+        assert!(error.message().contains("upgrade/rollback"), "{error:?}");
+    }
+}

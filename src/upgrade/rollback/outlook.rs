@@ -1,0 +1,237 @@
+//! What a rollback would do, looked at and told before anything changes.
+
+use std::path::Path;
+
+use crate::config::ForeignSessions;
+use crate::database::Database;
+use crate::database::clients::Clients;
+use crate::database::lacking::Owners;
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::package::candidate::{self, Installed};
+use crate::restore_points::{
+    self, Entry, Kind, Loss, Origin, Override, RestoreOptions, RestorePoint, Status,
+};
+use crate::system::clock;
+use crate::version::Version;
+
+use super::super::external;
+use super::super::gate::Pending;
+use super::super::identity::must_open;
+use super::super::journal::{self, Record};
+use super::super::machine::Machine;
+use super::data;
+use super::order::{Keep, Order, Program};
+use super::present::{Copy, Half, Present};
+use super::source::{self, Source};
+use super::ways::{Recorded, Way};
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'w> {
+    /// The file of the older package.
+    pub package: Option<&'w Path>,
+    /// The version to go back to.
+    pub to: Option<&'w Version>,
+    /// Whether the present state is kept first.
+    pub copy: Copy,
+}
+
+/// What a rollback would do.
+pub struct Outlook {
+    /// Version that is installed.
+    pub from: Version,
+    /// Version that it leads to.
+    pub to: Version,
+    /// The package, as its tool knows it.
+    pub installed: Installed,
+    /// Where the older package is.
+    pub source: Source,
+    /// The restore point that is put back; none where the data is as that version knows it.
+    pub point: Option<RestorePoint>,
+    /// What that takes away, per database.
+    pub lost: Vec<Loss>,
+    /// What becomes of the present data.
+    pub present: Present,
+    /// Databases of which nothing would be kept, because they are restored in place.
+    pub in_place: Vec<String>,
+    /// Units that run now, in stop order.
+    pub up: Vec<String>,
+    /// Units that run again at the end.
+    pub running: Vec<String>,
+}
+
+/// Everything that any run has recorded, newest first.
+fn runs(machine: &Machine) -> Result<Vec<Record>> {
+    let mut runs = journal::history(&machine.layout)?;
+    // The last one is not in the history while it has not ended, or was killed.
+    if let Some(last) = journal::read(&machine.layout)?
+        && runs.iter().all(|run| run.run != last.run)
+    {
+        runs.insert(0, last);
+    }
+    Ok(runs)
+}
+
+fn points(machine: &Machine) -> Result<Vec<(String, Version)>> {
+    let Some(store) = machine.stored()? else { return Ok(Vec::new()) };
+    let known = |entry: Entry| {
+        let whole = entry.status == Status::Good && entry.origin == Origin::Own;
+        Some((entry.id, entry.manifest.filter(|_| whole)?.from_version?))
+    };
+    Ok(store.list()?.into_iter().filter_map(known).collect())
+}
+
+/// Looks at the way back; changes nothing.
+pub fn look(machine: &Machine, wanted: &Wanted<'_>) -> Result<Outlook> {
+    let layout = &machine.layout;
+    let installed = candidate::installed(layout).map_err(|error| {
+        let restore = machine.command("restore ID");
+        error.hint(format!("The data alone comes back with `{restore}`."))
+    })?;
+    let named = wanted.package.map(|file| source::named(file, &installed)).transpose()?;
+    let version = wanted.to.or(named.as_ref().map(|(_, version)| version));
+    let mark = Pending::read(layout)?;
+    let (runs, points) = (runs(machine)?, points(machine)?);
+    let recorded =
+        Recorded { installed: &machine.version, mark: mark.as_ref(), runs: &runs, points: &points };
+    let way = recorded.way(version)?;
+    if let Some((Source::Named(file), version)) = &named
+        && !version.order(&way.to).is_eq()
+    {
+        let message = format!("{} is version {version}, not {}", file.display(), way.to);
+        return Err(Error::new(Outcome::Usage, message).state("nothing was changed"));
+    }
+    let point = point(machine, &way, mark.is_some())?;
+    let found = match named {
+        Some((source, _)) => Ok(source),
+        None => source::look(layout, &installed, &way.to)?,
+    };
+    let id = point.as_ref().map(RestorePoint::id);
+    let source = found.map_err(|lack| source::lacking(&installed.name, &way.to, id, &lack))?;
+    let units = machine.services.look(&machine.config.app.services)?;
+    let up: Vec<String> = units.iter().filter(|u| u.is_up()).map(|u| u.name.clone()).collect();
+    let running = mark.as_ref().and_then(|mark| mark.running.clone()).unwrap_or(up.clone());
+    let (lost, present, in_place) = match &point {
+        Some(point) => loss(machine, point, wanted.copy)?,
+        None => (Vec::new(), Present::Unwritten, Vec::new()),
+    };
+    let (from, to) = (machine.version.clone(), way.to);
+    Ok(Outlook { from, to, installed, source, point, lost, present, in_place, up, running })
+}
+
+/// Returns the restore point that has to be put back; none where the data is as it was.
+fn point(machine: &Machine, way: &Way<'_>, marked: bool) -> Result<Option<RestorePoint>> {
+    let found = match &way.point {
+        Some(id) => machine.stored()?.map(|store| store.find(id)),
+        None => None,
+    };
+    let at_hand = found.as_ref().and_then(|found| found.as_ref().ok());
+    // Put off, and never tried: nothing has touched the data.
+    let never_tried = way.run.is_none() && marked;
+    if never_tried || data::is_as_before(machine, way.run, at_hand)? {
+        return Ok(None);
+    }
+    let Some(point) = found.transpose()? else {
+        let message = format!("there is no restore point with the data of version {}", way.to);
+        return Err(Error::new(Outcome::Refused, message)
+            .detail("the schema is not the one that version needs")
+            .state("nothing was changed")
+            .hint(
+                "Look at `openwatch backup list`, and name another version with `--to VERSION`.",
+            ));
+    };
+    let again = format!("rollback --to {}", way.to);
+    must_open(machine, &point, &machine.command(&again))?;
+    if external::is_left_to_others(machine, &point) {
+        let what = external::way_back(machine, point.id());
+        let message = format!("the data of version {} is not ours to put back", way.to);
+        return Err(Error::new(Outcome::Refused, message)
+            .state("nothing was changed")
+            .hint(format!("Set restore_command, or {what}, then install {} yourself.", way.to)));
+    }
+    Ok(Some(point))
+}
+
+fn loss(
+    machine: &Machine,
+    point: &RestorePoint,
+    copy: Copy,
+) -> Result<(Vec<Loss>, Present, Vec<String>)> {
+    let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
+    let all = machine.databases.iter().map(|shipped| &shipped.database);
+    let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
+    let lost = databases
+        .iter()
+        .map(|database| point.loss(database, machine.clock))
+        .collect::<Result<Vec<_>>>()?;
+    let in_place = match point.manifest().kind {
+        Kind::External => Vec::new(),
+        Kind::Dump | Kind::Clone => {
+            let options = RestoreOptions {
+                foreign: Override::No,
+                sessions: ForeignSessions::End,
+                owners: Owners::Kept,
+                clock: machine.clock,
+                clients: Clients::default(),
+            };
+            restore_points::check(point, &databases, &options)?
+        }
+    };
+    let present = Present::decide(copy, &lost, &in_place, Half::of(machine, point)?);
+    Ok((lost, present, in_place))
+}
+
+impl Outlook {
+    /// Returns whether something would be lost that somebody may have written.
+    pub fn takes_away(&self) -> bool {
+        match self.present {
+            Present::Absent | Present::Unwritten | Present::HalfMigrated => false,
+            Present::LeftOut | Present::Copied => true,
+        }
+    }
+
+    /// Says what would happen.
+    pub fn told(&self) -> Vec<String> {
+        let (name, from, to) = (&self.installed.name, &self.from, &self.to);
+        let mut lines = vec![format!("{name} {from} -> {to}, {}", self.source.told())];
+        match &self.point {
+            Some(point) => {
+                lines.push(format!("data: restore point {}", point.id()));
+                lines.extend(self.lost.iter().map(Loss::told));
+                lines.extend(self.present.told(&self.in_place));
+            }
+            None => lines.push(format!("data: is as version {to} knows it, nothing is lost")),
+        }
+        let units =
+            |names: &[String]| if names.is_empty() { "none".into() } else { names.join(", ") };
+        lines.push(format!("units: stop {}; start {}", units(&self.up), units(&self.running)));
+        lines
+    }
+
+    /// Makes the order, with the package brought where nothing takes it away; changes nothing else.
+    pub fn order(&self, machine: &Machine) -> Result<Order> {
+        let (installed, to) = (&self.installed, &self.to);
+        let file = source::bring(&machine.layout, installed, to, &self.source)?;
+        Ok(Order {
+            format: 1,
+            since: clock::rfc3339(machine.clock.now()),
+            from: self.from.clone(),
+            to: to.clone(),
+            package: Some(installed.name.clone()),
+            family: Some(installed.family),
+            program: Program::Exchanged { file },
+            point: self.point.as_ref().map(|point| point.id().to_owned()),
+            restored: None,
+            copy: match self.present {
+                Present::Copied => Keep::Copy,
+                Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => {
+                    Keep::Nothing
+                }
+            },
+            copied: None,
+            running: self.running.clone(),
+            failed: None,
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The journal's record of a rollback.
+
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::migrations::DataState;
+use crate::outcome::Outcome;
+
+use super::super::journal::{self, Direction, Record};
+use super::order::Order;
+
+impl Record {
+    /// Returns the record of a rollback that begins now.
+    pub fn back(run: String, started: String, order: &Order) -> Self {
+        Self {
+            format: 1,
+            direction: Direction::Back,
+            run,
+            from: Some(order.from.clone()),
+            to: order.to.clone(),
+            pid: std::process::id(),
+            started,
+            finished: None,
+            outcome: None,
+            message: None,
+            state: None,
+            next: None,
+            restore_point: order.copied.clone(),
+            clones: Vec::new(),
+            way_back: order.point.clone(),
+            data: None,
+            detail: Vec::new(),
+            running: order.running.clone(),
+            ended_sessions: Vec::new(),
+            marks: Vec::new(),
+            overrode: None,
+            interrupted: None,
+            baseline: None,
+            comparison: None,
+            world: None,
+        }
+    }
+}
+
+/// Closes the record of a rollback that a person gives up, so that nobody takes it for an upgrade that
+/// was cut off.
+pub(super) fn give_up(layout: &Layout, order: &Order, now: String) -> Result<()> {
+    let Some(record) = journal::read(layout)?.filter(|run| run.direction == Direction::Back) else {
+        return Ok(());
+    };
+    let back = order.data_is_back();
+    let closed = Record {
+        finished: Some(now),
+        outcome: Some(Outcome::Failed.word().to_owned()),
+        message: Some(format!("the rollback to {} was given up", order.to)),
+        data: Some(if back { DataState::Unchanged } else { DataState::Unknown }),
+        ..record
+    };
+    journal::write(&layout.journal(), &closed)
+}
