@@ -36,7 +36,7 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
         // A clone that became a dump counts as one right away.
         settled = settle::run(machine);
     }
-    let Settled { problems: warnings, listed } = settled;
+    let Settled { problems: mut warnings, listed } = settled;
     let listed = listed.map_or_else(|| store.list(), Ok)?;
     let needs = needed::restore_points(machine)?;
     let retention = &machine.config.policy.retention;

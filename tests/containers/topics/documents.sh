@@ -78,6 +78,21 @@ the_runbook_s_way_back_works_as_printed() {
   m systemctl start openwatch.service; wait_for 20 http /readyz; expect_ready 1.0.0
 }
 
+# Rows 57, 60 and 91.
+fact "deb rpm" the_runbook_s_one_command_back_works_as_printed
+the_runbook_s_one_command_back_works_as_printed() {
+  old_machine; remember_data
+  upgrade_to 2.0.0; expect_rc 0
+  sql "insert into customer_notes select 100000 + i, 'later' from generate_series(1, 7) i"
+  documented "looking at the way back together"; expect_schema 0007; expect_ready 2.0.0
+  expect_out 'the restore point is .* old'; expect_out 'write-ahead log'; expect_points 1
+  expect_out 'To do it, run .openwatch rollback --to 1\.0\.0.* --yes'
+  documented "back together"
+  expect_installed 1.0.0; expect_schema 0005; expect_mark none; expect_same_data; expect_ready 1.0.0
+  # What was there until then is a restore point.
+  expect_points 2
+}
+
 # The application of the packager's guide, made of what the guide prints: its configuration, a first
 # release of which lies in the database, and a second migration.
 fact deb the_packager_s_guide_makes_an_application_whose_commands_work_as_printed
