@@ -27,7 +27,7 @@ a_failed_upgrade_goes_back_by_one_command_and_is_not_tried_again() {
 hanging_tools() {
   sh_ 'touch /hang; for tool in apt-get dnf; do
     real=$(command -v $tool) || continue
-    printf "#!/bin/sh\ncase \" \$* \" in *simulate*) ;; *\" install \"*|*\" downgrade \"*) while [ -e /hang ]; do sleep 0.1; done ;; esac\nexec %s \"\$@\"\n" \
+    printf "#!/bin/sh\ncase \" \$* \" in *simulate*|*downloadonly*) ;; *\" install \"*|*\" downgrade \"*) while [ -e /hang ]; do sleep 0.1; done ;; esac\nexec %s \"\$@\"\n" \
       "$real" > /usr/local/sbin/$tool; chmod 755 /usr/local/sbin/$tool; done'
 }
 data_is_back() { sh_ 'grep -q restored /var/lib/openwatch/upgrade/rollback && grep -q \"step\":\"package\" /var/lib/openwatch/upgrade/journal.json'; }
