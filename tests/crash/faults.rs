@@ -36,7 +36,7 @@ fn a_disk_that_is_full_from_any_write_on_ends_the_run_and_one_command_finishes()
     tried(
         &Case {
             name: "disk full from a write on",
-            every: 19,
+            every: 83,
             make: shipped,
             words,
             meanwhile: nothing,
@@ -52,7 +52,7 @@ fn a_sync_that_fails_is_never_taken_for_done() {
     tried(
         &Case {
             name: "a sync that fails",
-            every: 11,
+            every: 23,
             make: shipped,
             words,
             meanwhile: nothing,
@@ -68,7 +68,7 @@ fn a_disk_that_turns_read_only_at_any_point_ends_the_run_and_one_command_finishe
     tried(
         &Case {
             name: "a file that cannot be made, named or removed",
-            every: 17,
+            every: 83,
             make: shipped,
             words,
             meanwhile: nothing,
@@ -86,7 +86,7 @@ fn a_connection_reset_at_any_message_ends_the_run_and_one_command_finishes() {
     tried(
         &Case {
             name: "connection reset at a message",
-            every: 41,
+            every: 83,
             make: shipped,
             words,
             meanwhile: nothing,
@@ -114,7 +114,7 @@ fn sessions_that_the_server_ends_at_any_message_end_the_run_and_one_command_fini
     tried(
         &Case {
             name: "all sessions ended at a message",
-            every: 43,
+            every: 89,
             make: shipped,
             words,
             meanwhile: end_all_sessions,
@@ -148,7 +148,7 @@ fn a_server_that_only_reads_after_any_message_ends_the_run_and_one_command_finis
     tried(
         &Case {
             name: "fail-over to a server that only reads",
-            every: 47,
+            every: 97,
             make: shipped,
             words,
             meanwhile: fail_over,

@@ -72,7 +72,7 @@ fn fails(machine: TestMachine) -> TestMachine {
 fn an_upgrade_killed_at_any_point_is_finished_by_the_named_command() {
     killed(&Case {
         name: "upgrade, dump",
-        every: 23,
+        every: 61,
         make: || begun(TestMachine::new().ship("good")),
         words,
         meanwhile: nothing,
@@ -85,7 +85,7 @@ fn an_upgrade_killed_at_any_point_is_finished_by_the_named_command() {
 fn an_upgrade_by_clone_killed_at_any_point_is_finished_by_the_named_command() {
     killed(&Case {
         name: "upgrade, clone",
-        every: 37,
+        every: 71,
         make: || begun(TestMachine::new().operator("restore_point = \"clone\"").ship("good")),
         words,
         meanwhile: nothing,
@@ -98,7 +98,7 @@ fn an_upgrade_by_clone_killed_at_any_point_is_finished_by_the_named_command() {
 fn a_failing_upgrade_killed_at_any_point_is_put_back_by_a_retry() {
     killed(&Case {
         name: "upgrade that fails, dump, put back",
-        every: 53,
+        every: 149,
         make: || begun(fails(TestMachine::new())),
         words,
         meanwhile: nothing,
@@ -111,7 +111,7 @@ fn a_failing_upgrade_killed_at_any_point_is_put_back_by_a_retry() {
 fn a_failing_upgrade_by_clone_killed_at_any_point_is_put_back_by_a_retry() {
     killed(&Case {
         name: "upgrade that fails, clone, put back",
-        every: 59,
+        every: 179,
         make: || begun(fails(TestMachine::new().operator("restore_point = \"clone\""))),
         words,
         meanwhile: nothing,

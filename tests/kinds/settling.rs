@@ -63,11 +63,11 @@ fn a_clone_that_another_application_marked_is_neither_dropped_nor_put_back() {
     comment("openwatch clone of another for another on elsewhere in /var");
     let id = machine.points().remove(0);
     machine.run(["restore", &id, "--yes"]).code(5).stderr(contains("not made by"));
-    assert_eq!(clones(&machine), [clone.clone()]);
+    assert_eq!(clones(&machine), std::slice::from_ref(&clone));
     change(&only_point(&machine), |manifest| manifest["kind"] = "dump".into());
     fs::remove_file(machine.upgrade_dir().join("journal.json")).unwrap();
     machine.run(["backup", "prune"]).success();
-    assert_eq!(clones(&machine), [clone.clone()]);
+    assert_eq!(clones(&machine), std::slice::from_ref(&clone));
 }
 
 /// A shared directory in which both call their database "main".
