@@ -25,10 +25,14 @@ pub fn succeeds(machine: &TestMachine, ended: &Ended) {
     gate_is_right(machine, "0004");
     let good = good_points(machine);
     assert!(good.contains(&ended.before[0]), "the older point is not good: {good:?}");
-    if ended.run.code != Some(0) {
-        finish(machine, &next_command(machine), 0);
+    // Where no command is named the upgrade is done; the dump of its clone is the daily job's.
+    if ended.run.code != Some(0)
+        && let Some(next) = next_command(machine)
+    {
+        finish(machine, &next, 0);
     }
     assert_eq!(data(machine), new());
+    finish(machine, &["backup".into(), "prune".into()], 0);
     assert_eq!(machine.unit("openwatch.service"), "active");
     machine.run(["gate"]).success();
     assert!(!machine.mark().exists());

@@ -325,12 +325,16 @@ mod tests {
     fn a_column_takes_its_index_along_and_nothing_else() {
         let after: Vec<(&str, &str)> = TABLE
             .iter()
-            .filter(|(name, _)| !["public.a.id", "a_pkey", "a_id_seq"].iter().any(|own| name.contains(own)))
+            .filter(|(name, _)| {
+                !["public.a.id", "a_pkey", "a_id_seq"].iter().any(|own| name.contains(own))
+            })
             .copied()
             .collect();
         assert_eq!(
             told(TABLE, &after, &[]),
-            ["doubt: column public.a.id is gone, with 1 comment, 1 constraint, 1 index, 1 sequence"]
+            [
+                "doubt: column public.a.id is gone, with 1 comment, 1 constraint, 1 index, 1 sequence"
+            ]
         );
     }
 

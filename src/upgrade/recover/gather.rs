@@ -106,9 +106,14 @@ fn standing(
     if known.is_some_and(|known| known.pending.is_empty() && *known.before() == known.start) {
         return None;
     }
+    // A clone that was put back is the database now, and nothing is left of its point.
+    let as_kept = match point {
+        Some(point) => head_of(point, name).is_some_and(|head| head == found.current),
+        None => is_before(record, known, surveyed),
+    };
     if restoring == Restoring::Begun
         && known.is_some_and(|known| known.identity != surveyed.facts.identity)
-        && head_of(point, name).is_some_and(|head| head == found.current)
+        && as_kept
     {
         return Some(Standing::PutBack);
     }
@@ -148,8 +153,8 @@ fn is_before(record: &Record, known: Option<&DatabaseWorld>, surveyed: &Surveyed
 }
 
 /// The schema that a database had when the point was made; none where the point does not hold it.
-fn head_of(point: Option<&RestorePoint>, name: &str) -> Option<Option<String>> {
-    let archives = &point?.manifest().databases;
+fn head_of(point: &RestorePoint, name: &str) -> Option<Option<String>> {
+    let archives = &point.manifest().databases;
     let own = archives.iter().find(|archive| archive.name == name)?;
     Some(own.schema.head.clone())
 }
