@@ -11,7 +11,7 @@ use crate::restore_points::{
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rollback::kept;
 use crate::upgrade::settle::{self, Settled};
-use crate::upgrade::{needed, rehearsal, telling};
+use crate::upgrade::{journal, needed, rehearsal, telling};
 
 use super::{Reply, replaced};
 
@@ -159,9 +159,11 @@ pub fn remove(machine: &Machine, wanted: &Removal<'_>) -> Result<Reply> {
         .hint(format!("To do it, run `{}`.", machine.command(&words))));
     }
     store.remove(&entry)?;
-    if let Some(manifest) = entry.manifest.as_ref().filter(|m| m.clones().next().is_some()) {
+    let clones: Vec<&str> = entry.manifest.iter().flat_map(|manifest| manifest.clones()).collect();
+    if !clones.is_empty() {
         // Named by no restore point any more, they are leftovers; the next prune drops them as well.
-        if let Err(error) = settle::sweep_after(machine, manifest) {
+        let given_up = journal::give_up(&machine.layout, &clones);
+        if let Err(error) = given_up.and_then(|()| settle::sweep(machine)) {
             let message = error.message();
             machine.progress.warn(&format!("its clone is dropped by the next prune: {message}"));
         }

@@ -184,6 +184,20 @@ impl Record {
     }
 }
 
+/// Notes that these clones are given up by the operator's word: no run needs them any more.
+pub fn give_up(layout: &Layout, clones: &[&str]) -> Result<()> {
+    let last = read(layout)?.map(|record| (layout.journal(), record));
+    let path = |record: &Record| layout.history_dir().join(format!("{}.json", record.run));
+    let past = history(layout)?.into_iter().map(|record| (path(&record), record));
+    for (path, mut record) in last.into_iter().chain(past) {
+        if record.clones.iter().any(|name| clones.contains(&name.as_str())) {
+            record.clones.retain(|name| !clones.contains(&name.as_str()));
+            write(&path, &record)?;
+        }
+    }
+    Ok(())
+}
+
 /// Notes that the data of this restore point was put back by hand: nothing is half done any more.
 pub fn put_back(layout: &Layout, id: &str) -> Result<()> {
     match read(layout)? {

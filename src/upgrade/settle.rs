@@ -8,9 +8,7 @@ use crate::database::clients::Clients;
 use crate::database::swap::Server;
 use crate::error::{Error, Result};
 use crate::migrations::DataState;
-use crate::restore_points::{
-    Completing, Entry, Kind, Manifest, Origin, RestorePoint, Status, Store,
-};
+use crate::restore_points::{Completing, Entry, Kind, Origin, RestorePoint, Status, Store};
 
 use super::create_restore_point::LOCK_WAIT;
 use super::journal::{self, Record};
@@ -68,7 +66,7 @@ pub fn run(machine: &Machine) -> Settled {
         }
     }
     if sound {
-        note(clear_away(machine, &store, &BTreeSet::new()));
+        note(clear_away(machine, &store));
     }
     for problem in &settled.problems {
         machine.progress.warn(problem);
@@ -186,17 +184,10 @@ fn spent(machine: &Machine, point: &RestorePoint) -> Result<bool> {
 pub fn sweep(machine: &Machine) -> Result<()> {
     let store = machine.store()?;
     store.mend_exchanges()?;
-    clear_away(machine, &store, &BTreeSet::new())
+    clear_away(machine, &store)
 }
 
-/// Does the same after a restore point was removed by the operator's word: its clones go with it.
-pub fn sweep_after(machine: &Machine, removed: &Manifest) -> Result<()> {
-    let store = machine.store()?;
-    store.mend_exchanges()?;
-    clear_away(machine, &store, &removed.clones().collect())
-}
-
-fn clear_away(machine: &Machine, store: &Store, removed: &BTreeSet<&str>) -> Result<()> {
+fn clear_away(machine: &Machine, store: &Store) -> Result<()> {
     // Read only where a server has what could be a leftover.
     let mut listed: Option<BTreeSet<String>> = None;
     let history = journal::history(&machine.layout)?;
@@ -211,7 +202,7 @@ fn clear_away(machine: &Machine, store: &Store, removed: &BTreeSet<&str>) -> Res
             // Another host may keep clones of the same database; only what says that it is ours, or
             // what our journal says that we were about to make, is ours.
             let ours = found.mark.map_or(journaled.contains(&found.name), |own| own == mark);
-            if !ours || (needed.contains(name) && !removed.contains(name)) {
+            if !ours || needed.contains(name) {
                 continue;
             }
             let named = match &mut listed {
