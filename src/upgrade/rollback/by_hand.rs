@@ -4,6 +4,7 @@
 //! in which nothing was written its restore point comes back by itself; otherwise a person decides.
 
 use crate::error::{Error, Result};
+use crate::migrations::DataState;
 use crate::outcome::Outcome;
 use crate::package::Family;
 use crate::restore_points::RestorePoint;
@@ -73,7 +74,12 @@ pub const fn decide(facts: Facts<'_>) -> Verdict<'_> {
 pub fn judge(machine: &Machine, to: &Version, family: Family) -> Result<Option<Order>> {
     let layout = &machine.layout;
     let mark = Pending::read(layout)?;
-    let last = journal::read(layout)?.filter(|run| run.direction == Direction::Forward);
+    // One that led back and was done left the data as it was before the first attempt.
+    let known = |run: &Record| match run.direction {
+        Direction::Forward => true,
+        Direction::Back => run.data == Some(DataState::Unchanged),
+    };
+    let last = journal::read(layout)?.filter(known);
     let came = |from: Option<&Version>| from.is_some_and(|from| from.order(to).is_eq());
     let failed = mark.as_ref().is_some_and(|mark| {
         let ended =
