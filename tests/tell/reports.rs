@@ -104,7 +104,7 @@ fn an_outcome_is_reported_to_its_own_address() {
     );
     let told: Vec<_> = failure.requests().iter().map(|r| r.json()["event"].clone()).collect();
     assert_eq!(told, ["upgrade.failed", "upgrade.rolled_back", "upgrade.deferred"]);
-    assert_eq!(office.spool(), [PathBuf::new(); 0]);
+    assert!(office.spool().is_empty());
 }
 
 /// Row 63.
@@ -116,7 +116,7 @@ fn a_receiver_in_trouble_is_asked_again_with_the_same_report() {
     let requests = receiver.requests();
     assert_eq!(requests.len(), 4);
     assert!(requests.iter().all(|request| request.body == requests[0].body));
-    assert_eq!(office.spool(), [PathBuf::new(); 0]);
+    assert!(office.spool().is_empty());
 }
 
 /// Row 63.
@@ -140,7 +140,7 @@ fn a_report_that_nobody_takes_is_kept_privately_and_sent_later() {
     assert_eq!(office.send_later().len(), 1);
     assert_eq!((receiver.requests().len(), office.spool().len()), (3, 2));
     assert_eq!(office.send_later(), [""; 0]);
-    assert_eq!(office.spool(), [PathBuf::new(); 0]);
+    assert!(office.spool().is_empty());
     let bodies = |at: usize| receiver.requests()[at].body.clone();
     assert_eq!(
         [bodies(3), bodies(4)].iter().filter(|b| [bodies(0), bodies(1)].contains(b)).count(),

@@ -149,7 +149,8 @@ fn jobs_that_run_are_waited_for_and_then_refused() {
 
 #[test]
 fn a_hook_that_somebody_else_could_write_is_refused_by_name_before_anything() {
-    let wrong: [(&str, fn(&PathBuf)); 3] = [
+    type Spoils = fn(&PathBuf);
+    let wrong: [(&str, Spoils); 3] = [
         ("can be written by other users than root", |path| {
             fs::set_permissions(path, fs::Permissions::from_mode(0o775)).unwrap();
         }),
