@@ -154,6 +154,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
         Ok(Course::Forward) if asked == Asked::ByItself => refuse_repeating(machine)?,
         Ok(Course::Forward) => {}
     }
+    recover::retire_used_up(machine, &found);
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(refused(machine, &survey, error)),
         Decision::NothingPending => without_migrations(machine, &survey),

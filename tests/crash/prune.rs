@@ -35,7 +35,7 @@ fn keeps_what_it_said(machine: &TestMachine, ended: &Ended) {
 fn a_prune_killed_at_any_point_leaves_what_it_keeps_and_the_next_one_removes_the_rest() {
     killed(&Case {
         name: "prune",
-        every: 13,
+        every: 29,
         make: full,
         words,
         meanwhile: nothing,

@@ -54,7 +54,7 @@ fn is_restored(machine: &TestMachine, ended: &Ended) {
 fn a_restore_killed_at_any_point_is_finished_by_the_same_command() {
     killed(&Case {
         name: "restore of a dump",
-        every: 71,
+        every: 179,
         make: || upgraded(TestMachine::new()),
         words,
         meanwhile: nothing,
@@ -67,7 +67,7 @@ fn a_restore_killed_at_any_point_is_finished_by_the_same_command() {
 fn a_restore_of_a_clone_killed_at_any_point_is_finished_by_the_same_command() {
     killed(&Case {
         name: "restore of a clone",
-        every: 73,
+        every: 113,
         make: half,
         words,
         meanwhile: nothing,

@@ -76,7 +76,7 @@ fn fails(machine: TestMachine) -> TestMachine {
 fn an_upgrade_killed_at_any_point_is_finished_by_the_named_command() {
     killed(&Case {
         name: "upgrade, dump",
-        every: 61,
+        every: 149,
         make: || begun(TestMachine::new().ship("good")),
         words,
         meanwhile: nothing,
@@ -89,7 +89,7 @@ fn an_upgrade_killed_at_any_point_is_finished_by_the_named_command() {
 fn an_upgrade_by_clone_killed_at_any_point_is_finished_by_the_named_command() {
     killed(&Case {
         name: "upgrade, clone",
-        every: 71,
+        every: 331,
         make: || begun(TestMachine::new().operator("restore_point = \"clone\"").ship("good")),
         words,
         meanwhile: nothing,
@@ -102,7 +102,7 @@ fn an_upgrade_by_clone_killed_at_any_point_is_finished_by_the_named_command() {
 fn a_failing_upgrade_killed_at_any_point_is_put_back_by_a_retry() {
     killed(&Case {
         name: "upgrade that fails, dump, put back",
-        every: 149,
+        every: 293,
         make: || begun(fails(TestMachine::new())),
         words,
         meanwhile: nothing,
@@ -115,7 +115,7 @@ fn a_failing_upgrade_killed_at_any_point_is_put_back_by_a_retry() {
 fn a_failing_upgrade_by_clone_killed_at_any_point_is_put_back_by_a_retry() {
     killed(&Case {
         name: "upgrade that fails, clone, put back",
-        every: 179,
+        every: 397,
         make: || begun(fails(TestMachine::new().operator("restore_point = \"clone\""))),
         words,
         meanwhile: nothing,

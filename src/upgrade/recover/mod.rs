@@ -12,8 +12,10 @@ pub mod undo;
 pub mod world;
 pub mod written;
 
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::restore_points::Kind;
 use crate::system::fs;
 use crate::system::inhibit::Inhibitor;
 
@@ -130,6 +132,29 @@ pub fn course(machine: &Machine, survey: &Survey<'_>, found: &Found) -> Result<C
         Way::Started => Err(started(machine, point)),
         Way::LeftToOthers => Err(left_to_others(machine, point)),
         Way::Stuck(why) => Err(stuck(machine, survey, found, *why)),
+    }
+}
+
+/// Removes the restore point of a clone that was put back: killed before it could do so itself, the run
+/// left one that is listed and leads nowhere. What cannot be asked stays.
+pub fn retire_used_up(machine: &Machine, found: &Found) {
+    let own_restore = |record: &&Record| {
+        gather::restoring(record) != Restoring::No && found.state == State::Untouched
+    };
+    let point = found.last.as_ref().filter(own_restore).and_then(Record::first_point);
+    let Some(id) = point else { return };
+    let databases: Vec<&Database> = machine.databases.iter().map(|d| &d.database).collect();
+    let retire = || -> Result<()> {
+        let Some(store) = machine.stored()? else { return Ok(()) };
+        let Ok(point) = store.find(id) else { return Ok(()) };
+        if point.manifest().kind == Kind::Clone && point.clones_there(&databases)?.is_empty() {
+            point.check_servers(&databases)?;
+            point.retire()?;
+        }
+        Ok(())
+    };
+    if let Err(error) = retire() {
+        machine.progress.warn(&error.message());
     }
 }
 

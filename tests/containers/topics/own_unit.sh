@@ -1,13 +1,14 @@
 # Facts about the unit that upgrades run in: what does not hurt it, and what it may do.
 # shellcheck shell=bash disable=SC2154
 
-# hold_migrations: a session that keeps every migration waiting until let_go.
+# waits WHAT: whether a session waits for an event, or for one of a type.
+waits() { [ "$(sql "select count(*) > 0 from pg_stat_activity where '$1' in (wait_event, wait_event_type)")" = t ]; }
+# hold_migrations: a reader that keeps the first migration waiting until let_go.
 hold_migrations() {
-  m su postgres -c "psql -qc 'begin; lock table openwatch_schema_history in access exclusive mode; select pg_sleep(600)' openwatch" >/dev/null 2>&1 &
-  wait_for 10 sh_ "su postgres -c 'psql -Atc \"select 1 from pg_locks where mode = '\\''AccessExclusiveLock'\\'' and granted\" openwatch' | grep -q 1"
+  m su postgres -c "psql -qc 'begin; lock table upgrade_reports in access share mode; select pg_sleep(600)' openwatch" >/dev/null 2>&1 &
+  wait_for 10 waits PgSleep
 }
 let_go() { sql "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'" >/dev/null; }
-upgrading() { sh_ 'test "$(systemctl is-active openwatch-upgrade.service)" = activating'; }
 
 # Rows 59, 66 and 70.
 fact "deb rpm" a_closed_terminal_does_not_hurt_the_upgrade_and_a_retry_joins_it
@@ -15,15 +16,14 @@ a_closed_terminal_does_not_hurt_the_upgrade_and_a_retry_joins_it() {
   old_machine; use_repo 2.0.0; hold_migrations
   local words='dnf -y update'; [ "$family" = rpm ] || words='apt-get -y upgrade'
   # On a terminal of its own, with lock_timeout above what the fact takes.
-  sh_ "echo 'lock_timeout = \"60s\"' > /etc/openwatch/upgrade.conf.d/fact.conf 2>/dev/null ||
-    { mkdir -p /etc/openwatch/upgrade.conf.d; echo 'lock_timeout = \"60s\"' > /etc/openwatch/upgrade.conf.d/fact.conf; }
+  sh_ "mkdir -p /etc/openwatch/upgrade.conf.d; echo 'lock_timeout = \"60s\"' > /etc/openwatch/upgrade.conf.d/fact.conf
     setsid script -qfc '$words' /root/terminal >/dev/null 2>&1 < /dev/null & echo \$! > /root/script.pid"
-  wait_for 60 upgrading
+  wait_for 60 waits Lock
   local before; before=$(m systemctl show -P MainPID openwatch-upgrade.service)
   # The window is closed: the terminal is gone, and everything on it is hung up.
   sh_ 'kill -KILL "$(cat /root/script.pid)"'
   expect_is "$before" m systemctl show -P MainPID openwatch-upgrade.service
-  upgrading || fail "the unit has ended with the terminal"
+  waits Lock || fail "the unit has ended with the terminal"
   # Somebody else tries again, and waits for the same job.
   m openwatch upgrade > "$scratch/second" 2>&1 & local second=$!
   let_go
@@ -40,7 +40,7 @@ fact "deb rpm" what_the_unit_may_not_do_is_nothing_that_an_upgrade_needs
 what_the_unit_may_not_do_is_nothing_that_an_upgrade_needs() {
   old_machine
   # Peer authentication, a socket below /tmp, restore points below /home: all at once.
-  sh_ "sed -i \"s,^#*unix_socket_directories.*,unix_socket_directories = '/run/postgresql, /tmp',\" /etc/postgresql/*/main/postgresql.conf
+  sh_ "sed -i \"s|^#*unix_socket_directories.*|unix_socket_directories = '/run/postgresql, /tmp'|\" /etc/postgresql/*/main/postgresql.conf
     systemctl restart postgresql@*-main.service
     mkdir -p /home/keep/points && chmod 700 /home/keep/points
     echo 'backup_dir = \"/home/keep/points\"' > /root/own.conf

@@ -62,6 +62,8 @@ cut_at() { # cut_at MS: an upgrade, a power cut so long after its begin, and wha
   rows > "$scratch/data.now"
   cmp -s "$scratch/data.now" "$scratch/data.new" || fail "after $at ms it ends with other data: $(diff "$scratch/data.new" "$scratch/data.now" | head -n 20)"
   expect_is 20000 sql 'select count(*) from customer_notes'
+  # The run of the boot may still prove health.
+  wait_for 60 sh_ 'test "$(systemctl is-active openwatch-upgrade.service)" = inactive'
   run sh -c 'for point in $(cd /var/lib/openwatch/backups && ls -d [0-9]*/manifest.json 2>/dev/null); do
     openwatch backup verify "${point%%/*}" || exit 1; done'
   expect_rc 0
