@@ -7,7 +7,7 @@ use crate::database::facts::RowCount;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::clock;
-use crate::upgrade::baseline::{self, Baseline, Comparison, Expectations, stored};
+use crate::upgrade::baseline::{self, Baseline, Comparison, Expectations, stored, undeclared};
 use crate::upgrade::machine::Machine;
 
 use super::Reply;
@@ -62,10 +62,9 @@ pub fn compare(
 fn verdict(compared: &Comparison, failed: bool) -> String {
     let doubts = compared.doubts().count();
     match (failed, compared.first_failed()) {
-        (_, Some(first)) => format!(
-            "{doubts} losses that nobody declared; the first check that fails is {}",
-            first.check
-        ),
+        (_, Some(first)) => {
+            format!("{}; the first check that fails is {}", undeclared(doubts as u64), first.check)
+        }
         (true, None) => "nothing was lost, but not everything is as it was".into(),
         (false, None) if compared.is_same() => "nothing is different".into(),
         (false, None) => "nothing was lost that nobody declared".into(),

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::migrations;
 use crate::notify;
 use crate::system::identity as system_identity;
-use crate::upgrade::baseline::Comparison;
+use crate::upgrade::baseline::{Comparison, undeclared};
 use crate::upgrade::gate::Pending;
 use crate::upgrade::gate::opened::Opened;
 use crate::upgrade::hold::Look;
@@ -310,7 +310,7 @@ fn spoken(machine: &Machine, report: &Value) -> String {
     if let Some(doubts) = last["comparison"]["doubts"].as_u64().filter(|doubts| *doubts > 0) {
         let name = text(&last["comparison"]["baseline"]);
         let show = machine.command(&format!("baseline compare {name}"));
-        lines.push(format!("  since then:    {doubts} losses that nobody declared: `{show}`"));
+        lines.push(format!("  since then:    {}: `{show}`", undeclared(doubts)));
     }
     if let Some(points) = report["restore_points"].as_array() {
         let newest = points.iter().find(|point| point["state"] == "good");

@@ -80,6 +80,11 @@ impl Change {
     }
 }
 
+/// Returns how many losses nobody declared, for people.
+pub fn undeclared(losses: u64) -> String {
+    format!("{losses} {} that nobody declared", if losses == 1 { "loss" } else { "losses" })
+}
+
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {

@@ -22,7 +22,7 @@ use crate::migrations::{DataState, Why};
 use crate::outcome::Outcome;
 use crate::system::clock;
 
-pub use comparison::{Change, Checked, Comparison, Severity};
+pub use comparison::{Change, Checked, Comparison, Severity, undeclared};
 pub use difference::compare;
 pub use expected::Expectations;
 
