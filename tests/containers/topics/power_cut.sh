@@ -1,8 +1,8 @@
 # Facts about machines that lose power in the middle of an upgrade, at moments that nobody chose.
-# POWER_CUTS=N says how many moments (3), POWER_CUT_SEED=N which ones (1): both are printed.
+# POWER_CUTS=N says how many moments (1), POWER_CUT_SEED=N which ones (1): both are printed.
 # shellcheck shell=bash disable=SC2154
 
-cuts=${POWER_CUTS:-3} cut_seed=${POWER_CUT_SEED:-1}
+cuts=${POWER_CUTS:-1} cut_seed=${POWER_CUT_SEED:-1}
 
 new_machine() { "$lab" down "$machine" >/dev/null 2>&1; old_machine; use_repo 2.0.0; }
 milliseconds() { local now=${EPOCHREALTIME/[.,]/}; echo $((now / 1000)); }
