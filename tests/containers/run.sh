@@ -1,14 +1,15 @@
 #!/bin/bash
 # What:   runs the package tests of one suite, four machines at a time: they mostly wait. See ci/containers.
 # Needs:  --lab VERBS --image IMAGE --packages DIR --suite NAME [--test REGEX] [--jobs N]
-#         [--topics DIR]; root for nspawn.
+#         [--topics DIR] [--only TOPIC,TOPIC] [--whole]; root for nspawn.
 # Result: `ok N - fact` lines and `N passed, N failed`; the machine's own words for each failure.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-jobs=4 filter=. topics=$here/topics
+jobs=4 filter=. topics=$here/topics only='' whole=no
 while [ $# -gt 0 ]; do case $1 in
   --lab) lab=$2 ;; --image) base_image=$2 ;; --packages) packages=$2 ;; --suite) suite=$2 ;;
-  --test) filter=$2 ;; --jobs) jobs=$2 ;; --topics) topics=$2 ;;
+  --test) filter=$2 ;; --jobs) jobs=$2 ;; --topics) topics=$2 ;; --only) only=,$2, ;;
+  --whole) whole=yes; shift; continue ;;
   *) echo "run.sh: unknown option $1" >&2; exit 2 ;;
 esac; shift 2; done
 
@@ -22,8 +23,20 @@ trap 'exit 130' INT TERM
 # shellcheck source=tests/containers/lib.sh
 . "$here/lib.sh"
 facts=()
-fact() { local family; for family in $1; do facts+=("$family $2"); done; }
-for topic in "$topics"/*.sh; do . "$topic"; done
+fact() { # fact "deb rpm" NAME: a fact of the usual run
+  local family
+  [[ -z $only || $only = *,$topic_name,* ]] || return 0
+  for family in $1; do facts+=("$family $2"); done
+}
+# The same for what takes minutes: only where the whole is asked for, or the fact by its name.
+whole_fact() { [ "$whole$filter" = no. ] || fact "$@"; }
+for topic in "$topics"/*.sh "$here"/../procedures/*/facts.sh; do
+  [ -e "$topic" ] || continue
+  topic_name=$(basename "$topic" .sh)
+  [ "$topic_name" != facts ] || topic_name=procedures
+  # shellcheck disable=SC1090
+  . "$topic"
+done
 
 begin() { # begin NAME FAMILY: a scratch directory and a machine name of its own
   family=$2 machine=$run-$1 scratch=$work/$1; mkdir -p "$scratch"; : > "$scratch/log"; out=; rc=0
