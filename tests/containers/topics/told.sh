@@ -32,13 +32,14 @@ PY
   [ "$family" = deb ] || m journalctl --update-catalog
   run journalctl --no-pager -x MESSAGE_ID=24958a33ce3c4cef9af4d26b7aa77aef
   expect_out 'Subject: The upgrade of openwatch to 2.1.0(-1)? failed'
-  # Whoever logs in reads it, also after a reboot, until it is acknowledged.
+  # Whoever logs in reads it, also after a reboot, until it is acknowledged. As from a getty, login
+  # leads its session: below a shell, that of util-linux 2.41 stops for good (SIGTTIN).
   reboot
-  run sh -c 'echo exit | script -qec "login -f root" /dev/null'
+  run sh -c 'echo exit | script -qec "exec login -f root" /dev/null'
   expect_out 'openwatch: the upgrade 1.0.0(-1)? -> 2.1.0(-1)? FAILED'; expect_out 'next: '
   run openwatch status; expect_out '0008_audit_trail'; expect_out 'reports: .*1 wait'
   run openwatch status --acknowledge; expect_rc 0
-  run sh -c 'echo exit | script -qec "login -f root" /dev/null'; expect_no_out 'FAILED'
+  run sh -c 'echo exit | script -qec "exec login -f root" /dev/null'; expect_no_out 'FAILED'
   # The daily job brings what nobody took.
   sh_ 'python3 /root/receiver.py > /root/received 2>&1 &'
   wait_for 20 sh_ 'python3 -c "import socket; socket.create_connection((\"127.0.0.1\", 8099), 1)"'
