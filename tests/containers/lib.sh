@@ -11,7 +11,9 @@ fresh() { boot "$base_image"; use_repo "${1:-1.0.0}"; }
 # old_machine: openwatch 1.0.0 installed by this family's tool, configured, migrated, running, with data.
 old_machine() { boot "$(cat "$work/image-$family")"; }
 
-boot() { "$lab" up "$machine" "$1" -v "$repo:/repo:ro" >"$scratch/boot" 2>&1 || fail "no boot: $(cat "$scratch/boot")"; }
+boot() { # boot IMAGE [OPTION...]
+  "$lab" up "$machine" "$1" -v "$repo:/repo:ro" "${@:2}" >"$scratch/boot" 2>&1 || fail "no boot: $(cat "$scratch/boot")"
+}
 reboot() { "$lab" reboot "$machine" >/dev/null 2>&1; }
 m() { timeout -k 5 "${FACT_LIMIT:-90}" "$lab" x "$machine" "$@"; }   # run there; nothing may hang
 sh_() { m sh -c "$1"; }                    # run a line of shell there
@@ -24,6 +26,26 @@ sql() { m su postgres -c "psql -XqAt -v ON_ERROR_STOP=1 ${2:-openwatch} -c \"$1\
 wait_for() { # wait_for SECONDS CMD...: until it succeeds
   local end=$((SECONDS + $1)); shift
   until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || fail "did not become true: $*"; sleep 0.1; done
+}
+
+# Several machines on one network of this fact. Each word goes to one of them: `on 2 upgrade_to 2.0.0`.
+# They do not share what `run` leaves in $out, $rc and $scratch/log where they are put into the background.
+host_machine() { echo "$home_machine-h$1"; }
+address() { echo "10.77.$((fact_number % 250)).$1"; }   # address N: where machine N is, for all others
+host_up() { # host_up N IMAGE: machine N (1-250), which calls itself hostN
+  local machine scratch=$scratch/h$1
+  machine=$(host_machine "$1"); mkdir -p "$scratch"; echo "$machine" >> "$work/$fact_number/machines"
+  boot "$2" --net "$home_machine:$(address "$1")"
+  sh_ "echo host$1 > /etc/hostname; hostname host$1"
+}
+share_database() { # the server of this machine answers all machines of the fact
+  sh_ "for cluster in /etc/postgresql/*/main; do
+      echo \"listen_addresses = '*'\" >> \$cluster/postgresql.conf
+      echo 'host all all 10.77.0.0/16 scram-sha-256' >> \$cluster/pg_hba.conf
+    done; systemctl restart 'postgresql@*'" || fail "the database is not shared"
+}
+on() { # on N WORD...: with a log, an $out and an $rc of its own
+  local machine scratch=$scratch/h$1; machine=$(host_machine "$1"); "${@:2}"
 }
 
 # --- packages --------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ done
 
 begin() { # begin NAME FAMILY: a scratch directory and a machine name of its own
   family=$2 machine=$run-$1 scratch=$work/$1; mkdir -p "$scratch"; : > "$scratch/log"; out=; rc=0
+  home_machine=$machine fact_number=$1
 }
 
 # --- signed repositories, and one machine per family that all facts about upgrades start from
@@ -76,10 +77,15 @@ one() ( # one NUMBER FAMILY FACT
   begin "$1" "$2"
   local started=${EPOCHREALTIME/./} ms
   ( "$3" && expect_no_secret ) 2>>"$scratch/log"; status=$?
+  mapfile -t others 2>/dev/null < "$scratch/machines"
   if [ $status != 0 ]; then
+    for other in "${others[@]}"; do
+      { echo "--- $other"; cat "$scratch/${other##*-}/log"
+        "$lab" x "$other" journalctl --no-pager -q -b -o short-precise -u 'openwatch*' | tail -n 40; } >> "$scratch/log" 2>&1
+    done
     { echo "--- journal"; m journalctl --no-pager -q -b -o short-precise -u 'openwatch*' | tail -n 40; } >> "$scratch/log" 2>&1
   fi
-  "$lab" down "$machine" >/dev/null 2>&1
+  for other in "$machine" "${others[@]}"; do "$lab" down "$other" >/dev/null 2>&1; done
   ms=$(((${EPOCHREALTIME/./} - started) / 1000))
   printf '%s %d.%d\n' "$status" $((ms / 1000)) $((ms % 1000 / 100)) > "$scratch/.result"
   mv "$scratch/.result" "$scratch/result" )
