@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::outcome::Outcome;
-use crate::upgrade::fail;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::gate::opened::{self, Opened};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rollback::order::Order;
+use crate::upgrade::ways_out;
 
 use super::Reply;
 
@@ -92,7 +92,7 @@ fn closed(machine: &Machine, mark: &Pending) -> Error {
     let error =
         Error::new(Outcome::Pending, format!("the upgrade {from}to {} is not done", mark.to))
             .state(format!("the gate is closed since {}", mark.since))
-            .hint(format!("Run `{}`.", fail::retry_command(machine, mark.family)));
+            .hint(format!("Run `{}`.", ways_out::retry_command(machine, mark.family)));
     match &mark.failed {
         Some(failed) => error
             .detail(format!("the last attempt ended as {}: {}", failed.outcome, failed.message)),

@@ -17,6 +17,7 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::recover::{self, Report};
 use crate::upgrade::rollback::given_up::GivenUp;
 use crate::upgrade::rollback::order::Order;
+use crate::upgrade::ways_out;
 use crate::version::Version;
 
 use super::Reply;
@@ -105,7 +106,7 @@ fn marked(machine: &Machine) -> (Value, Option<String>) {
                 (None, None) if recover::was_cut_off(machine) => {
                     machine.command("upgrade --resume")
                 }
-                (None, _) => crate::upgrade::fail::retry_command(machine, mark.family),
+                (None, _) => ways_out::retry_command(machine, mark.family),
             };
             let failed = mark.failed.as_ref();
             let json = json!({

@@ -107,17 +107,22 @@ fn other_schema(
 
 /// Says how to go back to a restore point: the command to paste, or what somebody else has to do.
 pub(super) fn way_back(machine: &Machine, id: &str) -> String {
-    let by_command = format!("`{}`", identity::restore_command(machine, id));
-    let point = machine.store().and_then(|store| store.find(id));
-    match point {
-        Ok(point) if is_left_to_others(machine, &point) => {
-            format!(
-                "put back {} with the tool that made it",
-                point.identifier().unwrap_or_default()
-            )
-        }
-        Ok(_) | Err(_) => by_command,
+    match found(machine, id) {
+        Some(point) if is_left_to_others(machine, &point) => format!(
+            "put back {} with the tool that made it",
+            point.identifier().unwrap_or_default()
+        ),
+        Some(_) | None => format!("`{}`", identity::restore_command(machine, id)),
     }
+}
+
+/// Returns whether the restore point of this name is one that only somebody else can put back.
+pub(super) fn is_put_back_by_others(machine: &Machine, id: &str) -> bool {
+    found(machine, id).is_some_and(|point| is_left_to_others(machine, &point))
+}
+
+fn found(machine: &Machine, id: &str) -> Option<RestorePoint> {
+    machine.store().and_then(|store| store.find(id)).ok()
 }
 
 /// Returns whether nobody has told us how to put a point back that a command made.

@@ -6,9 +6,7 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::migrations::{DataState, Why};
 use crate::outcome::Outcome;
-use crate::package::Family;
 use crate::system::signals;
-use crate::version::Version;
 
 use super::apply_migrations;
 use super::create_restore_point::Secured;
@@ -24,6 +22,7 @@ use super::rollback;
 use super::step::Step;
 use super::survey::Survey;
 use super::truth::{self, Aftermath};
+use super::ways_out;
 
 /// A step that failed, and where that leaves the data.
 pub struct Failed {
@@ -159,8 +158,8 @@ pub fn close(
     }
     let state = truth::state(machine, survey, held, &after);
     let hint = match interrupted {
-        Some(_) => on_or_back(machine, survey, held, step, mark.family),
-        None => ways_out(machine, survey, held, after.data, mark.family),
+        Some(_) => ways_out::on_or_back(machine, survey, held, step, mark.family),
+        None => ways_out::forward_or_back(machine, survey, held, after.data, mark.family),
     };
     let own = error.hint_line().map(|hint| format!("{hint} "));
     let mut error = error.state(state).hint(format!("{}{hint}", own.unwrap_or_default()));
@@ -315,81 +314,5 @@ fn put_back(
                 .outcome_as(Outcome::Stuck);
             (cause, DataState::Unknown)
         }
-    }
-}
-
-/// Names the way forward and the way back, as commands to paste.
-fn ways_out(
-    machine: &Machine,
-    survey: &Survey<'_>,
-    held: &Held,
-    data: DataState,
-    family: Option<Family>,
-) -> String {
-    let forward = format!("Mend the cause and run `{}`", retry_command(machine, family));
-    forward + &way_back(machine, survey, held, data, family)
-}
-
-/// Names the ways after an interruption: nothing has to be mended.
-fn on_or_back(
-    machine: &Machine,
-    survey: &Survey<'_>,
-    held: &Held,
-    step: Step,
-    family: Option<Family>,
-) -> String {
-    let on = machine.command("upgrade --resume");
-    let forward = format!("Run `{on}` to go on, as the next boot does by itself");
-    match step {
-        Step::Start | Step::Health => {
-            forward + &way_back(machine, survey, held, DataState::Partly, family)
-        }
-        Step::Preflight
-        | Step::Quiesce
-        | Step::RestorePoint
-        | Step::Migrate
-        | Step::Restore
-        | Step::Package => {
-            format!("{forward}; to go back, `{}`.", machine.command("upgrade --undo"))
-        }
-    }
-}
-
-/// Names the way back, as the end of a sentence.
-fn way_back(
-    machine: &Machine,
-    survey: &Survey<'_>,
-    held: &Held,
-    data: DataState,
-    family: Option<Family>,
-) -> String {
-    let package = |from: &Version| older_package(machine, from, family);
-    let restore = match (held.point(), data) {
-        (Some(id), DataState::Partly | DataState::Unknown) => Some(external::way_back(machine, id)),
-        (None, _) | (_, DataState::Unchanged) => None,
-    };
-    match (restore, survey.from.as_ref().map(package)) {
-        (Some(restore), Some(package)) => format!("; to go back, {restore}, then {package}."),
-        (Some(restore), None) => format!("; to go back, {restore}."),
-        (None, Some(package)) => format!("; to go back, {package}."),
-        (None, None) => ".".into(),
-    }
-}
-
-/// Returns the command that installs this older version, or says it where nobody knows the command.
-pub fn older_package(machine: &Machine, version: &Version, family: Option<Family>) -> String {
-    let app = machine.layout.app();
-    match family {
-        Some(Family::Deb) => format!("`apt-get install --allow-downgrades {app}={version}`"),
-        Some(Family::Rpm) => format!("`dnf downgrade {app}-{version}`"),
-        None => format!("install version {version}"),
-    }
-}
-
-/// Returns the command that tries the upgrade again and repairs the package's own state.
-pub fn retry_command(machine: &Machine, family: Option<Family>) -> String {
-    match family {
-        Some(family) => family.retry_command(machine.layout.app()),
-        None => machine.command("upgrade --retry"),
     }
 }

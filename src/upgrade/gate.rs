@@ -8,7 +8,7 @@ pub mod opened;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::package::Family;
@@ -18,9 +18,7 @@ use crate::version::Version;
 
 use super::recover::attempts::CutOff;
 use super::recover::facts::Stuck;
-
-/// More than any mark; what is longer was not written by us.
-const MOST_BYTES: u64 = 1 << 20;
+use super::state_file;
 
 /// The content of the pending mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,31 +68,20 @@ impl Pending {
     /// Reads the mark, where there is one.
     pub fn read(layout: &Layout) -> Result<Option<Self>> {
         let path = layout.pending_mark();
-        let text = match fs::read_text(&path, MOST_BYTES) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).context(|| format!("cannot read {}", path.display()));
-            }
-        };
         // A mark that cannot be read still closes the gate: units test for the file alone.
-        serde_json::from_str(&text).map(Some).map_err(|error| {
-            Error::new(Outcome::Stuck, format!("the pending mark {} is damaged", path.display()))
-                .source(error)
+        state_file::read_or(&path, || {
+            let shown = path.display();
+            Error::new(Outcome::Stuck, format!("the pending mark {shown} is damaged"))
                 .state("the gate is closed; the database was not looked at")
                 .hint(format!(
-                    "Run `openwatch migrate --status`; if the schema is current, `rm {}`.",
-                    path.display()
+                    "Run `openwatch migrate --status`; if the schema is current, `rm {shown}`."
                 ))
         })
     }
 
     /// Writes the mark: from now on, and after a power cut, the gate is closed.
     pub fn write(&self, layout: &Layout) -> Result<()> {
-        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
-        let text = serde_json::to_string_pretty(self).context(|| "cannot write the mark".into())?;
-        // Readable for all: it holds no secret, and units of other users test for it.
-        fs::replace(&layout.pending_mark(), text.as_bytes(), 0o644)
+        state_file::write(layout, &layout.pending_mark(), self)
     }
 
     /// Returns the failure after which nothing but a person's word tries this version again.

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+mod begun;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
@@ -108,39 +110,6 @@ impl Direction {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
     fn is_forward(&self) -> bool {
         *self == Self::Forward
-    }
-}
-
-impl Record {
-    /// Returns the record of a run that begins now.
-    pub fn new(run: String, started: String, survey: &super::survey::Survey<'_>) -> Self {
-        Self {
-            format: 1,
-            direction: Direction::Forward,
-            run,
-            from: survey.from.clone(),
-            to: survey.version.clone(),
-            pid: std::process::id(),
-            started,
-            finished: None,
-            outcome: None,
-            message: None,
-            state: None,
-            next: None,
-            restore_point: None,
-            clones: Vec::new(),
-            way_back: survey.way_back.clone(),
-            data: None,
-            detail: Vec::new(),
-            running: survey.running(),
-            ended_sessions: Vec::new(),
-            overrode: None,
-            marks: Vec::new(),
-            interrupted: None,
-            baseline: None,
-            comparison: None,
-            world: None,
-        }
     }
 }
 

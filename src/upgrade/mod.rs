@@ -39,12 +39,14 @@ pub mod rollback;
 pub mod run_log;
 pub mod settle;
 pub mod start_services;
+mod state_file;
 pub mod step;
 pub mod stop_services;
 pub mod survey;
 pub mod telling;
 mod truth;
 pub mod unit;
+pub mod ways_out;
 
 use std::time::Duration;
 
@@ -197,7 +199,7 @@ fn refuse_repeating(machine: &Machine) -> Result<()> {
     )
     .detail(format!("it ended as {}: {}", failed.outcome, failed.message))
     .state("nothing was changed; the gate is closed")
-    .hint(format!("Mend the cause, then run `{}`.", fail::retry_command(machine, mark.family))))
+    .hint(format!("Mend the cause, then run `{}`.", ways_out::retry_command(machine, mark.family))))
 }
 
 fn with_migrations(
@@ -354,7 +356,7 @@ fn finish(machine: &Machine, mut journal: Journal) {
 /// Completes a refusal with what is true: the mark, where there is one, keeps the gate closed.
 fn refused(machine: &Machine, survey: &Survey<'_>, error: Error) -> Error {
     let Some(mark) = &survey.pending else { return error };
-    let retry = fail::retry_command(machine, mark.family);
+    let retry = ways_out::retry_command(machine, mark.family);
     let units: Vec<String> = survey.units.iter().map(|unit| unit.spoken()).collect();
     let error = error
         .state(format!(

@@ -9,11 +9,11 @@ use crate::notify::{self, Desk, Event, MessageId, Said};
 use crate::outcome::Outcome;
 use crate::system::{clock, fs, host};
 
-use super::fail;
 use super::gate::{self, Pending};
 use super::journal::{Record, When};
 use super::machine::Machine;
 use super::step::Step;
+use super::ways_out;
 
 /// How long the daily job tries to send what was left; nobody waits for it.
 const LATER: Duration = Duration::from_secs(60);
@@ -98,7 +98,7 @@ pub(crate) fn unfinished(machine: &Machine, error: &Error) {
     let away = error.outcome() == Outcome::Unreachable;
     let next = match away {
         true => "it is finished by itself when the database answers".to_owned(),
-        false => format!("run `{}`", fail::retry_command(machine, mark.family)),
+        false => format!("run `{}`", ways_out::retry_command(machine, mark.family)),
     };
     let own = format!("{} {}\n", mark.since, error.outcome().word());
     let path = machine.layout.reported();

@@ -4,13 +4,12 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context as _, Result};
+use crate::error::Result;
 use crate::layout::Layout;
 use crate::system::zone::Zone;
 use crate::system::{clock, fs};
 
-/// More than any hold; what is longer was not written by us.
-const MOST_BYTES: u64 = 64 << 10;
+use super::super::state_file;
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 500;
@@ -51,25 +50,15 @@ impl Hold {
     /// holds.
     pub fn read(layout: &Layout) -> Option<Self> {
         let path = layout.hold();
-        let damaged = |why: String| Self {
-            reason: Some(format!("{} cannot be read: {why}", path.display())),
-            ..Self::default()
-        };
-        match fs::read_text(&path, MOST_BYTES) {
-            Ok(text) => {
-                Some(serde_json::from_str(&text).unwrap_or_else(|e| damaged(e.to_string())))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => Some(damaged(error.to_string())),
-        }
+        state_file::read(&path).unwrap_or_else(|why| {
+            let reason = Some(format!("{} cannot be read: {why}", path.display()));
+            Some(Self { reason, ..Self::default() })
+        })
     }
 
     /// Writes it; an earlier hold is replaced.
     pub fn write(&self, layout: &Layout) -> Result<()> {
-        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
-        let text = serde_json::to_vec_pretty(self).context(|| "cannot write the hold".into())?;
-        // Readable for all, as the gate's mark is: it holds no secret.
-        fs::replace(&layout.hold(), &text, 0o644)
+        state_file::write(layout, &layout.hold(), self)
     }
 
     /// Takes it back; one that is not there is fine.

@@ -4,14 +4,14 @@ use crate::error::{Error, Result};
 use crate::migrations::{self, DataState, State};
 use crate::outcome::Outcome;
 use crate::system::{clock, signals};
-use crate::upgrade::fail::{self, Held};
+use crate::upgrade::fail::Held;
 use crate::upgrade::gate::{Failed, Pending};
 use crate::upgrade::journal::{self, Direction, Journal, Record};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::step::Step;
 use crate::upgrade::survey::Survey;
 use crate::upgrade::truth::{self, Aftermath};
-use crate::upgrade::{check_health, put_back, start_services, tell};
+use crate::upgrade::{check_health, put_back, start_services, tell, ways_out};
 use crate::version::Version;
 
 use super::decide::Data;
@@ -94,7 +94,7 @@ pub fn run(
             None
         }
         Fit::Other => Some(match &program {
-            Some(from) => fail::older_package(machine, from, mark.family),
+            Some(from) => ways_out::older_package(machine, from, mark.family),
             None => "install the version that belongs to the data".to_owned(),
         }),
     };

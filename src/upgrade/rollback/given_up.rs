@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::system::fs;
 use crate::version::Version;
 
-const MOST_BYTES: u64 = 64 << 10;
+use super::super::state_file;
 
 /// The version that was rolled back last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,15 +24,12 @@ pub struct GivenUp {
 impl GivenUp {
     /// Reads the note; one that cannot be read refuses nothing, it guards nobody's data.
     pub fn read(layout: &Layout) -> Option<Self> {
-        let text = fs::read_text(&layout.given_up(), MOST_BYTES).ok()?;
-        serde_json::from_str(&text).ok()
+        state_file::read(&layout.given_up()).ok().flatten()
     }
 
     /// Writes the note.
     pub fn write(&self, layout: &Layout) -> Result<()> {
-        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
-        let text = serde_json::to_string_pretty(self).context(|| "cannot write the note".into())?;
-        fs::replace(&layout.given_up(), text.as_bytes(), 0o644)
+        state_file::write(layout, &layout.given_up(), self)
     }
 
     /// Forgets it: a person said so, or another version has taken its place. Returns what was noted.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::package::Family;
@@ -14,9 +14,7 @@ use crate::system::fs;
 use crate::version::Version;
 
 use super::super::gate::Failed;
-
-/// More than any order; what is longer was not written by us.
-const MOST_BYTES: u64 = 1 << 20;
+use super::super::state_file;
 
 /// What a rollback is to reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,17 +82,9 @@ impl Order {
     /// Reads the order, where a rollback is under way.
     pub fn read(layout: &Layout) -> Result<Option<Self>> {
         let path = layout.rollback_order();
-        let text = match fs::read_text(&path, MOST_BYTES) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).context(|| format!("cannot read {}", path.display()));
-            }
-        };
-        serde_json::from_str(&text).map(Some).map_err(|error| {
+        state_file::read_or(&path, || {
             let shown = path.display();
             Error::new(Outcome::Stuck, format!("the order of the rollback, {shown}, is damaged"))
-                .source(error)
                 .state("the database and the package were not looked at; the gate is as it was")
                 .hint(format!("Run `rm {shown}`, then `openwatch rollback` again."))
         })
@@ -102,10 +92,7 @@ impl Order {
 
     /// Writes the order; only then may anything change.
     pub fn write(&self, layout: &Layout) -> Result<()> {
-        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
-        let text =
-            serde_json::to_string_pretty(self).context(|| "cannot write the order".into())?;
-        fs::replace(&layout.rollback_order(), text.as_bytes(), 0o644)
+        state_file::write(layout, &layout.rollback_order(), self)
     }
 
     /// Ends the order: data and program agree, or another way is gone.

@@ -12,31 +12,11 @@ impl Record {
     /// Returns the record of a rollback that begins now.
     pub fn back(run: String, started: String, order: &Order) -> Self {
         Self {
-            format: 1,
-            direction: Direction::Back,
-            run,
             from: Some(order.from.clone()),
-            to: order.to.clone(),
-            pid: std::process::id(),
-            started,
-            finished: None,
-            outcome: None,
-            message: None,
-            state: None,
-            next: None,
             restore_point: order.copied.clone(),
-            clones: Vec::new(),
             way_back: order.point.clone(),
-            data: None,
-            detail: Vec::new(),
             running: order.running.clone(),
-            ended_sessions: Vec::new(),
-            marks: Vec::new(),
-            overrode: None,
-            interrupted: None,
-            baseline: None,
-            comparison: None,
-            world: None,
+            ..Self::begun(Direction::Back, run, started, order.to.clone())
         }
     }
 }

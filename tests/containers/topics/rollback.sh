@@ -79,3 +79,26 @@ a_package_that_is_nowhere_is_told_before_the_upgrade_and_refuses_the_rollback() 
   run sh -c "openwatch rollback --yes --package /repo/$([ "$family" = deb ] && echo apt || echo rpm)/1.0.0/openwatch[_-]1.0.0-1[._]*"
   expect_rc 0; expect_installed 1.0.0; expect_schema 0005; expect_mark none; expect_ready 1.0.0
 }
+
+# What a failure says after `to go back`, to be run as printed.
+the_way_back() { sed -nE 's/^ *hint:.*; to go back, `([^`]+)`.*/\1/p' "$scratch/out" | tail -n 1; }
+
+# Rows 57 and 58.
+fact "deb rpm" the_way_back_that_a_failure_prints_works_as_printed
+the_way_back_that_a_failure_prints_works_as_printed() {
+  local file back
+  failed_upgrade; expect_failure
+  back=$(the_way_back); [ -n "$back" ] || fail "no way back was printed"
+  run sh -c "yes | $back"; expect_rc 0
+  [ "$back" = 'openwatch rollback' ] || run openwatch upgrade --retry
+  expect_installed 1.0.0; expect_schema 0005; expect_mark none; expect_ready 1.0.0
+  # The same where no package source has the older package, and no copy is here: its file has to be named.
+  "$lab" down "$machine" >/dev/null 2>&1; old_machine; remember_data
+  sh_ 'rm -rf /etc/apt/sources.list.d/* /etc/apt/sources.list /etc/yum.repos.d/* /var/cache/dnf /var/cache/apt/archives/*.deb
+    ! command -v apt-get >/dev/null || apt-get -qq update'
+  file_upgrade_to 2.1.0
+  expect_out 'to go back, .openwatch rollback --package FILE., where FILE is the package openwatch 1\.0\.0'
+  file=$(sh_ "ls /repo/$([ "$family" = deb ] && echo apt || echo rpm)/1.0.0/openwatch[_-]1.0.0-1[._]*")
+  back=$(the_way_back); [ -n "$back" ] || fail "no way back was printed"
+  run sh -c "yes | ${back/FILE/$file}"; expect_rc 0; expect_back
+}

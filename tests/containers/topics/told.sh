@@ -96,6 +96,7 @@ nothing_passes_the_gate_but_a_dated_word() {
   # An older program under a newer schema is kept out although no upgrade is open.
   sql "update openwatch_schema_history set version = '9999' where version = '0008'" >/dev/null || fail "a newer schema"
   m systemctl restart worker.service 2>/dev/null
-  expect_is inactive m systemctl is-active worker.service
+  # systemd 247 takes the refusal for an end and starts again, until its limit of starts.
+  wait_for 30 sh_ 'systemctl is-active worker.service | grep -qxE "inactive|failed"'
   run systemctl status --no-pager -l worker.service; expect_out 'schema|ahead|missing'
 }
