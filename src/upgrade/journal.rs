@@ -3,9 +3,9 @@
 //! The journal tells what was attempted; whether it happened is asked of the machine. It is replaced
 //! as a whole at every mark, so that a power cut leaves the mark before or the mark after.
 
-use std::path::PathBuf;
-
 mod begun;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
