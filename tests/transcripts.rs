@@ -17,7 +17,7 @@ fn shown(readme: &str, name: &str) -> String {
 #[test]
 fn the_readme_shows_the_recorded_transcripts() {
     let readme = text("README.md");
-    for name in ["upgrade", "failure"] {
+    for name in ["upgrade", "failure", "rollback"] {
         assert_eq!(shown(&readme, name), text(&format!("docs/transcripts/{name}.txt")), "{name}");
     }
 }
@@ -33,5 +33,15 @@ fn the_transcripts_show_the_whole_road() {
         ["failed: ", "  state:  ", "  hint:   ", "Assertion failed", "answered 200, version 3.0.0"]
     {
         assert!(failure.contains(step), "{step}");
+    }
+    let rollback = text("docs/transcripts/rollback.txt");
+    for step in [
+        "rows written since",
+        "restore point of the present state",
+        "back at version 2.0.0-1",
+        "answered 200, version 2.0.0",
+        "gate:          open",
+    ] {
+        assert!(rollback.contains(step), "{step}");
     }
 }
