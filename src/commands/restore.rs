@@ -14,8 +14,8 @@ use crate::restore_points::{
 use crate::system::clock;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::gate_of_restore::RestoreGate;
-use crate::upgrade::identity::must_open;
-use crate::upgrade::machine::{self, Machine};
+use crate::upgrade::identity::{self, must_open};
+use crate::upgrade::machine::Machine;
 use crate::upgrade::recover;
 
 pub use crate::upgrade::rollback::present::Copy;
@@ -54,9 +54,7 @@ pub enum Files {
 
 /// The same, with what opens the restore point where that was named for this run.
 pub(super) fn typed_again(machine: &Machine, wanted: &Wanted<'_>) -> String {
-    let named = machine.keyring.named_identity();
-    let named = named.map(|file| format!(" --identity {}", machine::typed(file)));
-    format!("{}{}", typed(wanted), named.unwrap_or_default())
+    format!("{}{}", typed(wanted), identity::named(machine))
 }
 
 /// The options that were given, as they would be typed again.

@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::package::busy;
 use crate::restore_points::RestorePoint;
-use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rollback::order::Order;
 use crate::upgrade::rollback::outlook::{self, Outlook, Wanted};
 use crate::upgrade::rollback::present::Copy;
 use crate::upgrade::rollback::{self, Ended, Who};
+use crate::upgrade::{identity, journal};
 use crate::version::Version;
 
 use super::Reply;
@@ -90,7 +90,7 @@ fn begin(machine: &Machine, request: &Request<'_>) -> Result<Order> {
     let outlook = outlook::look(machine, &wanted)?;
     let told = outlook.told();
     if outlook.takes_away() && !request.confirmed {
-        return Err(unconfirmed(machine, &outlook, request, &told));
+        return Err(unconfirmed(machine, &outlook, &wanted, &told));
     }
     for line in &told {
         machine.progress.note(line);
@@ -104,18 +104,14 @@ fn begin(machine: &Machine, request: &Request<'_>) -> Result<Order> {
 fn unconfirmed(
     machine: &Machine,
     outlook: &Outlook,
-    request: &Request<'_>,
+    wanted: &Wanted<'_>,
     told: &[String],
 ) -> Error {
     let id = outlook.point.as_ref().map_or("", RestorePoint::id);
     let message =
         format!("going back to {} loses what was written since restore point {id}", outlook.to);
-    let mut words = format!("rollback --to {}", outlook.to);
-    if let Some(file) = request.package {
-        words.push_str(&format!(" --package {}", file.display()));
-    }
-    words.push_str(if request.copy == Copy::LeftOut { " --no-copy" } else { "" });
-    let command = machine.command(&format!("{words} --yes"));
+    let words = format!("{}{} --yes", wanted.typed(&outlook.to), identity::named(machine));
+    let command = machine.command(&words);
     told.iter()
         .fold(Error::new(Outcome::Refused, message), |error, line| error.detail(line))
         .state("nothing was changed")

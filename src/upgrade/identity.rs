@@ -8,7 +8,7 @@ use crate::restore_points::RestorePoint;
 use crate::system::clock;
 use crate::system::fs;
 
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::preflight::{Finding, Severity};
 
 /// The most bytes of the note.
@@ -45,11 +45,22 @@ pub fn last_proven(machine: &Machine) -> Option<Proven> {
 
 /// Returns the command that puts a restore point back, with what opens it.
 pub fn restore_command(machine: &Machine, id: &str) -> String {
-    let named = match machine.keyring.encrypts() && machine.keyring.identity_file().is_none() {
+    machine.command(&format!("restore {id} --yes{}", to_be_named(machine)))
+}
+
+/// Returns the option that whoever puts data back has to add, where this machine cannot open its own
+/// restore points.
+pub fn to_be_named(machine: &Machine) -> &'static str {
+    match machine.keyring.encrypts() && machine.keyring.identity_file().is_none() {
         true => " --identity FILE",
         false => "",
-    };
-    machine.command(&format!("restore {id} --yes{named}"))
+    }
+}
+
+/// Returns the identity that was named for this run, as it is typed again.
+pub fn named(machine: &Machine) -> String {
+    let file = machine.keyring.named_identity();
+    file.map_or(String::new(), |file| format!(" --identity {}", machine::typed(file)))
 }
 
 /// Refuses where a restore point cannot be opened, with the command that names the identity.

@@ -8,6 +8,7 @@ use crate::version::Version;
 
 use super::external;
 use super::fail::Held;
+use super::identity;
 use super::machine::Machine;
 use super::rollback::source::{self, Lack, Source};
 use super::step::Step;
@@ -58,11 +59,12 @@ fn way_back(
     data: DataState,
     family: Option<Family>,
 ) -> String {
-    let package = survey.from.as_ref().map(|from| look_for(machine, from, family));
     let point = match (held.point(), data) {
         (Some(id), DataState::Partly | DataState::Unknown) => Some(id),
         (None, _) | (_, DataState::Unchanged) => None,
     };
+    let opens = point.map_or("", |_| identity::to_be_named(machine));
+    let package = survey.from.as_ref().map(|from| look_for(machine, from, family, opens));
     let restore = point.map(|id| external::way_back(machine, id));
     match (restore, package) {
         // A rollback puts the data back too, unless it is left to the tool of somebody else.
@@ -95,12 +97,12 @@ impl fmt::Display for Older {
 
 /// Returns the command that brings this older version back, or says it where nobody knows the command.
 pub fn older_package(machine: &Machine, version: &Version, family: Option<Family>) -> String {
-    look_for(machine, version, family).to_string()
+    look_for(machine, version, family, "").to_string()
 }
 
 /// The package tool's own command only where it has the package: a copy is known to a rollback alone,
-/// and what is nowhere has to be named.
-fn look_for(machine: &Machine, version: &Version, family: Option<Family>) -> Older {
+/// and what is nowhere has to be named. `opens` is the option that a rollback needs for the data.
+fn look_for(machine: &Machine, version: &Version, family: Option<Family>, opens: &str) -> Older {
     let app = machine.layout.app();
     let by_tool = match family {
         Some(Family::Deb) => format!("`apt-get install --allow-downgrades {app}={version}`"),
@@ -111,12 +113,17 @@ fn look_for(machine: &Machine, version: &Version, family: Option<Family>) -> Old
         .and_then(|installed| source::look(&machine.layout, &installed, version));
     match looked {
         Ok(Ok(Source::Named(_) | Source::Kept(_) | Source::Cached(_))) => {
-            Older::ByRollback(format!("`{}`", machine.command("rollback")))
+            Older::ByRollback(format!("`{}`", machine.command(&format!("rollback{opens}"))))
         }
-        Ok(Err(Lack::NotOffered)) => Older::ByRollback(format!(
-            "`{}`, where FILE is the package {app} {version}, which no package source offers any more",
-            machine.command("rollback --package FILE")
-        )),
+        Ok(Err(Lack::NotOffered)) => {
+            let key = if opens.is_empty() { "" } else { " and KEY holds the identity" };
+            let words = format!("rollback --package FILE{}", opens.replace("FILE", "KEY"));
+            Older::ByRollback(format!(
+                "`{}`, where FILE is the package {app} {version}, which no package source offers any \
+                 more{key}",
+                machine.command(&words)
+            ))
+        }
         // What cannot be asked is left to the package tool to say.
         Ok(Ok(Source::Offered(_)) | Err(Lack::NotAsked(_))) | Err(_) => Older::ByTool(by_tool),
     }

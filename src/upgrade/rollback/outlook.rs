@@ -19,7 +19,7 @@ use super::super::external;
 use super::super::gate::Pending;
 use super::super::identity::must_open;
 use super::super::journal::{self, Record};
-use super::super::machine::Machine;
+use super::super::machine::{Machine, typed};
 use super::data;
 use super::order::{Keep, Order, Program};
 use super::present::{Copy, Half, Present};
@@ -35,6 +35,18 @@ pub struct Wanted<'w> {
     pub to: Option<&'w Version>,
     /// Whether the present state is kept first.
     pub copy: Copy,
+}
+
+impl Wanted<'_> {
+    /// Returns it as it would be typed for that version.
+    pub fn typed(&self, to: &Version) -> String {
+        let file = self.package.map(|file| format!(" --package {}", typed(file)));
+        let copy = match self.copy {
+            Copy::WhereWritten => "",
+            Copy::LeftOut => " --no-copy",
+        };
+        format!("rollback --to {to}{}{copy}", file.unwrap_or_default())
+    }
 }
 
 /// What a rollback would do.
@@ -102,7 +114,7 @@ pub fn look(machine: &Machine, wanted: &Wanted<'_>) -> Result<Outlook> {
         let message = format!("{} is version {version}, not {}", file.display(), way.to);
         return Err(Error::new(Outcome::Usage, message).state("nothing was changed"));
     }
-    let point = point(machine, &way, mark.is_some())?;
+    let point = point(machine, &way, mark.is_some(), wanted)?;
     let found = match named {
         Some((source, _)) => Ok(source),
         None => source::look(layout, &installed, &way.to)?,
@@ -121,7 +133,12 @@ pub fn look(machine: &Machine, wanted: &Wanted<'_>) -> Result<Outlook> {
 }
 
 /// Returns the restore point that has to be put back; none where the data is as it was.
-fn point(machine: &Machine, way: &Way<'_>, marked: bool) -> Result<Option<RestorePoint>> {
+fn point(
+    machine: &Machine,
+    way: &Way<'_>,
+    marked: bool,
+    wanted: &Wanted<'_>,
+) -> Result<Option<RestorePoint>> {
     let found = match &way.point {
         Some(id) => machine.stored()?.map(|store| store.find(id)),
         None => None,
@@ -141,8 +158,7 @@ fn point(machine: &Machine, way: &Way<'_>, marked: bool) -> Result<Option<Restor
                 "Look at `openwatch backup list`, and name another version with `--to VERSION`.",
             ));
     };
-    let again = format!("rollback --to {}", way.to);
-    must_open(machine, &point, &machine.command(&again))?;
+    must_open(machine, &point, &wanted.typed(&way.to))?;
     if external::is_left_to_others(machine, &point) {
         let what = external::way_back(machine, point.id());
         let message = format!("the data of version {} is not ours to put back", way.to);

@@ -75,8 +75,10 @@ a_package_that_is_nowhere_is_told_before_the_upgrade_and_refuses_the_rollback() 
   file_upgrade_to 2.0.0; expect_rc 0; expect_ready 2.0.0; remember_all
   run openwatch rollback --yes
   expect_rc 5; expect_out 'there is no package of openwatch 1\.0\.0'; expect_ready 2.0.0; expect_same_data
-  # The file at hand is the way.
-  run sh -c "openwatch rollback --yes --package /repo/$([ "$family" = deb ] && echo apt || echo rpm)/1.0.0/openwatch[_-]1.0.0-1[._]*"
+  # The file at hand is the way, and the command that is printed can be pasted, whatever the file is called.
+  sh_ "mkdir '/root/old ones'; cp /repo/$([ "$family" = deb ] && echo apt || echo rpm)/1.0.0/openwatch[_-]1.0.0-1[._]* '/root/old ones/'"
+  run sh -c "openwatch rollback --package '/root/old ones/'*"; expect_rc 5
+  run sh -c "$(sed -n 's/.*To do it, run `\([^`]*\)`.*/\1/p' "$scratch/out" | tail -n 1)"
   expect_rc 0; expect_installed 1.0.0; expect_schema 0005; expect_mark none; expect_ready 1.0.0
 }
 
