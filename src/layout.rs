@@ -181,6 +181,11 @@ impl Layout {
         self.upgrade_dir().join("baselines")
     }
 
+    /// Returns the definitions that the last good upgrade left in the databases.
+    pub fn settled(&self) -> PathBuf {
+        self.upgrade_dir().join("settled.json")
+    }
+
     /// Returns the directory of reports that wait for their receiver.
     pub fn spool(&self) -> PathBuf {
         self.upgrade_dir().join("spool")

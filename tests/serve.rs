@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use openwatch::commands::serve::{self, Parts};
+use openwatch::commands::serve::{self, Asked, Parts};
 use openwatch::config::{FilesSpec, Format, MigrationsSpec};
 use openwatch::database::{Database, Source};
 use openwatch::error::{Error, Result};
@@ -144,6 +144,7 @@ impl Machine {
             database_wait: Duration::from_secs(20),
             listen: Some("127.0.0.1:0".into()),
             status: Arc::new(|| json!({"outcome": "ok", "app": "openwatch"})),
+            platform: Arc::new(|asked| (asked == Asked::Services, json!({"asked": true}))),
             progress: Arc::clone(&self.heard) as Arc<dyn Progress>,
             stop: Arc::default(),
         }
@@ -660,6 +661,45 @@ fn the_program_is_migrated_by_itself_told_to_systemd_and_ended_by_a_signal() {
     assert_eq!(daemon.notice(), "READY=1");
     assert_eq!(daemon.get("/readyz").1["schema"], "0007");
     assert_eq!(machine.sql("select count(*) from host_connection_profile"), "1");
+}
+
+/// Asked before and after, these answers are compared by a probe's `compare` as baselines are.
+#[test]
+fn services_and_readiness_are_answered_with_the_same_fields_before_and_after() {
+    let machine = Machine::new(0);
+    install(&machine, "1.0.0", 5);
+    assert_eq!(ended(&machine, &["migrate"]).0, Some(0));
+    let shape =
+        |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let ask = |daemon: &Daemon| {
+        let (status, services) = daemon.get("/api/v1/platform/services");
+        assert_eq!(status, 200, "{services}");
+        (services, daemon.get("/api/v1/observability/readiness"))
+    };
+    let daemon = Daemon::start(&machine);
+    assert_eq!(daemon.notice(), "READY=1");
+    let (services, (_, readiness)) = ask(&daemon);
+    assert_eq!(services["databases"][0]["schema"], "0005", "{services}");
+    let of_database =
+        &readiness["checks"].as_array().unwrap().iter().find(|c| c["name"] == "database main");
+    assert_eq!(of_database.unwrap()["passed"], true, "{readiness}");
+    assert_eq!(readiness["said"]["gate"], "open");
+    drop(daemon);
+
+    install(&machine, "2.0.0", ALL);
+    assert_eq!(ended(&machine, &["migrate"]).0, Some(0));
+    let daemon = Daemon::start(&machine);
+    assert_eq!(daemon.notice(), "READY=1");
+    let (later, (_, ready_later)) = ask(&daemon);
+    assert_eq!((shape(&services), shape(&readiness)), (shape(&later), shape(&ready_later)));
+    assert_eq!(services["services"], later["services"]);
+    assert_eq!(readiness["checks"], ready_later["checks"]);
+
+    // With the gate closed nothing is ready, and the answer says which check it is.
+    machine.write(&machine.layout().pending_mark(), "not a mark");
+    let (status, closed) = daemon.get("/api/v1/observability/readiness");
+    assert_eq!((status, &closed["checks"][0]["passed"]), (503, &json!(false)), "{closed}");
+    assert!(!closed.to_string().contains("hunter2"));
 }
 
 /// Row 51.

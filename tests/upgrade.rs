@@ -1,5 +1,9 @@
 //! The whole upgrade on a machine: order, outcome, and the state that is left behind.
 
+#[path = "upgrade/ahead.rs"]
+mod ahead;
+#[path = "upgrade/drift.rs"]
+mod drift;
 #[path = "upgrade/held.rs"]
 mod held;
 #[path = "upgrade/proof.rs"]

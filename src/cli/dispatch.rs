@@ -74,9 +74,10 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         Verb::Rollback(options) => rollback(global, layout, options, printer),
         Verb::Status(options) => {
             let machine = open(global, layout, printer)?;
-            match options.acknowledge {
-                true => commands::status::acknowledge(&machine),
-                false => commands::status::run(&machine),
+            match (options.drift, options.acknowledge) {
+                (true, _) => Ok(commands::drift::run(&machine)),
+                (false, true) => commands::status::acknowledge(&machine),
+                (false, false) => commands::status::run(&machine),
             }
         }
         Verb::History => commands::history::run(&layout),
@@ -313,6 +314,7 @@ fn baseline(machine: &Machine, verb: &Baseline) -> Result<Reply> {
             let strictness = if *strict { Strictness::Anything } else { Strictness::Losses };
             commands::baseline::compare(machine, name.as_deref(), with.as_deref(), strictness)
         }
+        Baseline::Accept => commands::drift::accept(machine),
         Baseline::List => commands::baseline::list(machine),
         Baseline::Show { name } => commands::baseline::show(machine, name.as_deref()),
         Baseline::Remove { name } => commands::baseline::remove(machine, name),
@@ -323,18 +325,26 @@ fn serve(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Repl
     let machine = open(global, layout.clone(), printer)?;
     let first = machine.databases.into_iter().next();
     let own = first.ok_or_else(|| Error::config("the service has no database"))?;
-    let (config_file, status_printer) = (global.config.clone(), Arc::clone(printer));
-    let status_layout = layout.clone();
+    let (config_file, look_printer) = (global.config.clone(), Arc::clone(printer));
+    let look_layout = layout.clone();
     // Asked anew for each request: configuration, journal and restore points change meanwhile.
-    let status = move || {
-        let progress: Arc<dyn Progress> = Arc::<Printer>::clone(&status_printer);
-        match Machine::open(status_layout.clone(), config_file.as_deref(), progress) {
-            Ok(machine) => commands::status::report(&machine),
-            Err(error) => serde_json::json!({
+    let opened = Arc::new(move || {
+        let progress: Arc<dyn Progress> = Arc::<Printer>::clone(&look_printer);
+        Machine::open(look_layout.clone(), config_file.as_deref(), progress).map_err(|error| {
+            serde_json::json!({
                 "outcome": error.outcome().word(),
                 "error": {"message": error.message()},
-            }),
-        }
+            })
+        })
+    });
+    let for_status = Arc::clone(&opened);
+    let status = move || match for_status() {
+        Ok(machine) => commands::status::report(&machine),
+        Err(told) => told,
+    };
+    let platform = move |asked| match opened() {
+        Ok(machine) => commands::serve::compare(&machine, asked),
+        Err(told) => (false, told),
     };
     commands::serve::run(commands::serve::Parts {
         layout,
@@ -343,6 +353,7 @@ fn serve(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Repl
         database_wait: machine.config.policy.database_wait,
         listen: machine.listen.clone(),
         status: Arc::new(status),
+        platform: Arc::new(platform),
         progress: Arc::<Printer>::clone(printer),
         stop: Arc::default(),
     })?;

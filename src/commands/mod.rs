@@ -1,10 +1,12 @@
 //! One file per verb that a user can type. Each returns a [`Reply`]; none prints.
 
+mod ahead;
 pub mod backup;
 pub mod baseline;
 pub mod candidate;
 pub mod carrying;
 pub mod correct;
+pub mod drift;
 mod following;
 pub mod gate;
 pub mod history;

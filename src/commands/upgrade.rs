@@ -17,7 +17,7 @@ use crate::upgrade::plan::{self, Decision, Plan};
 use crate::upgrade::post_checks::Found;
 use crate::upgrade::recover::decide::Changes;
 use crate::upgrade::recover::undo::Fit;
-use crate::upgrade::{self, Again, Success, Work, preflight, survey, unit};
+use crate::upgrade::{self, Again, Success, Work, ahead, preflight, survey, unit};
 use crate::version::Version;
 
 use super::{Reply, about};
@@ -185,18 +185,28 @@ pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
                 machine.layout.app(),
                 survey.version
             );
-            let json = json!({"decision": "nothing_pending", "to": survey.version});
-            Ok(about(machine, Reply::ok(text, json)))
+            let ahead = ahead::look_without_migrations(machine, &survey);
+            let mut json = json!({
+                "decision": "nothing_pending",
+                "from": survey.from,
+                "to": survey.version,
+            });
+            super::ahead::add(&mut json, &ahead);
+            let lines: Vec<String> = [text].into_iter().chain(super::ahead::told(&ahead)).collect();
+            Ok(about(machine, Reply::ok(lines.join("\n"), json)))
         }
         Decision::Upgrade(plan) => {
             let found = preflight::findings(machine, &survey, &plan);
+            let ahead = ahead::look(machine, &survey, &plan);
             let mut lines = told(machine, &survey, &plan);
+            lines.extend(super::ahead::told(&ahead));
             lines.extend(found.iter().map(|finding| match finding.severity {
                 preflight::Severity::Required => format!("  must be mended: {}", finding.message),
                 preflight::Severity::Advisory => format!("  warning: {}", finding.message),
             }));
             let mut json = plan_json(&survey, &plan);
             json["decision"] = "upgrade".into();
+            super::ahead::add(&mut json, &ahead);
             json["findings"] = findings_json(&found);
             let look = Look::take(&machine.layout, &machine.config, machine.clock.now());
             lines.extend(look.why_not().map(|why| format!("  not now: {why}")));

@@ -7,6 +7,7 @@
 //!
 //! Beside it, what a package file holds that is not installed ([`PackageFile`]).
 
+pub mod altered;
 pub mod busy;
 pub mod candidate;
 mod candidate_apt;

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::progress::Progress;
 
-use super::{Activity, Load, ServiceManager, Unit};
+use super::{Activity, Load, ServiceManager, Standing, Unit};
 
 /// Says so and does nothing.
 #[derive(Debug, Default)]
@@ -20,6 +20,10 @@ impl ServiceManager for Absent {
             restarts: 0,
         };
         Ok(names.iter().map(unit).collect())
+    }
+
+    fn standing(&self, _: &[String]) -> Result<Vec<Standing>> {
+        Ok(Vec::new())
     }
 
     fn stop(&self, _: &str, _: &dyn Progress) -> Result<()> {

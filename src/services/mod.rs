@@ -1,6 +1,7 @@
 //! Units that the application runs as: looked at, stopped and proved stopped, started.
 
 mod absent;
+mod standing;
 mod systemd;
 
 use crate::error::Result;
@@ -8,6 +9,7 @@ use crate::layout::Layout;
 use crate::progress::Progress;
 
 pub use absent::Absent;
+pub use standing::Standing;
 pub use systemd::Systemd;
 
 /// What the service manager says of one unit.
@@ -82,6 +84,9 @@ impl Unit {
 pub trait ServiceManager: Send + Sync {
     /// Returns the present state of these units, in their order.
     fn look(&self, names: &[String]) -> Result<Vec<Unit>>;
+
+    /// Returns how these units are set up, in their order; none where there is no manager to say it.
+    fn standing(&self, names: &[String]) -> Result<Vec<Standing>>;
 
     /// Stops one unit and returns once nothing of it runs any more.
     fn stop(&self, name: &str, progress: &dyn Progress) -> Result<()>;

@@ -11,7 +11,7 @@ use crate::system::clock::{self, Deadline};
 use crate::system::fs;
 use crate::system::process::{self, Call, Failure};
 
-use super::{Activity, Load, ServiceManager, Unit};
+use super::{Activity, Load, ServiceManager, Standing, Unit};
 
 /// How long processes may outlive their unit's stop before the stop counts as failed.
 const LINGER: Duration = Duration::from_secs(10);
@@ -19,6 +19,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// Where control groups are mounted: pure v2, hybrid, v1.
 const CGROUP_ROOTS: [&str; 3] =
     ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+
+/// What is asked about a unit.
+const LOOKED_AT: &str = "Id,LoadState,ActiveState,SubState,MainPID,NRestarts";
 
 /// The systemd that is process 1.
 #[derive(Debug, Default)]
@@ -80,8 +83,17 @@ impl ServiceManager for Systemd {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let shown = self.show(names, "Id,LoadState,ActiveState,SubState,MainPID,NRestarts")?;
+        let shown = self.show(names, LOOKED_AT)?;
         Ok(names.iter().zip(shown).map(|(name, properties)| unit(name, &properties)).collect())
+    }
+
+    fn standing(&self, names: &[String]) -> Result<Vec<Standing>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let more = "UnitFileState,UnitFilePreset,FragmentPath,DropInPaths,NeedDaemonReload,Result";
+        let shown = self.show(names, &format!("{LOOKED_AT},{more}"))?;
+        Ok(names.iter().zip(shown).map(|(name, properties)| standing(name, &properties)).collect())
     }
 
     fn stop(&self, name: &str, progress: &dyn Progress) -> Result<()> {
@@ -151,6 +163,19 @@ fn unit(name: &str, properties: &BTreeMap<String, String>) -> Unit {
         words: format!("{} ({})", value("ActiveState"), value("SubState")),
         main_pid: value("MainPID").parse().ok().filter(|pid| *pid != 0),
         restarts: value("NRestarts").parse().unwrap_or(0),
+    }
+}
+
+fn standing(name: &str, properties: &BTreeMap<String, String>) -> Standing {
+    let value = |key: &str| properties.get(key).cloned().unwrap_or_default();
+    Standing {
+        unit: unit(name, properties),
+        enabled: value("UnitFileState"),
+        preset: value("UnitFilePreset"),
+        fragment: Some(value("FragmentPath")).filter(|path| !path.is_empty()).map(PathBuf::from),
+        drop_ins: value("DropInPaths").split_whitespace().map(PathBuf::from).collect(),
+        needs_reload: value("NeedDaemonReload") == "yes",
+        result: value("Result"),
     }
 }
 

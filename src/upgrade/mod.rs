@@ -9,11 +9,13 @@
 //! let forged = Secured { point: None };
 //! ```
 
+pub mod ahead;
 pub mod apply_migrations;
 pub mod baseline;
 pub mod check_health;
 mod clones;
 pub mod create_restore_point;
+pub mod drift;
 pub mod external;
 pub mod fail;
 pub mod gate;

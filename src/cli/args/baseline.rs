@@ -22,6 +22,9 @@ pub enum Baseline {
         #[arg(long)]
         strict: bool,
     },
+    /// Take the definitions in the databases as meant: `status --drift` compares with them until the
+    /// next upgrade
+    Accept,
     /// List baselines, newest first
     List,
     /// Show one baseline

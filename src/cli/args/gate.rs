@@ -8,6 +8,10 @@ pub struct Status {
     /// Note that you have read how the last upgrade ended: the login message ends
     #[arg(long)]
     pub acknowledge: bool,
+    /// Compare what runs with what should: files of the package, programs, units, schema, configuration;
+    /// each difference with what mends it. Nothing is changed; exit 0 whatever is found
+    #[arg(long, conflicts_with = "acknowledge")]
+    pub drift: bool,
 }
 
 /// `openwatch gate`.

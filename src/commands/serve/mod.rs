@@ -5,6 +5,7 @@
 
 mod host;
 mod listen;
+mod platform;
 mod recorder;
 mod routes;
 mod store;
@@ -26,6 +27,7 @@ use crate::system::clock::{self, Clock, Deadline};
 use crate::system::{fs, signals};
 use crate::version::Version;
 
+pub use platform::{Answer, Asked, compare};
 use recorder::Recorder;
 use store::Store;
 
@@ -47,6 +49,8 @@ pub struct Parts {
     pub listen: Option<String>,
     /// What `openwatch status --json` says.
     pub status: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// What units, databases and readiness are, for whoever compares before and after.
+    pub platform: Arc<dyn Fn(Asked) -> Answer + Send + Sync>,
     /// Where progress and warnings go.
     pub progress: Arc<dyn Progress>,
     /// Ends the service when it becomes true, as SIGTERM and SIGINT do.
@@ -60,6 +64,7 @@ struct Service {
     started: SystemTime,
     store: Store,
     status: Arc<dyn Fn() -> Value + Send + Sync>,
+    platform: Arc<dyn Fn(Asked) -> Answer + Send + Sync>,
     progress: Arc<dyn Progress>,
     stop: Arc<AtomicBool>,
 }
@@ -82,6 +87,7 @@ pub fn run(parts: Parts) -> Result<()> {
         store: Store::new(parts.database, parts.migrations),
         layout: parts.layout,
         status: parts.status,
+        platform: parts.platform,
         progress: parts.progress,
         stop: parts.stop,
     });

@@ -34,6 +34,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/readyz", get(ready))
         .route("/version", get(version))
         .route("/api/v1/upgrade", get(upgrade))
+        .merge(super::platform::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MOST_BODY))

@@ -9,6 +9,8 @@ mod difference;
 mod expected;
 mod objects;
 mod record;
+pub mod settled;
+pub mod shared;
 pub mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +27,7 @@ use crate::system::clock;
 pub use comparison::{Change, Checked, Comparison, Severity, undeclared};
 pub use difference::compare;
 pub use expected::Expectations;
+pub(super) use record::PROBE_LIMIT;
 
 use super::apply_migrations::Failure;
 use super::journal::{self, Journal};
@@ -254,24 +257,34 @@ pub fn hold_data(machine: &Machine, journal: &mut Journal) -> std::result::Resul
 /// Compares what is so now, with the services back, and keeps the difference in the journal; where
 /// the operator wants it, a check that fails is the end of the run.
 pub fn close(machine: &Machine, journal: &mut Journal) -> Result<()> {
-    let Some(before) = before(machine, journal) else { return Ok(()) };
-    let compared = before.and_then(|before| {
-        let after = record::take(machine, "", Reason::Upgrade)?;
-        let expectations = Expectations::since(machine, &before);
-        Ok(compare(&before, &after, &Check::ALL, &expectations))
+    let before = before(machine, journal);
+    let compared = record::take(machine, "", Reason::Upgrade).and_then(|after| {
+        let compare = |before: Baseline| {
+            let expectations = Expectations::since(machine, &before);
+            compare(&before, &after, &Check::ALL, &expectations)
+        };
+        let compared = before.transpose()?.map(compare);
+        Ok((compared, after))
     });
-    let compared = match compared {
-        Ok(compared) => compared,
+    let (compared, after) = match compared {
+        Ok(looked) => looked,
         Err(error) => {
             let told = format!("the baseline could not be compared: {}", error.message());
             machine.progress.warn(&told);
             return Ok(());
         }
     };
-    for change in compared.doubts() {
-        machine.progress.warn(&change.told());
+    if let Some(compared) = compared {
+        for change in compared.doubts() {
+            machine.progress.warn(&change.told());
+        }
+        let stop = compared.stop(&machine.config.policy.baseline_stop, machine);
+        journal.compared(compared.shortened());
+        stop.map_or(Ok(()), Err)?;
     }
-    let stop = compared.stop(&machine.config.policy.baseline_stop, machine);
-    journal.compared(compared.shortened());
-    stop.map_or(Ok(()), Err)
+    // Only what is accepted becomes the measure for what comes later.
+    if let Err(error) = settled::keep(machine, &after) {
+        machine.progress.warn(&error.message());
+    }
+    Ok(())
 }

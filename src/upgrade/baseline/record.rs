@@ -11,6 +11,7 @@ use crate::health::{self, Looked, Pace};
 use crate::migrations;
 use crate::system::clock;
 
+use super::settled::Definitions;
 use super::stored::Reason;
 use super::{Baseline, DatabaseState, FORMAT, ProbeState, UnitState};
 use crate::upgrade::check_health;
@@ -20,7 +21,7 @@ use crate::upgrade::machine::{Machine, Shipped};
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// How long all probes together may take.
-const PROBE_LIMIT: Duration = Duration::from_secs(5);
+pub(in crate::upgrade) const PROBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Looks at everything.
 pub(super) fn take(machine: &Machine, name: &str, reason: Reason) -> Result<Baseline> {
@@ -56,12 +57,8 @@ pub(super) fn data(machine: &Machine, name: &str, reason: Reason) -> Result<Base
 fn database(shipped: &Shipped) -> Result<DatabaseState> {
     let mut session = shipped.database.connect()?;
     facts::unlimited(&mut session, LOCK_WAIT)?;
-    let read = |error: SqlError| {
-        Error::failed(format!("cannot read the catalogue of {}", shipped.database.described()))
-            .source(error)
-    };
-    let catalogue = session.catalogue().map_err(read)?;
-    let condition = session.condition().map_err(read)?;
+    let catalogue = session.catalogue().map_err(|error| unread(shipped, error))?;
+    let condition = session.condition().map_err(|error| unread(shipped, error))?;
     let rows = facts::row_counts(&mut session)?;
     Ok(DatabaseState {
         schema: newest(&mut session, shipped),
@@ -77,6 +74,23 @@ fn database(shipped: &Shipped) -> Result<DatabaseState> {
     })
 }
 
+/// Reads the definitions of one database, and nothing of its rows.
+pub(super) fn definitions(shipped: &Shipped) -> Result<Definitions> {
+    let mut session = shipped.database.connect()?;
+    facts::unlimited(&mut session, LOCK_WAIT)?;
+    let catalogue = session.catalogue().map_err(|error| unread(shipped, error))?;
+    Ok(Definitions {
+        schema: newest(&mut session, shipped),
+        fingerprint: catalogue.fingerprint,
+        objects: catalogue.objects,
+    })
+}
+
+fn unread(shipped: &Shipped, error: SqlError) -> Error {
+    Error::failed(format!("cannot read the catalogue of {}", shipped.database.described()))
+        .source(error)
+}
+
 /// Asks files and history only: the application's own tool is a program, and a look must not run it.
 fn newest(session: &mut Session, shipped: &Shipped) -> Option<String> {
     match shipped.migrations.command() {
@@ -85,7 +99,7 @@ fn newest(session: &mut Session, shipped: &Shipped) -> Option<String> {
     }
 }
 
-fn units(machine: &Machine) -> Result<BTreeMap<String, UnitState>> {
+pub(super) fn units(machine: &Machine) -> Result<BTreeMap<String, UnitState>> {
     let found = machine.services.look(&machine.config.app.services)?;
     Ok(found
         .into_iter()
@@ -110,6 +124,11 @@ fn probes(machine: &Machine) -> BTreeMap<String, ProbeState> {
         .filter(|probe| !matches!(probe.question, Question::Unit(_)))
         .cloned()
         .collect();
+    ask(machine, &asked).into_iter().collect()
+}
+
+/// Asks these probes once, in their order.
+pub(super) fn ask(machine: &Machine, asked: &[ProbeSpec]) -> Vec<(String, ProbeState)> {
     let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
     let context = health::Context {
         expected_version: None,
@@ -118,7 +137,7 @@ fn probes(machine: &Machine) -> BTreeMap<String, ProbeState> {
         connect: Arc::new(check_health::connector(databases)),
         pace: Pace::default(),
     };
-    health::glance(&asked, &context, PROBE_LIMIT).into_iter().map(probe).collect()
+    health::glance(asked, &context, PROBE_LIMIT).into_iter().map(probe).collect()
 }
 
 fn probe(Looked { answer, seen }: Looked) -> (String, ProbeState) {
