@@ -40,6 +40,7 @@ pub mod database;
 pub mod disk;
 pub mod layout;
 pub mod package;
+pub mod sqlite;
 pub mod version;
 
 pub mod error;

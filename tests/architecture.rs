@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("package", 1),
     ("version", 1),
     ("database", 1),
+    ("sqlite", 1),
     ("disk", 1),
     ("system", 0),
     ("progress", 0),
@@ -33,6 +34,7 @@ const SIBLINGS: &[(&str, &str, &str)] = &[
     ("config", "version", "a required stop is a version"),
     ("package", "version", "script arguments are versions"),
     ("package", "layout", "the installed version is a file"),
+    ("database", "sqlite", "a database of the application may be a file"),
     ("error", "outcome", "a failure names how the run ends"),
     ("system", "error", "the doors report failures"),
     ("system", "outcome", "a lock that is held ends a run as busy"),
@@ -182,6 +184,18 @@ fn postgresql_is_spoken_in_one_room() {
             if outside_strings {
                 wrong.push(format!("src/{} speaks PostgreSQL: {word}", path.display()));
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn sqlite_is_spoken_in_one_room() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let code = product_code(&text);
+        if room(&path) != "sqlite" && code.contains("rusqlite") {
+            wrong.push(format!("src/{} speaks SQLite", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

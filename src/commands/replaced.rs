@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::database::kept::Kept;
-use crate::database::swap::Server;
+use crate::database::shelf::Shelf;
 use crate::disk;
 use crate::error::Result;
 use crate::restore_points::{Circumstances, Decision, Mode, REPLACED, Verdict, decide_replaced};
@@ -34,7 +34,7 @@ pub(super) fn prune(machine: &Machine, mode: Mode) -> Vec<Replaced> {
     })
 }
 
-fn each(machine: &Machine, act: impl Fn(&mut Server, &Replaced) -> Result<()>) -> Vec<Replaced> {
+fn each(machine: &Machine, act: impl Fn(&mut Shelf, &Replaced) -> Result<()>) -> Vec<Replaced> {
     let mut all = Vec::new();
     for shipped in &machine.databases {
         match decided(machine, &shipped.database) {
@@ -57,18 +57,19 @@ fn each(machine: &Machine, act: impl Fn(&mut Server, &Replaced) -> Result<()>) -
     all
 }
 
-fn decided(machine: &Machine, database: &Database) -> Result<(Server, Vec<Replaced>)> {
+fn decided(machine: &Machine, database: &Database) -> Result<(Shelf, Vec<Replaced>)> {
     let needed = match last_run(machine)? {
         LastRun::Unread => Some("an upgrade of which the journal cannot be read"),
         LastRun::Open(_) => Some(OPEN),
         LastRun::None | LastRun::Well => None,
     };
-    let mut server = Server::beside(database)?;
-    let kept: Vec<Kept> = server.kept(database.dbname(), REPLACED)?;
+    let mut server = Shelf::of(database)?;
+    let kept: Vec<Kept> = server.kept(REPLACED)?;
+    let live = server.live();
     let retention = &machine.config.policy.retention;
     let about = Circumstances {
-        live: database.dbname(),
-        live_is_there: server.has(database.dbname())?,
+        live: &live,
+        live_is_there: server.has_live()?,
         days: retention.days_of_replaced(),
         needed,
     };

@@ -44,6 +44,8 @@ pub const KEYS: &[Key] = &[
     packager("app", "keep_files"),
     packager("app", "fingerprint_files"),
     packager("database", "name"),
+    packager("database", "kind"),
+    packager("database", "path"),
     packager("database", "url_env"),
     packager("database", "service"),
     packager("database", "user"),

@@ -10,6 +10,7 @@ mod load;
 mod migrations;
 mod notes;
 mod notify;
+mod of_file;
 mod operator;
 mod packager;
 mod probes;
@@ -160,7 +161,9 @@ pub struct DatabaseSpec {
     pub url_env: Option<String>,
     /// Service of `pg_service.conf`, when there is no connection string.
     pub service: Option<String>,
-    /// System user to connect as (peer authentication).
+    /// The file, where the database is one of SQLite.
+    pub file: Option<PathBuf>,
+    /// System user to connect as (peer authentication), or who opens the file.
     pub user: Option<String>,
     /// Where migrations come from.
     pub migrations: MigrationsSpec,

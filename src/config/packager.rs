@@ -1,6 +1,7 @@
 //! The packager's half: services, databases, probes.
 
 use super::notes::{Notes, shown};
+use super::of_file;
 use super::section::{Section, Value};
 use super::values::{files, unit_fault};
 use super::{App, DatabaseSpec, ExpectSpec, ProbeSpec, expect, migrations, probes};
@@ -143,6 +144,7 @@ fn database(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> Optio
             None
         }
     };
+    let file = of_file::read(&mut table, notes);
     let url_env = table.take("url_env").and_then(|value| variable(value, layout, notes));
     let service = table.take("service").and_then(|value| word(value, "\"app\"", notes));
     let user = table.take("user").and_then(|value| word(value, "\"app\"", notes));
@@ -164,8 +166,11 @@ fn database(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> Optio
             None
         }
     };
+    if let (Some(_), Some(migrations)) = (&file, &migrations) {
+        of_file::check_migrations(migrations, &place, notes);
+    }
     table.finish(notes);
-    Some(DatabaseSpec { name: name?, url_env, service, user, migrations: migrations? })
+    Some(DatabaseSpec { name: name?, url_env, service, file, user, migrations: migrations? })
 }
 
 /// The name is also the name of a directory in every restore point.

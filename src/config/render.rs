@@ -92,6 +92,10 @@ impl Config {
         for (at, database) in self.databases.iter().enumerate() {
             let key = |name: &str| format!("database[{at}].{name}");
             lines.text(&key("name"), &database.name);
+            if let Some(file) = &database.file {
+                lines.text(&key("kind"), "sqlite");
+                lines.text(&key("path"), &file.to_string_lossy());
+            }
             lines.maybe(&key("url_env"), database.url_env.as_deref());
             lines.maybe(&key("service"), database.service.as_deref());
             lines.maybe(&key("user"), database.user.as_deref());

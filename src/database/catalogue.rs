@@ -142,6 +142,9 @@ with ours as (select oid, quote_ident(nspname) as nsp, nspname, nspowner, nspacl
 impl Session {
     /// Reads every definition, in a transaction that can write nothing.
     pub fn catalogue(&mut self) -> Result<Catalogue, SqlError> {
+        if let Some(file) = self.file() {
+            return file.catalogue();
+        }
         self.begin_looking()?;
         let read = self.read_catalogue();
         let ended = self.end_looking();
@@ -164,6 +167,22 @@ impl Session {
         })?;
         catalogue.fingerprint = hex::encode(digest.finalize());
         Ok(catalogue)
+    }
+}
+
+impl Catalogue {
+    /// Puts objects together, each with its kind and name and its definition, in their order.
+    pub(super) fn of<'o>(all: impl IntoIterator<Item = (&'o str, &'o str)>) -> Self {
+        let mut catalogue = Self::default();
+        let mut digest = Sha256::new();
+        for (name, definition) in all {
+            for part in [name, "\0", definition, "\0"] {
+                digest.update(part.as_bytes());
+            }
+            catalogue.objects.insert(name.to_owned(), readable(definition));
+        }
+        catalogue.fingerprint = hex::encode(digest.finalize());
+        catalogue
     }
 }
 

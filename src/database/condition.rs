@@ -51,6 +51,9 @@ pub struct Condition {
 impl Session {
     /// Reads the condition of the database, in a transaction that can write nothing.
     pub fn condition(&mut self) -> Result<Condition, SqlError> {
+        if let Some(file) = self.file() {
+            return file.condition();
+        }
         self.begin_looking()?;
         let read = self.read_condition();
         let ended = self.end_looking();

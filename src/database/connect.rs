@@ -13,10 +13,10 @@ use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use crate::error::{Error, Result};
 use crate::system::identity::Identity;
 
-use super::impersonate;
 use super::refusal::{Attempt, Why};
 use super::settings::{Endpoint, Host, Settings, SslMode, Wanted};
 use super::tls;
+use crate::system::impersonate;
 
 /// Socket directories of the packages: Debian and RHEL, then what the sources have.
 pub(super) const SOCKET_DIRS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];

@@ -9,8 +9,9 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
+use super::on_server::OnServer;
 use super::settings::{Endpoint, Host};
-use super::{Database, Source, conninfo};
+use super::{Source, conninfo};
 use crate::system::process::{self, Call};
 
 type Words = BTreeMap<String, String>;
@@ -242,7 +243,7 @@ fn strings_are_read_as_libpq_reads_them() {
 }
 
 /// What libpq would make of one server of a database.
-fn expected(database: &Database, server: &Endpoint) -> Words {
+fn expected(database: &OnServer, server: &Endpoint) -> Words {
     let plan = super::connect::Plan {
         settings: &database.settings,
         identity: None,
@@ -297,7 +298,7 @@ fn session_and_client_programs_mean_the_same_server() {
         let mut from_variables = homeless(&Words::new());
         from_variables.environment.extend(words.iter().filter_map(variables));
         for source in [homeless(words), from_variables] {
-            let database = match Database::resolve(&source) {
+            let database = match OnServer::resolve(&source) {
                 Ok(database) => database,
                 // A host that is no host, which libpq finds out later.
                 Err(error) => {

@@ -46,6 +46,9 @@ const NAMED: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
 impl Session {
     /// Looks for reasons to doubt the data of this database; writes nothing.
     pub fn doubts(&mut self) -> Result<Vec<Doubt>, SqlError> {
+        if let Some(file) = self.file() {
+            return file.doubts();
+        }
         let mut doubts: Vec<Doubt> = self
             .invalid_indexes()?
             .into_iter()

@@ -75,6 +75,9 @@ fn failed(attempt: &str, error: SqlError) -> Error {
 /// Takes the limits away that role or database set, so that they do not end a long statement; a
 /// lock that somebody holds is waited for `lock_wait` at most.
 pub fn unlimited(session: &mut Session, lock_wait: Duration) -> Result<()> {
+    if session.file().is_some() {
+        return Ok(());
+    }
     let sql = format!(
         "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;
          set lock_timeout = {}",
@@ -92,6 +95,9 @@ pub fn of(database: &Database) -> Result<Facts> {
 
 /// Reads the facts of the database that the session is connected to.
 pub fn facts(session: &mut Session) -> Result<Facts> {
+    if let Some(file) = session.file() {
+        return file.facts();
+    }
     let sql = format!(
         "select current_setting('server_version'), current_setting('server_version_num')::int4,
             pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'
@@ -144,6 +150,9 @@ fn first_word(text: &str) -> String {
 
 /// Returns the names of the extensions of the database.
 pub fn extensions(session: &mut Session) -> Result<Vec<String>> {
+    if session.file().is_some() {
+        return Ok(Vec::new());
+    }
     let rows = session
         .rows("select extname::text from pg_extension order by 1", &[])
         .map_err(|e| failed("list the extensions", e))?;
@@ -172,16 +181,20 @@ pub struct SessionInfo {
 impl std::fmt::Display for SessionInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = if self.application.is_empty() { "unnamed program" } else { &self.application };
-        write!(
-            f,
-            "{name} (pid {}, user {}, {}, {} since {})",
-            self.pid, self.user, self.client, self.state, self.since
-        )
+        write!(f, "{name} (pid {}, user {}, {}, {}", self.pid, self.user, self.client, self.state)?;
+        // Of a process that has a file open it is not known.
+        match self.since.as_str() {
+            "" => f.write_str(")"),
+            since => write!(f, " since {since})"),
+        }
     }
 }
 
 /// Lists the sessions of others in the database that the session is connected to.
 pub fn foreign_sessions(session: &mut Session) -> Result<Vec<SessionInfo>> {
+    if let Some(file) = session.file() {
+        return Ok(file.holders());
+    }
     sessions_where(session, "a.datname = current_database()", &[])
 }
 
@@ -228,6 +241,9 @@ pub fn end_sessions(
     session: &mut Session,
     sessions: &[SessionInfo],
 ) -> Result<Vec<(SessionInfo, String)>> {
+    if let Some(file) = session.file() {
+        return Err(file.not_ended(sessions));
+    }
     let mut left = Vec::new();
     for other in sessions {
         if let Err(error) = session.rows("select pg_terminate_backend($1)", &[&other.pid]) {
@@ -249,6 +265,9 @@ pub enum RowCount {
 
 /// Returns the size of the database that the session is connected to, in bytes.
 pub fn size(session: &mut Session) -> Option<u64> {
+    if let Some(file) = session.file() {
+        return file.facts().ok().map(|facts| facts.size);
+    }
     let rows = session.rows("select pg_database_size(current_database())::int8", &[]).ok()?;
     rows.first().map(|row| row.get::<_, i64>(0).unsigned_abs())
 }
@@ -307,6 +326,10 @@ pub(super) fn count(session: &mut Session, tables: &[String]) -> Result<Vec<u64>
 
 /// Returns the rows of every table with data, as `schema.table`; exact for tables up to 16 MiB.
 pub fn row_counts(session: &mut Session) -> Result<Vec<(String, RowCount)>> {
+    if let Some(file) = session.file() {
+        let exact = |(table, rows)| (table, RowCount::Exact(rows));
+        return Ok(file.row_counts()?.into_iter().map(exact).collect());
+    }
     row_counts_beside(session, &BTreeMap::new())
 }
 
@@ -334,6 +357,9 @@ pub(super) fn row_counts_beside(
 /// Counts the rows of every table with data, whatever that takes; none where the role may not read
 /// all of them.
 pub fn exact_row_counts(session: &mut Session) -> Result<Vec<(String, Option<u64>)>> {
+    if let Some(file) = session.file() {
+        return Ok(file.row_counts()?.into_iter().map(|(table, n)| (table, Some(n))).collect());
+    }
     let sql = format!(
         "select format('%I.%I', n.nspname, c.relname), {READABLE}
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -347,6 +373,9 @@ pub fn exact_row_counts(session: &mut Session) -> Result<Vec<(String, Option<u64
 
 /// Returns the server's version as it writes it, such as `15.8`.
 pub fn server_version(session: &mut Session) -> Result<String> {
+    if let Some(file) = session.file() {
+        return Ok(file.connection.version().to_owned());
+    }
     // One message; a statement with parameters would be prepared, run and closed: three.
     let text = session
         .single("show server_version")

@@ -11,6 +11,7 @@ use super::blockers::{Blocker, Ended, OnBlockers};
 use super::session::{Session, SqlError};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::sqlite;
 use crate::system::clock::{self, Deadline};
 
 /// The key: the letters `openwatc` as one number; it counts within one database only.
@@ -34,6 +35,13 @@ impl DatabaseLock {
     /// `doing` is shown to others, such as `upgrade`.
     pub fn acquire(database: &Database, doing: &str, wait: Duration) -> Result<Self> {
         let described = database.described();
+        if database.file().is_some() {
+            // A file is of one machine, where the lock of the run keeps all others off; and whoever
+            // writes is kept out by the transaction itself.
+            let session = Session::in_file(sqlite::Connection::empty()?, database.dbname());
+            let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
+            return Ok(Self { session, backend: 0, described, on_blockers, ended });
+        }
         let mut session = database.connect()?;
         let failed = |error: SqlError| failed(&described, error);
         // While a dump runs the lock's session is silent; if our machine goes away meanwhile, the
@@ -92,12 +100,18 @@ impl DatabaseLock {
 
     /// Returns whether anybody holds the lock of the database that this session is connected to.
     pub fn is_taken(session: &mut Session) -> std::result::Result<bool, SqlError> {
+        if session.file().is_some() {
+            return Ok(false);
+        }
         let sql = format!("select exists (select {})", granted(KEY));
         Ok(session.single(&sql)?.as_deref() == Some("t"))
     }
 
     /// Returns whether the lock is still held, and by the same server process as at first.
     pub fn still_held(&mut self) -> std::result::Result<bool, SqlError> {
+        if self.session.file().is_some() {
+            return Ok(true);
+        }
         let sql = format!(
             "select pg_backend_pid() = {} and exists (select {} and pid = {0})",
             self.backend,

@@ -1,7 +1,8 @@
 //! One database of the application: how it is reached, asked, dumped and restored.
 //!
 //! PostgreSQL is spoken in this folder and nowhere else; the engine and the capabilities only know
-//! [`Database`] and [`Session`], so that a second kind of database can stand beside it.
+//! [`Database`] and [`Session`]. A database may also be a file: what such a session answers is in
+//! `file`, which asks the room that speaks SQLite.
 
 mod blockers;
 mod catalogue;
@@ -16,10 +17,10 @@ pub mod dump;
 pub mod dumpable;
 mod exchanged;
 pub mod facts;
+mod file;
 pub mod fresh;
 pub mod globals;
 mod handover;
-mod impersonate;
 mod imprint;
 pub mod in_place;
 pub mod kept;
@@ -28,6 +29,7 @@ pub mod lacking;
 mod lent;
 mod lock;
 mod observe;
+mod on_server;
 mod pace;
 mod passfile;
 pub mod proof;
@@ -42,6 +44,7 @@ mod scripts;
 mod service;
 mod session;
 mod settings;
+pub mod shelf;
 mod source;
 mod statement_head;
 pub mod stream;
@@ -55,10 +58,12 @@ mod waits;
 #[cfg(test)]
 mod differential;
 
+pub use crate::sqlite::ForeignKeys;
 pub use blockers::{Blocker, Ended, OnBlockers};
 pub use catalogue::Catalogue;
 pub use condition::Condition;
 pub use doubts::{Doubt, DoubtKind};
+pub use file::Dialect;
 pub use imprint::{Change, Imprint};
 pub use lock::DatabaseLock;
 pub use observe::{LockMode, TableFile};
@@ -69,91 +74,42 @@ pub use source::Source;
 pub use swap::{literal, quoted};
 pub use traces::Index;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::sqlite;
 use crate::system::identity::Identity;
 use crate::system::process::Call;
 
-use keywords::{Origin, Parameters};
-use passfile::Found;
-use refusal::Advice;
-use settings::{Endpoint, Host, Settings};
+use file::InFile;
+use on_server::OnServer;
 
-/// One database with its resolved connection parameters; `Debug` and messages never show a secret.
+/// One database of the application; `Debug` and messages never show a secret.
 ///
 /// Copies share which server of a list was reached last: sessions and client programs mean the same.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Database {
     name: String,
-    written_in: String,
-    parameters: Parameters,
-    settings: Settings,
-    /// The database that the parameters name, whatever [`Database::with_dbname`] says.
-    first_dbname: String,
-    login: String,
-    identity: Option<Identity>,
-    chosen: Arc<Mutex<Option<Endpoint>>>,
-    /// A connection that is being made before it is asked for.
-    ahead: Arc<Mutex<Option<JoinHandle<Result<Session>>>>>,
+    place: Place,
 }
 
-impl fmt::Debug for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database")
-            .field("name", &self.name)
-            .field("parameters", &self.parameters)
-            .field("login", &self.login)
-            .finish_non_exhaustive()
-    }
+/// Where a database is.
+#[derive(Clone, Debug)]
+enum Place {
+    /// On a server.
+    Server(Box<OnServer>),
+    /// In a file of this machine.
+    File(InFile),
 }
 
 impl Database {
-    /// Resolves the connection parameters as libpq would, without connecting.
+    /// Resolves the connection parameters as libpq would, or names the file, without connecting.
     pub fn resolve(source: &Source) -> Result<Self> {
-        let found = Self::resolved(source);
-        found.map_err(|error| {
-            error
-                .outcome_as(crate::outcome::Outcome::Config)
-                .or_hint(format!("Correct the connection of database {}.", source.name))
-        })
-    }
-
-    fn resolved(source: &Source) -> Result<Self> {
-        let user = source.user.as_deref().map(Identity::of).transpose()?;
-        let own = rustix::process::geteuid().as_raw();
-        let (login, home) = match &user {
-            Some(user) => (user.name.clone(), Some(user.home.clone())),
-            None => source::own_login(own, &source.environment),
+        let place = match &source.file {
+            None => Place::Server(Box::new(OnServer::resolve(source)?)),
+            Some(path) => Place::File(InFile::resolve(source, path)?),
         };
-        let identity = user.filter(|user| user.uid != own);
-        let (parameters, settings) = impersonate::with_rights_of(identity.as_ref(), || {
-            let parameters = source::gather(source, home.as_deref())?;
-            let settings = settings::of(&parameters, home.as_deref(), &login)?;
-            Ok((parameters, settings))
-        })?;
-        if settings.user.is_empty() {
-            return Err(Error::config(format!(
-                "database {} has no role to connect as",
-                source.name
-            ))
-            .hint("Set `PGUSER`, or `user` in the connection string."));
-        }
-        Ok(Self {
-            name: source.name.clone(),
-            written_in: source.written_in(),
-            parameters,
-            first_dbname: settings.dbname.clone(),
-            settings,
-            login,
-            identity,
-            chosen: Arc::default(),
-            ahead: Arc::default(),
-        })
+        Ok(Self { name: source.name.clone(), place })
     }
 
     /// Returns the name of the database within the application.
@@ -161,185 +117,133 @@ impl Database {
         &self.name
     }
 
-    /// Returns the name of the database on the server.
-    pub fn dbname(&self) -> &str {
-        &self.settings.dbname
+    /// Returns the file, where the database is one.
+    pub fn file(&self) -> Option<&sqlite::File> {
+        match &self.place {
+            Place::Server(_) => None,
+            Place::File(place) => Some(place.file()),
+        }
     }
 
-    /// Returns the same server, user and options with another database.
+    /// Returns the language of its statements.
+    pub fn dialect(&self) -> Dialect {
+        match &self.place {
+            Place::Server(_) => Dialect::PostgreSql,
+            Place::File(_) => Dialect::Sqlite,
+        }
+    }
+
+    /// Returns the name of the database on the server, or the path of the file.
+    pub fn dbname(&self) -> &str {
+        match &self.place {
+            Place::Server(place) => place.dbname(),
+            Place::File(place) => place.path(),
+        }
+    }
+
+    /// Returns the same server, user and options with another database, or another file.
     #[must_use]
     pub fn with_dbname(&self, dbname: &str) -> Self {
-        let mut other = self.clone();
-        other.settings.dbname = dbname.to_owned();
-        other.ahead = Arc::default();
-        other
+        let place = match &self.place {
+            Place::Server(place) => Place::Server(Box::new(place.with_dbname(dbname))),
+            Place::File(place) => Place::File(place.at(dbname)),
+        };
+        Self { name: self.name.clone(), place }
     }
 
     /// Returns whether both are reached on the same server as the same user.
     pub fn same_server(&self, other: &Self) -> bool {
-        let servers = |database: &Self| -> Vec<String> {
-            database.servers().iter().map(ToString::to_string).collect()
-        };
-        servers(self) == servers(other)
-            && self.settings.user == other.settings.user
-            && self.identity == other.identity
+        match (&self.place, &other.place) {
+            (Place::Server(one), Place::Server(other)) => one.same_server(other),
+            (Place::Server(_) | Place::File(_), _) => false,
+        }
+    }
+
+    /// Returns whether it is there.
+    pub fn exists(&self) -> Result<bool> {
+        shelf::Shelf::of(self)?.has_live()
     }
 
     /// Says which database this is, for messages, without any secret.
     pub fn described(&self) -> String {
-        let servers: Vec<String> = self.servers().iter().map(ToString::to_string).collect();
-        format!("database {} at {}", self.dbname(), servers.join(", "))
+        match &self.place {
+            Place::Server(place) => place.described(),
+            Place::File(place) => place.file().described(),
+        }
     }
 
     /// Connects; a server that is away is [`crate::outcome::Outcome::Unreachable`], anything that
     /// waiting does not cure is [`crate::outcome::Outcome::Config`].
     ///
     /// Takes at most the connect timeout (10 s unless the parameters say otherwise) for each address
-    /// of each server.
+    /// of each server. A file that is not there is an empty database, which nothing is written to.
     pub fn connect(&self) -> Result<Session> {
-        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match ahead.and_then(|thread| thread.join().ok()) {
-            Some(connected) => connected,
-            None => self.connect_now(),
+        match &self.place {
+            Place::Server(place) => place.connect(),
+            Place::File(place) => Ok(Session::in_file(place.file().open()?, place.path())),
         }
+    }
+
+    /// Connects to write: a file that is not there yet is made.
+    pub fn connect_to_write(&self) -> Result<Session> {
+        if let Place::File(place) = &self.place {
+            place.file().make()?;
+        }
+        self.connect()
     }
 
     /// Begins to connect, for the next [`Database::connect`] to end it: while a server makes its side
     /// of a session, half of what a look at a schema takes, the caller can read files.
     pub fn connect_ahead(&self) {
-        let own = self.clone();
-        let thread = std::thread::Builder::new().name("connect ahead".into());
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
-            thread.spawn(move || own.connect_now()).ok();
-    }
-
-    fn connect_now(&self) -> Result<Session> {
-        let plan = connect::Plan {
-            settings: &self.settings,
-            identity: self.identity.as_ref(),
-            chosen: self.chosen(),
-            password: &|endpoint| self.password(endpoint).0,
-        };
-        match connect::connect(&plan) {
-            Ok((client, endpoint)) => {
-                *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
-                Ok(Session::new(client, self.settings.keepalive.of_server()))
-            }
-            Err(attempts) => Err(self.refused(attempts)),
+        match &self.place {
+            Place::Server(place) => place.connect_ahead(),
+            Place::File(_) => {}
         }
     }
 
     /// Prepares a call of a client program that reaches the same database, with the parameters in
-    /// `PG*` variables only.
+    /// `PG*` variables only; of a file nothing is said.
     ///
     /// After [`Database::connect`] it is the very server that was reached, by its address. The
     /// password is in `PGPASSWORD`: the environment of a process can be read by its own user and
     /// root, who can read the files that it comes from. Programs should be told `--no-password`, or
     /// they ask on the terminal where none is known.
     pub fn call(&self, program: &Path) -> Call {
-        let call = Call::new(program).identity(self.identity.clone());
-        self.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value))
+        match &self.place {
+            Place::Server(place) => place.call(program),
+            Place::File(_) => Call::new(program).identity(self.identity().cloned()),
+        }
     }
 
     /// Returns the secrets of the connection, for those who keep them out of foreign output.
     pub fn secrets(&self) -> Vec<String> {
-        let known = self.parameters.secrets().map(str::to_owned);
-        known.chain(self.variables().remove("PGPASSWORD")).collect()
+        match &self.place {
+            Place::Server(place) => place.secrets(),
+            Place::File(_) => Vec::new(),
+        }
     }
 
     /// Returns the options that every session begins with, where the parameters give any.
     pub fn options(&self) -> Option<&str> {
-        self.parameters.get("options")
+        match &self.place {
+            Place::Server(place) => place.options(),
+            Place::File(_) => None,
+        }
     }
 
     /// Returns whether this is the very database that the parameters name.
     pub fn is_as_resolved(&self) -> bool {
-        self.settings.dbname == self.first_dbname
+        match &self.place {
+            Place::Server(place) => place.is_as_resolved(),
+            Place::File(place) => place.is_as_resolved(),
+        }
     }
 
     /// Returns the system user that connects, where it is not the one we run as.
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
-    }
-
-    /// Returns the variables that mean this database to libpq.
-    fn variables(&self) -> BTreeMap<&'static str, String> {
-        let servers = self.servers();
-        let password = servers.first().and_then(|first| self.password(first).0);
-        let same = servers.iter().all(|server| self.password(server).0 == password);
-        let password = password.filter(|_| same);
-        handover::variables(&self.parameters, &self.settings, &servers, password)
-    }
-
-    fn chosen(&self) -> Option<Endpoint> {
-        self.chosen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Returns the server that was reached, or else all that may be tried.
-    fn servers(&self) -> Vec<Endpoint> {
-        match self.chosen() {
-            Some(endpoint) => vec![endpoint],
-            None => self.settings.endpoints.clone(),
+        match &self.place {
+            Place::Server(place) => place.identity(),
+            Place::File(place) => place.identity(),
         }
-    }
-
-    /// Returns the password for a server, and why the password file is ignored, if it is.
-    fn password(&self, endpoint: &Endpoint) -> (Option<String>, Option<String>) {
-        if let Some(password) = self.parameters.get("password") {
-            return (Some(password.to_owned()), None);
-        }
-        let Some(path) = &self.settings.passfile else { return (None, None) };
-        let host = match &endpoint.host {
-            Host::DefaultSocket => "localhost".to_owned(),
-            Host::Socket(dir) if connect::SOCKET_DIRS.contains(&dir.as_str()) => "localhost".into(),
-            Host::Socket(dir) => dir.clone(),
-            Host::Name(name, _) => name.clone(),
-            Host::Address(address) => address.to_string(),
-        };
-        // A scratch database has no line of its own; roles and their passwords are of the server.
-        let look = || {
-            let names = [self.dbname(), &self.first_dbname];
-            Ok(names.map(|dbname| {
-                let user = &self.settings.user;
-                let wanted = passfile::Wanted { host: &host, port: endpoint.port, dbname, user };
-                passfile::look_up(path, &wanted)
-            }))
-        };
-        match impersonate::with_rights_of(self.identity.as_ref(), look) {
-            Ok([Found::Password(password), _] | [Found::Nothing, Found::Password(password)]) => {
-                (Some(password), None)
-            }
-            Ok([Found::Nothing, Found::Nothing]) => (None, None),
-            Ok([Found::Ignored(why), _] | [Found::Nothing, Found::Ignored(why)]) => {
-                (None, Some(why))
-            }
-            Err(error) => (None, Some(error.message())),
-        }
-    }
-
-    fn refused(&self, mut attempts: Vec<refusal::Attempt>) -> Error {
-        for attempt in &mut attempts {
-            attempt.why.scrub(&self.parameters);
-        }
-        let place = |keyword: &str| match self.parameters.origin(keyword) {
-            Some(Origin::String) => Some(self.written_in.clone()),
-            Some(other) => Some(other.to_string()),
-            None => None,
-        };
-        let file = self.settings.passfile.as_ref().map(|path| path.display().to_string());
-        let ignored = self.settings.endpoints.first().and_then(|first| self.password(first).1);
-        let advice = Advice {
-            database: &self.name,
-            user: &self.settings.user,
-            dbname: self.dbname(),
-            password: match self.parameters.get("password") {
-                Some(_) => place("password"),
-                None => file,
-            },
-            passfile: ignored,
-            dbname_at: place("dbname"),
-            login: &self.login,
-        };
-        refusal::report(&self.described(), attempts, &advice)
     }
 }

@@ -41,6 +41,9 @@ const TABLES: &str = "select 1 from pg_class c join pg_namespace n on n.oid = c.
 impl Session {
     /// Opens a transaction that can write nothing and sees one state of the database.
     pub fn begin_looking(&mut self) -> Result<(), SqlError> {
+        if let Some(file) = self.file() {
+            return file.begin_looking();
+        }
         // Limits that the role has for its daily work could end even a look.
         self.run(
             "start transaction isolation level repeatable read, read only;\
@@ -52,11 +55,17 @@ impl Session {
 
     /// Ends a transaction that only looked.
     pub fn end_looking(&mut self) -> Result<(), SqlError> {
-        self.run("rollback")
+        match self.file() {
+            Some(file) => file.end_looking(),
+            None => self.run("rollback"),
+        }
     }
 
     /// Returns the name of the database that the session is connected to.
     pub fn dbname(&mut self) -> Result<String, SqlError> {
+        if let Some(file) = self.file() {
+            return Ok(file.path.clone());
+        }
         Ok(self.single("select current_database()")?.unwrap_or_default())
     }
 
@@ -64,6 +73,9 @@ impl Session {
     ///
     /// Without a schema the search path decides, as it does for an unqualified name.
     pub fn ground(&mut self, schema: Option<&str>, table: &str) -> Result<Ground, SqlError> {
+        if let Some(file) = self.file() {
+            return file.ground(table);
+        }
         let named = format!(
             "from pg_class c join pg_namespace n on n.oid = c.relnamespace \
              where c.relname = {} and c.relkind in ('r', 'p', 'v')",
@@ -95,6 +107,9 @@ impl Session {
 
     /// Reads the columns of all tables that have one of these names, those on the search path first.
     pub fn shapes(&mut self, names: &[&str]) -> Result<Vec<Shape>, SqlError> {
+        if let Some(file) = self.file() {
+            return file.shapes(names);
+        }
         let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
         let sql = format!(
             "select n.nspname, c.relname, n.nspname = any (current_schemas(false)), a.attname, \

@@ -130,6 +130,9 @@ impl Drop for ScratchDatabase {
 
 /// Drops what runs of any purpose that were killed left of this database on the server of `place`.
 pub fn drop_scratch_leftovers(like: &Database, place: &Database) -> Result<Vec<String>> {
+    if place.file().is_some() {
+        return Ok(Vec::new());
+    }
     let mut server = Server::beside(place)?;
     let mut dropped = Vec::new();
     for purpose in Purpose::ALL {
@@ -225,6 +228,9 @@ fn right_to_create(server: &mut Server, place: &Database) -> Result<Option<Hindr
 /// Says why our role cannot load a dump with these extensions into a scratch database on the server of
 /// `place`; nothing where it can.
 pub fn hindrance(place: &Database, extensions: &[String]) -> Result<Option<Hindrance>> {
+    if place.file().is_some() {
+        return Ok(None);
+    }
     let mut server = Server::beside(place)?;
     if let Some(found) = right_to_create(&mut server, place)? {
         return Ok(Some(found));
@@ -249,6 +255,9 @@ impl Server {
 /// Returns where the server keeps the data of a database and of copies of it, where it runs on this
 /// machine and the role may know.
 pub fn data_directory(database: &Database) -> Result<Option<PathBuf>> {
+    if let Some(file) = database.file() {
+        return Ok(Some(file.dir().to_owned()).filter(|dir| dir.is_dir()));
+    }
     let mut session = database.connect()?;
     // A role that may not read the setting is shown no row; an address that is not this machine's
     // says nothing about our disks. A copy is made in the tablespace of the original.
@@ -266,6 +275,9 @@ pub fn data_directory(database: &Database) -> Result<Option<PathBuf>> {
 /// Returns the bytes of write-ahead log that a load may leave on the server's disk before the next
 /// checkpoint takes them away.
 pub fn log_bytes(database: &Database) -> Result<u64> {
+    if database.file().is_some() {
+        return Ok(0);
+    }
     let mut session = database.connect()?;
     let sql = "select pg_size_bytes(current_setting('max_wal_size'))";
     let rows =
@@ -276,6 +288,9 @@ pub fn log_bytes(database: &Database) -> Result<u64> {
 /// Returns the bytes of the largest table with all that belongs to it, which a rewrite holds twice;
 /// none where somebody keeps it locked.
 pub fn largest_table(database: &Database) -> Result<Option<u64>> {
+    if database.file().is_some() {
+        return Ok(None);
+    }
     let mut session = database.connect()?;
     facts::unlimited(&mut session, MEASURE_WAIT)?;
     let sql = "select coalesce(max(pg_total_relation_size(c.oid)), 0)::int8 from pg_class c

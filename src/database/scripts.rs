@@ -6,12 +6,17 @@
 use std::time::Duration;
 
 use super::session::{Session, SqlError};
+use crate::sqlite::ForeignKeys;
 
 /// The settings under which files run.
 #[derive(Clone, Debug)]
 pub struct Limits {
     reset: String,
     lifted: Vec<String>,
+    /// How long a lock is waited for.
+    wait: Duration,
+    /// What is done about the foreign keys of a file.
+    keys: ForeignKeys,
 }
 
 /// Proof of one transaction: its id.
@@ -78,6 +83,10 @@ impl Limits {
     /// Limits that an administrator gave the role for its daily work are lifted, as `pg_dump` lifts
     /// them; a migration may take hours.
     pub fn for_session(session: &mut Session, lock_timeout: Duration) -> Result<Self, SqlError> {
+        let (wait, keys) = (lock_timeout, ForeignKeys::Deferred);
+        if session.file().is_some() {
+            return Ok(Self { reset: String::new(), lifted: Vec::new(), wait, keys });
+        }
         let lifted = lifted(session)?;
         let version = session.single("show server_version_num")?.unwrap_or_default();
         let version: u32 = version.parse().unwrap_or_default();
@@ -105,7 +114,13 @@ impl Limits {
             .push_str(&format!("set lock_timeout={millis};set default_transaction_read_only=off;"));
         // Files are split, and their texts quoted, as every server reads them by default.
         reset.push_str("set standard_conforming_strings=on;");
-        Ok(Self { reset, lifted })
+        Ok(Self { reset, lifted, wait, keys })
+    }
+
+    /// Says what is done about foreign keys where the database is a file.
+    #[must_use]
+    pub fn with_foreign_keys(self, keys: ForeignKeys) -> Self {
+        Self { keys, ..self }
     }
 
     /// Returns what role, database or server have set and what does not hold here, each as a
@@ -145,6 +160,10 @@ fn lifted(session: &mut Session) -> Result<Vec<String>, SqlError> {
 impl Session {
     /// Opens a transaction for files and takes its id.
     pub fn begin_script(&mut self, limits: &Limits) -> Result<Mark, SqlError> {
+        if let Some(file) = self.file() {
+            file.begin_script(limits.wait, limits.keys)?;
+            return Ok(Mark { transaction: String::new() });
+        }
         // The role's own default may be read-only or serializable. The settings come second: they
         // would take the snapshot that `begin isolation level` must precede.
         let transaction = self.single(&format!(
@@ -161,6 +180,9 @@ impl Session {
         limits: &Limits,
         sql: &str,
     ) -> Result<(), ScriptError> {
+        if let Some(file) = self.file() {
+            return file.run_script(sql);
+        }
         let mut text = String::with_capacity(sql.len() + 512);
         text.push_str(&mark.proof());
         text.push_str(&limits.reset);
@@ -178,22 +200,35 @@ impl Session {
     /// Runs statements under the settings of files; they are one transaction of their own.
     pub fn run_alone(&mut self, limits: &Limits, statements: &str) -> Result<(), SqlError> {
         // The reset comes first, by itself: `discard temp` ends no transaction, but needs none.
+        if let Some(file) = self.file() {
+            return file.run_alone(limits.wait, limits.keys, statements);
+        }
         self.reset_script(limits)?;
         self.run(statements)
     }
 
     /// Commits the transaction; the proof came with the last thing that ran in it.
     pub fn commit_script(&mut self) -> Result<(), SqlError> {
-        self.run("commit")
+        match self.file() {
+            Some(file) => file.commit_script(),
+            None => self.run("commit"),
+        }
     }
 
     /// Takes the transaction back; without one this does nothing.
     pub fn roll_back_script(&mut self) -> Result<(), SqlError> {
-        self.run("rollback")
+        match self.file() {
+            Some(file) => file.roll_back_script(),
+            None => self.run("rollback"),
+        }
     }
 
     /// Asks what became of a transaction; any session of the database may ask.
     pub fn fate(&mut self, mark: &Mark) -> Result<Fate, SqlError> {
+        if self.file().is_some() {
+            // A transaction of a process that is gone is no more; ours is told by its end.
+            return Ok(Fate::Forgotten);
+        }
         let word = self.single(&format!("select txid_status({})", mark.transaction))?;
         Ok(match word.as_deref() {
             Some("committed") => Fate::Committed,
@@ -205,6 +240,9 @@ impl Session {
 
     /// Says which process on the server works for this session.
     pub fn server_process(&mut self) -> Result<ServerProcess, SqlError> {
+        if self.file().is_some() {
+            return Ok(ServerProcess::default());
+        }
         let sql = "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()";
         let mut row = self.simple(sql)?.into_iter().next().unwrap_or_default().into_iter();
         let pid = row.next().flatten().and_then(|pid| pid.parse().ok()).unwrap_or_default();
@@ -215,6 +253,9 @@ impl Session {
     ///
     /// What it has committed stays; what it has not is taken back now, and not when it notices.
     pub fn end_process(&mut self, process: &ServerProcess) -> Result<(), SqlError> {
+        if self.file().is_some() {
+            return Ok(());
+        }
         let ServerProcess { pid, since } = process;
         self.single(&format!(
             "select pg_terminate_backend(pid) from pg_stat_activity \
@@ -225,6 +266,9 @@ impl Session {
 
     /// Returns whether the server still has this process.
     pub fn still_there(&mut self, process: &ServerProcess) -> Result<bool, SqlError> {
+        if self.file().is_some() {
+            return Ok(false);
+        }
         let ServerProcess { pid, since } = process;
         let sql = format!(
             "select 1 from pg_stat_activity where pid = {pid} and backend_start = '{since}'"

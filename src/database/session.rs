@@ -6,17 +6,34 @@ pub use postgres::Row;
 use postgres::fallible_iterator::FallibleIterator as _;
 pub use postgres::types::ToSql as Param;
 
+use super::file::Dialect;
+use crate::sqlite;
+
 /// A connection to one database.
 pub struct Session {
-    client: postgres::Client,
-    /// Settings by which the server notices that we are gone.
-    patience: String,
+    inner: Inner,
+}
+
+enum Inner {
+    Server {
+        client: Box<postgres::Client>,
+        /// Settings by which the server notices that we are gone.
+        patience: String,
+    },
+    File(Box<InFile>),
+}
+
+/// What is asked of a file alone.
+pub(super) struct InFile {
+    pub(super) connection: sqlite::Connection,
+    /// The path that the configuration names.
+    pub(super) path: String,
 }
 
 /// What the server, or the connection to it, said against a statement.
 #[derive(Clone, Debug)]
 pub struct SqlError {
-    /// SQLSTATE; none when the connection failed rather than the statement.
+    /// SQLSTATE, or the name of a result code of SQLite; none when the connection failed rather than the statement.
     pub code: Option<String>,
     /// The server's primary message, or what happened to the connection.
     pub message: String,
@@ -54,6 +71,9 @@ impl SqlError {
     pub fn trouble(&self) -> Trouble {
         match self.code.as_deref() {
             None => Trouble::ConnectionLost,
+            Some("SQLITE_BUSY" | "SQLITE_LOCKED") => Trouble::Lock,
+            Some("SQLITE_FULL") => Trouble::Space,
+            Some("SQLITE_ERROR") if self.is_about_the_transaction() => Trouble::NeedsNoTransaction,
             Some("55P03" | "40P01") => Trouble::Lock,
             Some("25001") => Trouble::NeedsNoTransaction,
             // Unsafe use of a new enum value; pending trigger events.
@@ -69,13 +89,47 @@ impl SqlError {
             Some(_) => Trouble::Other,
         }
     }
+
+    /// SQLite has no code of its own for what it runs outside a transaction alone, such as `VACUUM`.
+    fn is_about_the_transaction(&self) -> bool {
+        ["within a transaction", "inside a transaction"].iter().any(|w| self.message.contains(w))
+    }
+
+    /// Returns the code as people read it, with the name of the list that it is in.
+    pub fn code_told(&self) -> Option<String> {
+        let code = self.code.as_ref()?;
+        Some(if code.starts_with("SQLITE_") { code.clone() } else { format!("SQLSTATE {code}") })
+    }
+
+    /// Takes over what SQLite said against a text.
+    pub(super) fn of_file(fault: sqlite::Fault, sql: &str) -> Self {
+        let character = |at: usize| {
+            let before = sql.get(..at).map_or(0, |before| before.chars().count());
+            u32::try_from(before + 1).unwrap_or(u32::MAX)
+        };
+        Self {
+            position: fault.at.map(character),
+            code: Some(fault.code),
+            message: fault.message,
+            detail: fault.detail,
+            hint: None,
+            about: None,
+        }
+    }
+
+    /// What is asked of a server, and cannot be of a file.
+    fn of_servers_only() -> Self {
+        let message = "this is asked of a server, and the database is a file".to_owned();
+        let code = Some("SQLITE_MISUSE".to_owned());
+        Self { code, message, detail: None, hint: None, position: None, about: None }
+    }
 }
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        match &self.code {
-            Some(code) => write!(f, " (SQLSTATE {code})"),
+        match self.code_told() {
+            Some(code) => write!(f, " ({code})"),
             None => Ok(()),
         }
     }
@@ -125,7 +179,35 @@ fn about(db: &postgres::error::DbError) -> Option<String> {
 
 impl Session {
     pub(super) fn new(client: postgres::Client, patience: String) -> Self {
-        Self { client, patience }
+        Self { inner: Inner::Server { client: Box::new(client), patience } }
+    }
+
+    pub(super) fn in_file(connection: sqlite::Connection, path: &str) -> Self {
+        let path = path.to_owned();
+        Self { inner: Inner::File(Box::new(InFile { connection, path })) }
+    }
+
+    /// Returns the file, where the session is one with a file.
+    pub(super) fn file(&mut self) -> Option<&mut InFile> {
+        match &mut self.inner {
+            Inner::Server { .. } => None,
+            Inner::File(file) => Some(file),
+        }
+    }
+
+    /// Returns the language of its statements.
+    pub fn dialect(&self) -> Dialect {
+        match &self.inner {
+            Inner::Server { .. } => Dialect::PostgreSql,
+            Inner::File(_) => Dialect::Sqlite,
+        }
+    }
+
+    fn client(&mut self) -> Result<&mut postgres::Client, SqlError> {
+        match &mut self.inner {
+            Inner::Server { client, .. } => Ok(client),
+            Inner::File(_) => Err(SqlError::of_servers_only()),
+        }
     }
 
     /// Returns the settings by which the server notices within a minute that our machine is gone;
@@ -134,16 +216,24 @@ impl Session {
     /// Left to itself a server keeps a session, with its locks, for two hours after the machine at
     /// the other end has vanished without a word.
     pub(super) fn patience(&mut self) -> Result<String, SqlError> {
-        if self.patience.is_empty() || self.single("select inet_client_addr()")?.is_none() {
+        let sql = match &self.inner {
+            Inner::Server { patience, .. } => patience.clone(),
+            Inner::File(_) => String::new(),
+        };
+        if sql.is_empty() || self.single("select inet_client_addr()")?.is_none() {
             return Ok(String::new());
         }
-        let sql = self.patience.clone();
         Ok(if self.run(&sql).is_ok() { sql } else { String::new() })
     }
 
     /// Sends one or more statements as they are; several without `BEGIN` are one transaction.
     pub fn run(&mut self, sql: &str) -> Result<(), SqlError> {
-        self.client.batch_execute(sql).map_err(SqlError::from)
+        match &mut self.inner {
+            Inner::Server { client, .. } => client.batch_execute(sql).map_err(SqlError::from),
+            Inner::File(file) => {
+                file.connection.run(sql).map_err(|fault| SqlError::of_file(fault, sql))
+            }
+        }
     }
 
     /// Runs one statement with parameters and returns its rows.
@@ -152,7 +242,7 @@ impl Session {
         sql: &str,
         parameters: &[&(dyn Param + Sync)],
     ) -> Result<Vec<Row>, SqlError> {
-        self.client.query(sql, parameters).map_err(SqlError::from)
+        self.client()?.query(sql, parameters).map_err(SqlError::from)
     }
 
     /// Runs one statement with parameters and returns how many rows it changed.
@@ -161,12 +251,18 @@ impl Session {
         sql: &str,
         parameters: &[&(dyn Param + Sync)],
     ) -> Result<u64, SqlError> {
-        self.client.execute(sql, parameters).map_err(SqlError::from)
+        self.client()?.execute(sql, parameters).map_err(SqlError::from)
     }
 
     /// Sends one or more statements as they are and returns the rows of all of them as text.
     pub fn simple(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlError> {
-        let messages = self.client.simple_query(sql).map_err(SqlError::from)?;
+        let client = match &mut self.inner {
+            Inner::Server { client, .. } => client,
+            Inner::File(file) => {
+                return file.connection.rows(sql).map_err(|fault| SqlError::of_file(fault, sql));
+            }
+        };
+        let messages = client.simple_query(sql).map_err(SqlError::from)?;
         let mut rows = Vec::new();
         for message in messages {
             if let postgres::SimpleQueryMessage::Row(row) = message {
@@ -183,8 +279,19 @@ impl Session {
         sql: &str,
         mut take: impl FnMut([&str; N]),
     ) -> Result<(), SqlError> {
+        let client = match &mut self.inner {
+            Inner::Server { client, .. } => client,
+            Inner::File(file) => {
+                let rows = file.connection.rows(sql).map_err(|e| SqlError::of_file(e, sql))?;
+                for row in &rows {
+                    let cell = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or("");
+                    take(std::array::from_fn(cell));
+                }
+                return Ok(());
+            }
+        };
         let none: [(&(dyn Param + Sync), postgres::types::Type); 0] = [];
-        let mut rows = self.client.query_typed_raw(sql, none)?;
+        let mut rows = client.query_typed_raw(sql, none)?;
         while let Some(row) = rows.next()? {
             let mut columns = [""; N];
             for (at, column) in columns.iter_mut().enumerate() {
@@ -202,12 +309,18 @@ impl Session {
 
     /// Returns the process id of the server's side of this connection.
     pub fn backend(&mut self) -> Result<i32, SqlError> {
+        if self.file().is_some() {
+            return Ok(0);
+        }
         let text = self.single("select pg_backend_pid()")?.unwrap_or_default();
         Ok(text.parse().unwrap_or_default())
     }
 
     /// Returns whether the connection is known to be gone.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        match &self.inner {
+            Inner::Server { client, .. } => client.is_closed(),
+            Inner::File(_) => false,
+        }
     }
 }

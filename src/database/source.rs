@@ -23,6 +23,8 @@ pub struct Source {
     pub written_in: Option<String>,
     /// Service of `pg_service.conf`.
     pub service: Option<String>,
+    /// The file that takes the place of a server, an absolute path.
+    pub file: Option<PathBuf>,
     /// System user to connect as.
     pub user: Option<String>,
     /// Variables that take the place of the process environment: `secrets.env` over `PG*`; `HOME`

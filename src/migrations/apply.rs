@@ -117,7 +117,8 @@ pub(super) struct Runner<'a> {
 impl Runner<'_> {
     /// Goes on with another connection.
     pub(super) fn adopt(&mut self, mut session: Session) -> Result<(), SqlError> {
-        self.limits = Limits::for_session(&mut session, self.lock_timeout)?;
+        let limits = Limits::for_session(&mut session, self.lock_timeout)?;
+        self.limits = limits.with_foreign_keys(self.chain.tool.foreign_keys());
         self.backend = session.server_process()?;
         self.watch.follow(self.backend.pid);
         self.session = session;
@@ -170,7 +171,7 @@ pub fn apply_observed(
     }
     // The dump before may have taken hours.
     how.lock.check().map_err(Failure::refused)?;
-    let mut session = database.connect().map_err(Failure::refused)?;
+    let mut session = database.connect_to_write().map_err(Failure::refused)?;
     let seen = see_settled(&mut session, chain, how.reconnect_within).map_err(Failure::refused)?;
     let keys = match home(chain, &seen.ground) {
         Ok(table) => {
@@ -239,7 +240,10 @@ fn apply_seen(
     let How { lock_timeout, reconnect_within, restore_point, product_version, lock } = how;
     let (backend, limits) = session
         .server_process()
-        .and_then(|process| Ok((process, Limits::for_session(&mut session, lock_timeout)?)))
+        .and_then(|process| {
+            let limits = Limits::for_session(&mut session, lock_timeout)?;
+            Ok((process, limits.with_foreign_keys(chain.tool.foreign_keys())))
+        })
         .map_err(|error| {
             Failure::refused(Error::failed("cannot prepare the migrations").source(error))
         })?;

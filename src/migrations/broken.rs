@@ -141,7 +141,8 @@ fn message(chain: &Chain, broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
     let failed = |text: String| Error::new(Outcome::MigrationFailed, text);
     match (&broken.cause, broken.at) {
         (Cause::Sql(error), Some(at)) => {
-            let sent = Sent { migration: at, path: chain.path(at), sql: &broken.sql };
+            let statements = chain.script(at, &broken.sql).statements;
+            let sent = Sent { migration: at, path: chain.path(at), sql: &broken.sql, statements };
             failure::of_statement(&sent, error, broken.statement, blockers)
         }
         (Cause::Sql(error), None) => {

@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use super::command::Command;
 use super::detect::choose;
 use super::files::{bad, in_order, normalised};
-use super::formats::{Tool, tool};
+use super::formats::{Tool, tool, tool_in};
+use super::script::{Script, scan, script_of_file, split};
 use super::{Key, Migration};
 use crate::config::{FilesSpec, Format, MigrationsSpec, TableName};
-use crate::database::Database;
+use crate::database::{Database, Dialect};
 use crate::error::{Error, Result};
 
 /// Shipped migrations and how they are read and recorded.
 #[derive(Clone, Debug)]
 pub struct Chain {
     pub(super) tool: &'static dyn Tool,
+    /// The language of the database.
+    pub(super) dialect: Dialect,
     /// The history table, with the schema where the packager names one.
     pub table: TableName,
     /// The directory of the files; none where a command applies them.
@@ -38,7 +41,17 @@ impl Chain {
         let table = TableName { schema: None, name: tool.default_table().to_owned() };
         let migrations = migrations.to_vec();
         let (accepted, removed) = (BTreeMap::new(), Vec::new());
-        Self { tool, table, dir: "/m".into(), migrations, command: None, accepted, removed }
+        let dialect = Dialect::PostgreSql;
+        Self {
+            tool,
+            dialect,
+            table,
+            dir: "/m".into(),
+            migrations,
+            command: None,
+            accepted,
+            removed,
+        }
     }
 
     /// Returns the format.
@@ -49,6 +62,15 @@ impl Chain {
     /// Returns the application's own tool, where it takes the place of files.
     pub fn command(&self) -> Option<&Command> {
         self.command.as_ref()
+    }
+
+    /// Looks at the text of a migration as it will run.
+    pub(super) fn script(&self, migration: &Migration, sql: &str) -> Script {
+        match (self.dialect, migration.transactional) {
+            (Dialect::PostgreSql, true) => scan(sql),
+            (Dialect::PostgreSql, false) => split(sql),
+            (Dialect::Sqlite, transactional) => script_of_file(sql, transactional),
+        }
     }
 
     /// Says that the package is not installed: of its own tool nothing may be run then.
@@ -104,7 +126,7 @@ impl Chain {
 /// Reads all migrations that a package ships for one database, in their order.
 pub fn load(spec: &MigrationsSpec) -> Result<Chain> {
     match spec {
-        MigrationsSpec::Files(spec) => load_files(spec),
+        MigrationsSpec::Files(spec) => load_files(spec, Dialect::PostgreSql),
         MigrationsSpec::Command(spec) => Err(Error::config(format!(
             "{} keeps its migrations to itself: there are no files to read",
             spec.apply.join(" ")
@@ -120,28 +142,30 @@ pub fn load_for(spec: &MigrationsSpec, database: &Database, url: Option<&str>) -
         MigrationsSpec::Command(spec) => spec,
         // Only the database knows whose migrations these are.
         MigrationsSpec::Files(files) if files.format.is_none() => {
-            return load_files(&choose(&mut database.connect()?, files)?);
+            return load_files(&choose(&mut database.connect()?, files)?, database.dialect());
         }
-        MigrationsSpec::Files(files) => return load_files(files),
+        MigrationsSpec::Files(files) => return load_files(files, database.dialect()),
     };
     let command = Command::new(spec.clone(), database.clone(), url)?;
     let tool = tool(Format::Plain);
     let table = TableName { schema: None, name: tool.default_table().to_owned() };
     let (accepted, removed) = (BTreeMap::new(), Vec::new());
     let (dir, migrations) = (PathBuf::new(), Vec::new());
-    Ok(Chain { tool, table, dir, migrations, command: Some(command), accepted, removed })
+    let dialect = database.dialect();
+    Ok(Chain { tool, dialect, table, dir, migrations, command: Some(command), accepted, removed })
 }
 
-fn load_files(spec: &FilesSpec) -> Result<Chain> {
+fn load_files(spec: &FilesSpec, dialect: Dialect) -> Result<Chain> {
     let Some(format) = spec.format else {
         return Err(bad("migrations.format is \"auto\", and no database was asked".to_owned())
             .hint("Name the format."));
     };
-    let tool = tool(format);
+    let tool = tool_in(format, dialect);
     let migrations = in_order(&spec.dir, tool.read_dir(&spec.dir)?, tool.file_names())?;
     let usual = || TableName { schema: None, name: tool.default_table().to_owned() };
     let mut chain = Chain {
         tool,
+        dialect,
         table: spec.table.clone().unwrap_or_else(usual),
         dir: spec.dir.clone(),
         migrations,

@@ -1,12 +1,13 @@
 //! How a run of migrations failed, and what is true of the data afterwards.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::Migration;
-use super::script::{byte_of_character, head, place_of_byte, scan, split};
+use super::script::{byte_of_character, head, place_of_byte};
 use crate::database::{Blocker, SqlError, Trouble};
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -82,14 +83,16 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// SQLSTATE of a statement that was cancelled.
-const CANCELLED: &str = "57014";
+/// Codes of a statement that was cancelled.
+const CANCELLED: [&str; 2] = ["57014", "SQLITE_INTERRUPT"];
 
 /// A migration as it was sent.
 pub(super) struct Sent<'a> {
     pub(super) migration: &'a Migration,
     pub(super) path: PathBuf,
     pub(super) sql: &'a str,
+    /// Where its statements lie.
+    pub(super) statements: Vec<Range<usize>>,
 }
 
 /// Says which migration failed, at which statement, and what the server said.
@@ -102,7 +105,7 @@ pub(super) fn of_statement(
     let label = sent.migration.label();
     let what = match signals::received() {
         // Cancelled by the watch, on our behalf.
-        Some(signal) if sql.code.as_deref() == Some(CANCELLED) => {
+        Some(signal) if sql.code.as_deref().is_some_and(|code| CANCELLED.contains(&code)) => {
             format!("migration {label} was ended because we received {signal}")
         }
         Some(_) | None => format!("migration {label} failed: {}", one_line(&sql.message)),
@@ -180,8 +183,7 @@ pub(super) fn why(error: &SqlError) -> Why {
 /// Where the error lies: a place if it is known, the statement if only that is known.
 fn at(sent: &Sent<'_>, error: &SqlError, statement: Option<usize>) -> String {
     let (file, sql) = (sent.path.display(), sent.sql);
-    let read = if sent.migration.transactional { scan } else { split };
-    let statements = read(sql).statements;
+    let statements = &sent.statements;
     if let Some(position) = error.position {
         let offset = byte_of_character(sql, position as usize);
         let place = place_of_byte(sql, offset);
@@ -202,7 +204,7 @@ fn at(sent: &Sent<'_>, error: &SqlError, statement: Option<usize>) -> String {
 }
 
 fn sqlstate(error: &SqlError) -> String {
-    error.code.as_ref().map_or_else(|| "connection lost".into(), |code| format!("SQLSTATE {code}"))
+    error.code_told().unwrap_or_else(|| "connection lost".into())
 }
 
 fn one_line(text: &str) -> String {

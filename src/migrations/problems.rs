@@ -4,7 +4,7 @@ use super::chain::Chain;
 use super::compare::{ByKey, is_other};
 use super::formats::Gaps;
 use super::history::{AppliedRow, RowState};
-use super::script::{place_of_byte, scan, split};
+use super::script::place_of_byte;
 use super::{Key, Migration, Problem, ProblemKind};
 use crate::error::Error;
 
@@ -154,7 +154,7 @@ pub(super) fn check_text(chain: &Chain, file: &Migration) -> Option<Problem> {
         Ok(sql) => sql,
         Err(error) => return Some(unreadable(ProblemKind::Unrunnable, file, &error)),
     };
-    let script = if file.transactional { scan(&sql) } else { split(&sql) };
+    let script = chain.script(file, &sql);
     let (at, what) = script.obstacle?;
     let place = place_of_byte(&sql, at);
     Some(Problem {

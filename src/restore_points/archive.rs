@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::create::{Request, Target};
 use super::digest;
 use super::dumping::Dumping;
-use super::manifest::{Archive, Contents, is_archive_name};
+use super::manifest::{Archive, ArchiveKind, Contents, is_archive_name};
 use super::prove::prove;
 use super::store::Store;
 use crate::database::clients::Compression;
@@ -30,6 +30,9 @@ impl Store {
         let name = database.name();
         if !is_archive_name(name) {
             return Err(Error::config(format!("{name:?} cannot be the name of a directory")));
+        }
+        if let Some(file) = database.file() {
+            return self.archive_of_file(partial, target, file, progress);
         }
         let facts = facts::of(database)?;
         let (client, warning) = request.clients.choose(facts.major)?;
@@ -66,6 +69,7 @@ impl Store {
         written.sums.0.push(self.write_member(partial, &contents_name(name), &text)?);
         written.sums.0.push(self.write_globals(partial, database)?);
         let archive = Archive {
+            kind: ArchiveKind::Dump,
             name: name.to_owned(),
             schema: target.schema.clone(),
             identity: dumped.facts.identity,

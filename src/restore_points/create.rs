@@ -149,7 +149,7 @@ impl Store {
         fs::replace(&partial.dir.join(SUMS), sums.as_bytes(), 0o600)?;
         fs::sync_tree(&partial.dir).context(failed)?;
         let manifest = Manifest {
-            format: Manifest::format_of(draft.kind, draft.encryption.as_ref()),
+            format: Manifest::format_of(draft.kind, draft.encryption.as_ref(), &archives),
             id: draft.id,
             sequence: draft.sequence,
             app: self.app().to_owned(),

@@ -85,7 +85,11 @@ impl Store {
             let before = last.as_ref().and_then(|manifest| {
                 manifest.databases.iter().find(|archive| archive.name == database.name())
             });
-            sum.needed = sum.needed.saturating_add(expected(facts.size, before));
+            let expected = match database.file() {
+                Some(_) => facts.size,
+                None => expected(facts.size, before),
+            };
+            sum.needed = sum.needed.saturating_add(expected);
             sum.databases = sum.databases.saturating_add(facts.size);
             sum.files += facts.tables + 8;
         }

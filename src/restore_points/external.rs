@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::archive::contents_name;
 use super::create::{Request, Target, no_point};
 use super::digest::{self, Sums};
-use super::manifest::{Archive, Contents, Kind, Proof};
+use super::manifest::{Archive, ArchiveKind, Contents, Kind, Proof};
 use super::store::{RestorePoint, Store};
 use crate::database::facts;
 use crate::error::{Context, Error, Result};
@@ -109,6 +109,7 @@ impl RestorePoint {
 fn described(target: &Target<'_>) -> Result<Archive> {
     let facts = facts::of(target.database)?;
     Ok(Archive {
+        kind: ArchiveKind::Dump,
         name: target.database.name().to_owned(),
         schema: target.schema.clone(),
         identity: facts.identity,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::form::{ArchiveKind, Encryption, EncryptionFormat};
 use crate::database::checksums::Checksums;
 use crate::database::facts::{Identity, RowCount};
 use crate::system::fs;
@@ -17,10 +18,13 @@ pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const SUMS: &str = "SHA256SUMS";
 
 /// The newest manifest format that this program reads; dumps in clear are written in the first one.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The manifest format of dumps in clear.
 const OF_DUMPS: u32 = 1;
+
+/// The manifest format of everything else that holds nothing but databases of servers.
+const OF_SERVERS: u32 = 2;
 
 /// The most bytes of a manifest; what grows with the database lies in files beside it.
 pub(super) const LIMIT: u64 = 4 << 20;
@@ -175,28 +179,14 @@ pub struct Manifest {
     pub databases: Vec<Archive>,
 }
 
-/// How the archives of a restore point are encrypted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Encryption {
-    /// Format of the encrypted files.
-    pub format: EncryptionFormat,
-    /// Public keys; the secret half of any of them opens the restore point.
-    pub recipients: Vec<String>,
-}
-
-/// A format of encrypted files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EncryptionFormat {
-    /// age-encryption.org/v1.
-    Age,
-}
-
 /// The archive of one database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
     /// Name of the database within the application, and of the archive's directory.
     pub name: String,
+    /// What it was made of.
+    #[serde(default, skip_serializing_if = "ArchiveKind::is_dump")]
+    pub kind: ArchiveKind,
     /// Schema at that time.
     pub schema: SchemaNote,
     /// Which database it was.
@@ -262,10 +252,17 @@ impl Manifest {
 
     /// Returns the format that a manifest of this kind is written in; a program that knows no
     /// other kind than dumps in clear must not take it for one.
-    pub(super) const fn format_of(kind: Kind, encryption: Option<&Encryption>) -> u32 {
+    pub(super) fn format_of(
+        kind: Kind,
+        encryption: Option<&Encryption>,
+        databases: &[Archive],
+    ) -> u32 {
+        if databases.iter().any(|archive| archive.kind == ArchiveKind::File) {
+            return FORMAT;
+        }
         match (kind, encryption) {
             (Kind::Dump, None) => OF_DUMPS,
-            (Kind::Dump, Some(_)) | (Kind::Clone | Kind::External, _) => FORMAT,
+            (Kind::Dump, Some(_)) | (Kind::Clone | Kind::External, _) => OF_SERVERS,
         }
     }
 

@@ -14,8 +14,10 @@ mod entry;
 mod estimate;
 mod external;
 mod foresee;
+mod form;
 mod frames;
 mod globals;
+mod in_file;
 mod load;
 mod manifest;
 mod packing;
@@ -42,8 +44,8 @@ pub use estimate::Estimate;
 pub use external::Hook;
 pub use foresee::{Foreseen, Lasts, Limits, Obstacle, ToLoad, foresee};
 pub use manifest::{
-    Archive, Contents, Encryption, EncryptionFormat, Kind, Manifest, Proof, Reason, SchemaNote,
-    Trial,
+    Archive, ArchiveKind, Contents, Encryption, EncryptionFormat, Kind, Manifest, Proof, Reason,
+    SchemaNote, Trial,
 };
 pub use partial::ScratchStore;
 pub use pin::{PinNote, pin_end};

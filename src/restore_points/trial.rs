@@ -162,6 +162,11 @@ impl RestorePoint {
         options: &TrialOptions,
         progress: &dyn Progress,
     ) -> std::result::Result<(), Ended> {
+        if database.file().is_some() {
+            return self.try_file(archive, contents).map_err(|error| {
+                self.judge(database, archive, NotLoaded { error, refused: None })
+            });
+        }
         let prepared = || -> Result<_> {
             let major = Server::beside(database)?.major()?;
             let client = options.clients.choose_for_restore(major, &archive.client_version)?;

@@ -43,6 +43,19 @@ impl Identity {
         }
     }
 
+    /// Looks a system user up by its number; one that has no entry is known by its number alone.
+    pub fn of_uid(uid: u32) -> Result<Self> {
+        match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+            Ok(Some(user)) => {
+                Ok(Self { name: user.name, uid, gid: user.gid.as_raw(), home: user.dir })
+            }
+            Ok(None) => Ok(Self { name: uid.to_string(), uid, gid: uid, home: "/".into() }),
+            Err(errno) => {
+                Err(Error::failed(format!("cannot look up the system user {uid}")).source(errno))
+            }
+        }
+    }
+
     /// Returns every group that the user is a member of.
     pub fn groups(&self) -> Vec<rustix::process::Gid> {
         let own = nix::unistd::Gid::from_raw(self.gid);

@@ -7,6 +7,7 @@ pub mod growing;
 pub mod host;
 pub mod http;
 pub mod identity;
+pub mod impersonate;
 pub mod inhibit;
 pub mod journald;
 pub mod lock;

@@ -294,6 +294,7 @@ fn shipped(
             }
         }),
         service: spec.service.clone(),
+        file: spec.file.clone(),
         user: spec.user.clone(),
         environment: environment.clone(),
     };

@@ -43,7 +43,7 @@ pub fn run(machine: &Machine) -> Vec<Found> {
     let mut found = Vec::new();
     for shipped in &machine.databases {
         let name = shipped.database.name();
-        if machine.config.policy.auto_backup {
+        if machine.config.policy.auto_backup && shipped.database.file().is_none() {
             tell(machine, name, next_dump(&shipped.database), &mut found);
         }
         let looked = shipped.database.connect().map(|mut session| session.doubts());

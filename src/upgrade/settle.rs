@@ -194,7 +194,8 @@ fn clear_away(machine: &Machine, store: &Store) -> Result<()> {
     let records: Vec<Record> = journal::read(&machine.layout)?.into_iter().chain(history).collect();
     let journaled: BTreeSet<&String> = records.iter().flat_map(|record| &record.clones).collect();
     let needed = needed(&records);
-    for database in machine.databases.iter().map(|shipped| &shipped.database) {
+    let all = machine.databases.iter().map(|shipped| &shipped.database);
+    for database in all.filter(|database| database.file().is_none()) {
         let mut server = Server::beside(database)?;
         for found in server.clones_of(database.dbname())? {
             let name = found.name.as_str();

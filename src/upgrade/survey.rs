@@ -194,7 +194,8 @@ fn look<'m>(
         true => (dumpable::undumpable(&mut session)?, dumpable::left_out(&mut session)?),
         false => (Vec::new(), Vec::new()),
     };
-    let client = dumps.then(|| Clients::default().choose(server.major));
+    let client =
+        (dumps && database.file().is_none()).then(|| Clients::default().choose(server.major));
     Ok(Surveyed {
         database,
         shipped: &shipped.migrations,

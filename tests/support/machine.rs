@@ -44,12 +44,31 @@ fn make_template(server: &Arc<Server>) {
     );
 }
 
+/// The first migration of a database that is a file.
+const FILE_BASE: &str = "\
+create table users (id integer primary key, name text not null unique);
+create table hosts (
+  id integer primary key,
+  user_id integer not null references users (id) on delete cascade,
+  name text not null
+);
+";
+
+/// Its rows.
+const FILE_ROWS: &str = "\
+with recursive n (i) as (select 1 union all select i + 1 from n where i < 50)
+insert into users select i, 'user ' || i from n;
+insert into hosts select id, id, 'host ' || id from users;
+";
+
 /// A machine with an application; version 2.0.0-1 is on disk, its schema is that of the base.
 pub struct TestMachine {
     server: Arc<Server>,
     dir: tempfile::TempDir,
     app: String,
     databases: Vec<(String, String)>,
+    /// Names of databases that are files.
+    files: Vec<String>,
     role: String,
     dsn: Option<String>,
     within: Vec<String>,
@@ -86,6 +105,60 @@ impl TestMachine {
         Self::empty(server, databases).with_unit("openwatch.service", "active")
     }
 
+    /// Returns a machine with these databases on the server and these in files, each at its base
+    /// schema and with rows.
+    pub fn with_files(databases: &[&str], files: &[&str]) -> Self {
+        let mut machine = Self::with_databases(databases);
+        machine.files = files.iter().map(|name| (*name).to_owned()).collect();
+        fs::create_dir_all(machine.dir.path().join("data")).unwrap();
+        machine.write_configuration();
+        for name in files {
+            let dir = machine.migrations(name);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("0001_base.sql"), FILE_BASE).unwrap();
+            fs::write(dir.join("0002_index.sql"), "create index by_name on hosts (name);\n")
+                .unwrap();
+        }
+        machine.set_unit("openwatch.service", "inactive");
+        machine.run(["migrate"]).success();
+        machine.set_unit("openwatch.service", "active");
+        for name in files {
+            machine.query(name, FILE_ROWS);
+        }
+        machine.forget_calls();
+        machine
+    }
+
+    fn set_unit(&self, name: &str, active: &str) {
+        fs::write(self.dir.path().join("units").join(name).join("active"), active).unwrap();
+    }
+
+    /// Returns the path of a database that is a file.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("data/{name}.db"))
+    }
+
+    /// Runs statements in a database that is a file; returns the one answer of a `select`.
+    pub fn query(&self, name: &str, sql: &str) -> String {
+        let session = rusqlite::Connection::open(self.file(name)).unwrap();
+        if !sql.starts_with("select") {
+            session.execute_batch(sql).unwrap();
+            return String::new();
+        }
+        let value = session.query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0));
+        match value.unwrap() {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// Ships one migration for this database.
+    pub fn migration_for(self, name: &str, file: &str, sql: &str) -> Self {
+        fs::write(self.migrations(name).join(file), sql).unwrap();
+        self
+    }
+
     /// Returns a machine whose database was made and never filled.
     pub fn with_empty_database() -> Self {
         let server = shared();
@@ -120,6 +193,7 @@ impl TestMachine {
             dir,
             app: "openwatch".into(),
             databases,
+            files: Vec::new(),
             role: "postgres".into(),
             dsn: None,
             within: Vec::new(),
@@ -180,6 +254,15 @@ impl TestMachine {
                 format!("host={host}{port} dbname={dbname} user={}{}", self.role, self.dsn_end);
             let dsn = self.dsn.clone().unwrap_or(dsn);
             secrets.push_str(&format!("{variable}=\"{dsn}\"\n"));
+        }
+        for name in &self.files {
+            let files = format!("format = \"plain\", dir = {:?}", self.migrations(name));
+            let command = self.commands.get(name).cloned().unwrap_or(files);
+            text.push_str(&format!(
+                "[[database]]\nname = {name:?}\nkind = \"sqlite\"\npath = {:?}\n\
+                 migrations = {{ {command} }}\n",
+                self.file(name)
+            ));
         }
         text.push_str(&self.health);
         fs::write(self.packager_conf(), text).unwrap();

@@ -5,6 +5,7 @@
 //! the next one looks at the database ([`trace`]) and asks for a decision only where that
 //! cannot tell.
 
+mod in_file;
 mod trace;
 pub(super) mod underway;
 
@@ -16,7 +17,7 @@ use super::broken::{Broken, Cause};
 use super::fate::{Settled, settle};
 use super::history::Run;
 use super::script::statement::{self, Statement};
-use crate::database::{SqlError, Trouble};
+use crate::database::{Dialect, SqlError, Trouble};
 use crate::system::signals;
 use trace::{Became, Trace};
 use underway::{Course, File};
@@ -30,6 +31,9 @@ type Failed = (usize, SqlError);
 impl<'a> Runner<'a> {
     /// Applies one migration outside a transaction.
     pub(super) fn alone(&mut self, migration: &'a Migration) -> Result<(), Broken<'a>> {
+        if self.session.dialect() == Dialect::Sqlite {
+            return self.alone_in_file(migration);
+        }
         self.watch.check_lock().map_err(Broken::of_lock)?;
         self.watch.now(migration.label(), self.done);
         self.observed_begin().map_err(Broken::of_run)?;

@@ -12,13 +12,13 @@
 use sha2::{Digest as _, Sha256};
 
 use super::trace::{Became, Trace};
-use crate::database::{ServerProcess, Session, SqlError, literal};
+use crate::database::{Dialect, ServerProcess, Session, SqlError, literal};
 use crate::error;
 use crate::migrations::Migration;
 use crate::migrations::chain::Chain;
 use crate::migrations::history::{AppliedRow, Evidence, Origin, RowState, Table};
+use crate::migrations::script::Script;
 use crate::migrations::script::statement::{self, Statement};
-use crate::migrations::script::{Script, split};
 
 /// Name of the table.
 pub(in crate::migrations) const NAME: &str = "openwatch_migration_progress";
@@ -36,7 +36,7 @@ impl<'a> File<'a> {
         migration: &'a Migration,
     ) -> error::Result<Self> {
         let sql = chain.sql(migration)?;
-        let script = split(&sql);
+        let script = chain.script(migration, &sql);
         Ok(Self { migration, sql, script })
     }
 
@@ -132,7 +132,7 @@ pub(in crate::migrations) fn create_sql(
            process integer not null, process_since text not null, \
            begun_at timestamp with time zone not null default current_timestamp, \
            product_version text not null);\
-         insert into {table} values (0, {}, {}, '', 'done', '', {}, {}, default, {})",
+         insert into {table} values (0, {}, {}, '', 'done', '', {}, {}, current_timestamp, {})",
         literal(&history.name),
         literal(&migration.version),
         process.pid,
@@ -194,13 +194,21 @@ pub(in crate::migrations) fn read(
     history: &Table,
 ) -> Result<Option<Underway>, SqlError> {
     let table = table(history);
-    let exists = format!("select to_regclass({}) is not null", literal(&table.to_string()));
+    let (exists, begun_at) = match session.dialect() {
+        Dialect::PostgreSql => (
+            format!("select 't' where to_regclass({}) is not null", literal(&table.to_string())),
+            "cast(date_trunc('second', begun_at) as text)",
+        ),
+        Dialect::Sqlite => {
+            (format!("select 't' from sqlite_schema where name = '{NAME}'"), "begun_at")
+        }
+    };
     if session.single(&exists)?.as_deref() != Some("t") {
         return Ok(None);
     }
     let rows = session.simple(&format!(
         "select statement, version, checksum, state, trace, process, process_since, \
-         cast(date_trunc('second', begun_at) as text), product_version \
+         {begun_at}, product_version \
          from {table} where history = {} order by statement",
         literal(&history.name)
     ))?;
@@ -244,6 +252,10 @@ impl Underway {
         file: &File<'_>,
         own: Option<&ServerProcess>,
     ) -> Result<Course, SqlError> {
+        if session.dialect() == Dialect::Sqlite {
+            // Statements share no transaction with their marks there.
+            return Ok(Course::Unknown { statement: 1 });
+        }
         // What it has not committed yet, it may still.
         if own != Some(&self.process) && session.still_there(&self.process)? {
             let statement = self.steps.iter().take_while(|step| step.done).count();

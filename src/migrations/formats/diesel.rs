@@ -63,11 +63,7 @@ impl Tool for Diesel {
     fn read_rows(&self, session: &mut Session, table: &Table, shipped: &[Migration]) -> Rows {
         let sql =
             format!("select version, cast(date_trunc('second', run_on) as text) from {table}");
-        let mut rows: Vec<AppliedRow> =
-            session.simple(&sql)?.into_iter().map(|columns| row(columns, shipped)).collect();
-        let known = |key: &Key| shipped.iter().any(|migration| migration.key == *key);
-        rows.retain(|row| row.version != INITIAL_SETUP || known(&row.key));
-        Ok(rows)
+        Ok(rows(session.simple(&sql)?, shipped))
     }
 
     fn record_sql(&self, table: &Table, runs: &[Run<'_>], _: &Origin) -> String {
@@ -79,6 +75,15 @@ impl Tool for Diesel {
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         format!("delete from {table} where version = {}", literal(&row.version))
     }
+}
+
+/// Rows of version and time, without the one by which diesel's own setup is known.
+pub(super) fn rows(found: Vec<Vec<Option<String>>>, shipped: &[Migration]) -> Vec<AppliedRow> {
+    let mut rows: Vec<AppliedRow> =
+        found.into_iter().map(|columns| row(columns, shipped)).collect();
+    let known = |key: &Key| shipped.iter().any(|migration| migration.key == *key);
+    rows.retain(|row| row.version != INITIAL_SETUP || known(&row.key));
+    rows
 }
 
 fn row(columns: Vec<Option<String>>, shipped: &[Migration]) -> AppliedRow {

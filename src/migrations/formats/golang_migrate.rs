@@ -117,7 +117,7 @@ fn set_sql(table: &Table, version: &str, dirty: bool) -> String {
 }
 
 /// What one row says about every file up to it.
-fn rows_up_to(version: &str, dirty: bool, shipped: &[Migration]) -> Vec<AppliedRow> {
+pub(super) fn rows_up_to(version: &str, dirty: bool, shipped: &[Migration]) -> Vec<AppliedRow> {
     // -1 with dirty is what a failed way back from the first one leaves.
     let mark = version.parse::<u64>().unwrap_or(0);
     let recorded = AppliedRow {

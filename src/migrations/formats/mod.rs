@@ -10,6 +10,7 @@ mod flyway;
 mod flyway_files;
 mod golang_migrate;
 mod goose;
+mod in_file;
 mod plain;
 mod refinery;
 mod sqlx;
@@ -17,16 +18,34 @@ mod sqlx;
 use std::fmt::Debug;
 use std::path::Path;
 
+use in_file::InFile;
 pub use plain::{NO_TRANSACTION, TABLE, checksum, parse_name};
 
 use super::Migration;
 use super::history::{AppliedRow, Origin, Run, Table};
 use super::script::wrapper::without_wrapper;
 use crate::config::Format;
-use crate::database::{Session, SqlError};
+use crate::database::{Dialect, ForeignKeys, Session, SqlError};
 use crate::error::Result;
 
-/// Returns the tool of a format.
+/// Returns the tool of a format, as it keeps its history in a database of this kind.
+pub(super) fn tool_in(format: Format, dialect: Dialect) -> &'static dyn Tool {
+    match (dialect, format) {
+        (Dialect::PostgreSql, format) => tool(format),
+        (Dialect::Sqlite, Format::Plain) => &InFile { of: &plain::Plain },
+        (Dialect::Sqlite, Format::Goose) => &InFile { of: &goose::Goose },
+        (Dialect::Sqlite, Format::GolangMigrate) => &InFile { of: &golang_migrate::GolangMigrate },
+        (Dialect::Sqlite, Format::Dbmate) => &InFile { of: &dbmate::Dbmate },
+        (Dialect::Sqlite, Format::Sqlx) => &InFile { of: &sqlx::Sqlx },
+        (Dialect::Sqlite, Format::Diesel) => &InFile { of: &diesel::Diesel },
+        (Dialect::Sqlite, Format::Refinery) => &InFile { of: &refinery::Refinery::Int4 },
+        (Dialect::Sqlite, Format::RefineryInt8) => &InFile { of: &refinery::Refinery::Int8 },
+        // The configuration refuses it.
+        (Dialect::Sqlite, Format::Flyway) => &InFile { of: &flyway::Flyway },
+    }
+}
+
+/// Returns the tool of a format on a server.
 pub(super) fn tool(format: Format) -> &'static dyn Tool {
     match format {
         Format::Plain => &plain::Plain,
@@ -121,6 +140,11 @@ pub(super) trait Tool: Debug + Sync {
     /// raw bytes, so that other line ends make another one.
     fn checksum(&self, _migration: &Migration, _raw: &str) -> Option<String> {
         None
+    }
+
+    /// What the tool does about the foreign keys of a file while it migrates.
+    fn foreign_keys(&self) -> ForeignKeys {
+        ForeignKeys::Deferred
     }
 
     /// Makes the history table as the tool makes it, so that `pg_dump --schema-only` shows no

@@ -5,6 +5,7 @@
 //! the ranges only name the statement that failed. A file that opted out of transactions is sent
 //! statement by statement.
 
+mod of_file;
 #[cfg(test)]
 mod oracle;
 pub(super) mod statement;
@@ -14,6 +15,8 @@ pub(super) mod tokens;
 pub(super) mod wrapper;
 
 use std::ops::Range;
+
+pub(super) use of_file::{script_of_file, without_wrapper_of_file};
 
 use tokens::{Kind, Token, Tokens};
 

@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::restore_points::archive::contents_name;
 use crate::restore_points::create::{Request, Target, host};
 use crate::restore_points::digest::{self, Sums};
-use crate::restore_points::manifest::{Archive, Contents, Kind, Proof};
+use crate::restore_points::manifest::{Archive, ArchiveKind, Contents, Kind, Proof};
 use crate::restore_points::store::{RestorePoint, Store};
 use crate::system::{clock, fs};
 
@@ -153,6 +153,7 @@ impl Item<'_> {
 
     fn archive(&self) -> Archive {
         Archive {
+            kind: ArchiveKind::Dump,
             name: self.target.database.name().to_owned(),
             schema: self.target.schema.clone(),
             identity: self.facts.identity.clone(),

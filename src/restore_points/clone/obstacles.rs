@@ -14,6 +14,10 @@ pub fn obstacles(databases: &[&Database], reserve: u64) -> Result<Vec<String>> {
     let mut needed = 0u64;
     for database in databases {
         let described = database.described();
+        if database.file().is_some() {
+            found.push(format!("{described} is copied, not cloned"));
+            continue;
+        }
         if let Some(why) = Server::beside(database)?.may_not_clone(database.dbname())? {
             found.push(why);
             continue;

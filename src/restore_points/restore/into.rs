@@ -9,6 +9,7 @@ use crate::database::Database;
 use crate::database::swap::End;
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::restore_points::in_file;
 use crate::restore_points::store::RestorePoint;
 
 /// The most bytes of a name in PostgreSQL.
@@ -26,6 +27,12 @@ pub fn restore_into(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<Vec<String>> {
+    if let Some(file) = database.file() {
+        check_origins(point, &[database], options)?;
+        point.check_has_archives()?;
+        return in_file::bring_beside(point, database, file, name, options, progress)
+            .map(|()| Vec::new());
+    }
     if name.is_empty() || name.len() > LONGEST_NAME || name.contains('\0') {
         return Err(refused(format!("{name:?} cannot be the name of a database"))
             .hint("Give a name of at most 63 bytes with `--into`."));

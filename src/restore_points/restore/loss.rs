@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::database::swap::Server;
 use crate::database::{Database, facts};
 use crate::disk;
 use crate::error::Result;
@@ -46,7 +45,7 @@ impl RestorePoint {
         let Ok(now) = facts::of(database) else {
             // A database that is gone has nothing to lose, and of one that cannot be read nothing is
             // known; a server that is away, or refuses us, is an error of its own.
-            Server::beside(database)?.has(database.dbname())?;
+            database.exists()?;
             return Ok(loss);
         };
         if now.identity.system == archive.identity.system {

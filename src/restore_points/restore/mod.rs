@@ -22,6 +22,7 @@ use self::job::{Job, Place, prepare};
 pub use self::loss::Loss;
 pub use self::options::{Override, Replaced, RestoreOptions, Restored};
 use super::clone::by_renaming;
+use super::in_file;
 use super::manifest::Kind;
 use super::store::RestorePoint;
 use crate::database::Database;
@@ -56,10 +57,16 @@ pub fn check(
         return Ok(Vec::new());
     }
     check_origins(point, databases, options)?;
-    let jobs = survey(point, databases, options)?;
+    let (_, servers) = divided(databases);
+    let jobs = survey(point, &servers, options)?;
     lacking::check(point, &jobs)?;
     let in_place = jobs.iter().filter(|job| matches!(job.rights, Rights::InPlaceOnly(_)));
     Ok(in_place.map(|job| job.archive.name.clone()).collect())
+}
+
+/// Divides databases into those that are files, and those on servers.
+fn divided<'a>(databases: &[&'a Database]) -> (Vec<&'a Database>, Vec<&'a Database>) {
+    databases.iter().copied().partition(|database| database.file().is_some())
 }
 
 /// Refuses a point that was made elsewhere, unless the operator said so.
@@ -98,7 +105,8 @@ pub fn restore(
     if let Some(restored) = by_renaming(point, databases, options, progress)? {
         return Ok(restored);
     }
-    let jobs = survey(point, databases, options)?;
+    let (files, servers) = divided(databases);
+    let jobs = survey(point, &servers, options)?;
     for note in lacking::check(point, &jobs)? {
         progress.note(&note);
     }
@@ -107,6 +115,7 @@ pub fn restore(
         .iter()
         .map(|database| point.loss(database, options.clock))
         .collect::<Result<Vec<_>>>()?;
+    let brought = in_file::bring(point, &files, options, progress).map_err(untouched)?;
     let (in_place, exchanged): (Vec<&Job>, Vec<&Job>) =
         jobs.iter().partition(|job| matches!(job.rights, Rights::InPlaceOnly(_)));
     let mut left = Vec::new();
@@ -120,8 +129,14 @@ pub fn restore(
         });
     if let Err(error) = ended {
         discard(&exchanged, progress);
+        in_file::discard(&brought, progress);
         return Err(truthful(error, &in_place, &exchanged));
     }
+    // Last, because a rename of a file that is there already hardly fails.
+    let of_files = in_file::exchange(&brought, progress).map_err(|error| {
+        in_file::discard(&brought, progress);
+        beside_servers(error, &jobs)
+    })?;
     let replaced = jobs
         .iter()
         .map(|job| Replaced {
@@ -131,8 +146,26 @@ pub fn restore(
                 Rights::InPlaceOnly(_) => None,
             },
         })
+        .chain(of_files)
         .collect();
     Ok(Restored { replaced, loss, left })
+}
+
+fn untouched(error: Error) -> Error {
+    match error.state_line() {
+        Some(_) => error,
+        None => error.state("the present data is untouched"),
+    }
+}
+
+/// Says what is restored where a file could not be exchanged after databases on servers were.
+fn beside_servers(error: Error, jobs: &[Job]) -> Error {
+    let names: Vec<&str> = jobs.iter().map(|job| job.archive.name.as_str()).collect();
+    if names.is_empty() {
+        return untouched(error);
+    }
+    let state = format!("{} is restored; databases that are files are not", names.join(", "));
+    error.outcome_as(Outcome::Stuck).state(state)
 }
 
 /// Everything up to the first exchange leaves the present data alone.

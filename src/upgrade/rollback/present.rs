@@ -2,7 +2,6 @@
 
 use crate::database::Database;
 use crate::database::clients::Clients;
-use crate::database::swap::Server;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::outcome::Outcome;
@@ -109,7 +108,7 @@ impl Half {
 pub fn there<'d>(databases: &[&'d Database]) -> Result<Vec<&'d Database>> {
     let mut there = Vec::new();
     for database in databases {
-        if Server::beside(database)?.has(database.dbname())? {
+        if database.exists()? {
             there.push(*database);
         }
     }

@@ -7,7 +7,7 @@ use crate::system::identity::Identity;
 ///
 /// The server's peer authentication sees the effective user of the thread that connects. The real
 /// and the saved user stay root, so that processes of that user may not send this one signals.
-pub(super) fn become_user(identity: &Identity) -> Result<()> {
+pub fn become_user(identity: &Identity) -> Result<()> {
     use rustix::process::{Gid, Uid};
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     if rustix::process::geteuid().as_raw() == identity.uid {
@@ -29,7 +29,7 @@ pub(super) fn become_user(identity: &Identity) -> Result<()> {
 /// Service files, password files and keys lie in that user's home directory. Read with the rights of
 /// root, a link there could name any file of the machine, and a service file the server to which its
 /// content goes. Who is not root has no rights to give up.
-pub(super) fn with_rights_of<T: Send>(
+pub fn with_rights_of<T: Send>(
     identity: Option<&Identity>,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
@@ -42,7 +42,7 @@ pub(super) fn with_rights_of<T: Send>(
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => {
-                Err(Error::failed("reading the files of a connection ended unexpectedly"))
+                Err(Error::failed("the work with the files of a database ended unexpectedly"))
             }
             Err(error) => Err(Error::failed("cannot start a thread").source(error)),
         }

@@ -1,0 +1,36 @@
+//! Proving the archive of a database file anew: what would be put back is opened and counted.
+
+use crate::database::facts::RowCount;
+use crate::error::{Error, Result};
+use crate::restore_points::manifest::{Archive, Contents};
+use crate::restore_points::store::RestorePoint;
+use crate::sqlite::File;
+
+impl RestorePoint {
+    /// Opens the copy of a database file and compares it with what was copied.
+    pub(in crate::restore_points) fn try_file(
+        &self,
+        archive: &Archive,
+        contents: &Contents,
+    ) -> Result<()> {
+        compare(&File::new(self.copy_of(archive), None), &archive.name, contents)
+    }
+}
+
+/// Looks for damage in a copy, and compares its rows with what was counted when it was made.
+pub(super) fn compare(copy: &File, name: &str, contents: &Contents) -> Result<()> {
+    let mut session = copy.open_unchanging()?;
+    session.prove(&format!("the archive of {name}"))?;
+    let found = session.row_counts().map_err(|fault| {
+        Error::failed(format!("cannot count the rows of the archive of {name}")).source(fault)
+    })?;
+    let found: Vec<(String, RowCount)> =
+        found.into_iter().map(|(table, rows)| (table, RowCount::Exact(rows))).collect();
+    if found == contents.rows {
+        return Ok(());
+    }
+    let other = found.iter().zip(&contents.rows).find(|(found, wanted)| found != wanted);
+    let table = other.map_or("a table", |(found, _)| found.0.as_str());
+    Err(Error::failed(format!("the archive of {name} does not hold what was copied"))
+        .detail(format!("{table} has other rows than were counted then")))
+}
