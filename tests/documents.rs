@@ -206,7 +206,7 @@ fn links_between_documents_lead_somewhere() {
         let here = PathBuf::from(name);
         let dir = here.parent().unwrap();
         for link in text.split("](").skip(1) {
-            let target = link.split(')').next().unwrap();
+            let target = link.split([')', '#']).next().unwrap();
             if target.starts_with("http") {
                 continue;
             }
@@ -232,4 +232,93 @@ fn the_tools_that_the_packagers_guide_names_are_understood() {
         let config = openwatch::config::Config::load(&layout, None).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     }
+}
+
+/// What `openwatch init` writes is read by the engine itself and by the shell, and never overwrites.
+#[test]
+fn the_packaging_that_init_writes_is_understood_and_is_about_the_application_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("packaging");
+    let init = |more: &[&str]| {
+        assert_cmd::Command::new(env!("CARGO_BIN_EXE_openwatch"))
+            .args([
+                "--app",
+                "shop",
+                "init",
+                "--service",
+                "shop-worker.service",
+                "--service",
+                "shop.socket",
+            ])
+            .args([
+                "--database-env",
+                "SHOP_URL",
+                "--format",
+                "goose",
+                "--health",
+                "http://127.0.0.1:9/h",
+            ])
+            .args(more)
+            .arg(&dir)
+            .assert()
+    };
+    init(&["--database-env", "1 2"]).code(2);
+    assert!(!dir.exists());
+    init(&[]).success();
+    init(&[]).code(5);
+    let layout = openwatch::layout::Layout::new(dir.join("files"), "shop");
+    let config = openwatch::config::Config::load(&layout, None).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.app.services, ["shop-worker.service", "shop.socket"]);
+    let mut scripts = 0;
+    for (path, text) in below(&dir) {
+        let ours = [
+            "/usr/bin/openwatch",
+            "openwatch(1)",
+            "`openwatch --app shop",
+            "(openwatch --app shop",
+            "as: openwatch --app",
+        ];
+        let rest = ours.iter().fold(text.clone(), |text, kept| text.replace(kept, ""));
+        let about_ours = path.ends_with("README.md");
+        assert!(
+            about_ours || !rest.to_lowercase().replace("openwatch_now", "").contains("openwatch"),
+            "{path}: {rest}"
+        );
+        assert!(!text.contains("NAME"), "{path}");
+        if text.starts_with("#!/bin/sh") {
+            scripts += 1;
+            let status =
+                std::process::Command::new("sh").args(["-n"]).arg(dir.join(&path)).status();
+            assert!(status.unwrap().success(), "{path}");
+            assert!(!text.contains("shop.service"), "{path}: {text}");
+        }
+    }
+    assert_eq!(scripts, 9);
+    let unit = dir.join("files/usr/lib/systemd/system/shop-upgrade.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(unit.contains("ExecStart=/usr/bin/openwatch --app shop upgrade --unit"), "{unit}");
+    let gate = dir.join("files/usr/lib/systemd/system/shop.socket.d/50-start-gate.conf");
+    let gate = fs::read_to_string(gate).unwrap();
+    assert!(gate.contains("AssertPathExists=|!/var/lib/shop/upgrade/pending"), "{gate}");
+    assert!(!gate.contains("[Service]"), "{gate}");
+}
+
+/// Every file below a directory, by its path in it.
+fn below(dir: &std::path::Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(next) = todo.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => todo.push(path),
+                false => {
+                    let name = path.strip_prefix(dir).unwrap().display().to_string();
+                    found.push((name, fs::read_to_string(&path).unwrap()));
+                }
+            }
+        }
+    }
+    found
 }

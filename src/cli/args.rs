@@ -3,6 +3,7 @@
 mod backup;
 mod baseline;
 mod gate;
+mod init;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub use backup::Backup;
 pub use baseline::Baseline;
 pub use gate::{Gate, GateVerb, Status};
+pub use init::Init;
 
 /// Makes one dnf update or apt upgrade safe for an application that keeps its data in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -82,6 +84,8 @@ pub enum Verb {
     Gate(Gate),
     /// Run the service that shows and records all this
     Serve,
+    /// Write what the package of another application needs into a new directory: settings, units, scripts
+    Init(Init),
     /// Called by the package's scripts
     #[command(hide = true)]
     Scriptlet(Scriptlet),

@@ -27,8 +27,8 @@ use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
 use super::args::{
-    Arguments, Backup, Baseline, Gate, GateVerb, Global, Package, Rollback, Upgrade, UpgradeVerb,
-    Verb,
+    Arguments, Backup, Baseline, Gate, GateVerb, Global, Init, Package, Rollback, Upgrade,
+    UpgradeVerb, Verb,
 };
 use super::migrating;
 use super::printer::{self, Printer};
@@ -82,6 +82,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         }
         Verb::History => commands::history::run(&layout),
         Verb::Gate(options) => gate(&open(global, layout, printer)?, options),
+        Verb::Init(options) => init(&layout, options),
         Verb::Serve => serve(global, layout, printer),
         Verb::Scriptlet(options) => {
             let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
@@ -96,6 +97,19 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             scriptlet::run(&context, family, script, &options.arguments, input)
         }
     }
+}
+
+fn init(layout: &Layout, options: &Init) -> Result<Reply> {
+    let usual = format!("/usr/share/{}/migrations", layout.app());
+    commands::init::run(&commands::init::Wanted {
+        app: layout.app(),
+        services: &options.services,
+        database_env: &options.database_env,
+        migrations: options.migrations.as_deref().unwrap_or(&usual),
+        format: &options.format,
+        health: options.health.as_deref(),
+        dir: &options.dir,
+    })
 }
 
 fn gate(machine: &Machine, options: &Gate) -> Result<Reply> {

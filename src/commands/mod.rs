@@ -11,6 +11,7 @@ mod following;
 pub mod gate;
 pub mod history;
 pub mod hold;
+pub mod init;
 pub mod keeping;
 pub mod lint;
 pub mod migrate;
