@@ -206,6 +206,21 @@ impl Layout {
         self.upgrade_dir().join("reported")
     }
 
+    /// Returns the directory of what everybody may read, left by root.
+    pub fn public_dir(&self) -> PathBuf {
+        self.state().join("public")
+    }
+
+    /// Returns the summary of restore points.
+    pub fn public_summary(&self) -> PathBuf {
+        self.public_dir().join("restore-points.json")
+    }
+
+    /// Returns what was last said of the next upgrade.
+    pub fn public_outlook(&self) -> PathBuf {
+        self.public_dir().join("next.json")
+    }
+
     /// Returns the lock that upgrades, restores and prunes share.
     pub fn lock(&self) -> PathBuf {
         self.root.join("run").join(&self.app).join("upgrade.lock")

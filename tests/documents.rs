@@ -34,7 +34,7 @@ fn commands(text: &str) -> Vec<String> {
 fn every_openwatch_command_in_the_documents_is_understood() {
     let mut count = 0;
     let documents = ["README.md", "docs/UPGRADING.md", "docs/PACKAGING.md", "packaging/README.md"];
-    for name in documents.into_iter().chain(["docs/SECURITY.md"]) {
+    for name in documents.into_iter().chain(["docs/SECURITY.md", "docs/CONSOLE.md"]) {
         for command in commands(&file(name)) {
             // Placeholders in capitals and ellipses stand for what a reader fills in.
             let words = command.replace(['…', '"'], "").replace("$@", "configure");
@@ -201,7 +201,7 @@ fn the_catalog_explains_every_entry_of_the_journal_and_no_other() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for name in ["README.md", "docs/UPGRADING.md", "docs/PACKAGING.md"] {
+    for name in ["README.md", "docs/UPGRADING.md", "docs/PACKAGING.md", "docs/CONSOLE.md"] {
         let text = file(name);
         let here = PathBuf::from(name);
         let dir = here.parent().unwrap();

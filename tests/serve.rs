@@ -1,5 +1,11 @@
 //! The package's own service: it serves on exactly its schema, refuses any other, and remembers.
 
+#[path = "serve/browser.rs"]
+mod browser;
+#[path = "serve/console.rs"]
+mod console;
+#[path = "serve/reports.rs"]
+mod reports;
 mod support;
 
 use std::io::{Read as _, Write as _};
@@ -262,7 +268,7 @@ fn what_is_not_there_and_what_is_too_large_is_refused_in_json() {
         "POST /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
     );
     assert_eq!(answer.status, 405);
-    assert!(answer.headers.contains("allow: get, head"), "{}", answer.headers);
+    assert!(answer.headers.contains("allow: get,head"), "{}", answer.headers);
     let answer = service.send(
         "POST /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
     );

@@ -63,7 +63,7 @@ pub enum Verb {
     /// Check, stop, take a restore point, migrate, start, prove health
     Upgrade(Upgrade),
     /// Check everything that an upgrade needs, and change nothing
-    Preflight(Package),
+    Preflight(Preflight),
     /// Try the upgrade on a copy of your own data, measure it, and leave nothing behind
     Rehearse(Rehearse),
     /// Take, list, check, keep, remove, export and import restore points
@@ -220,6 +220,20 @@ pub struct Rehearse {
     /// Make the copy on the server of the connection string in this variable
     #[arg(long, value_name = "VARIABLE")]
     pub server_env: Option<String>,
+    /// Also leave the answer where everybody may read it and `openwatch serve` shows it
+    #[arg(long)]
+    pub for_console: bool,
+}
+
+/// `openwatch preflight`.
+#[derive(Debug, Args)]
+pub struct Preflight {
+    /// Look into this package instead of the installed one
+    #[command(flatten)]
+    pub package: Package,
+    /// Also leave the answer where everybody may read it and `openwatch serve` shows it
+    #[arg(long)]
+    pub for_console: bool,
 }
 
 /// `openwatch upgrade`.

@@ -21,6 +21,8 @@ use crate::system::signals;
 use crate::upgrade::gate::opened::Opened;
 use crate::upgrade::hold::Timing;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::public;
+use crate::upgrade::public::outlook::Who;
 use crate::upgrade::recover::decide::Changes;
 use crate::upgrade::rehearsal::{From, Wanted};
 use crate::upgrade::{Again, run_log};
@@ -32,6 +34,7 @@ use super::args::{
 };
 use super::migrating;
 use super::printer::{self, Printer};
+use super::showing::shown;
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply> {
@@ -44,18 +47,29 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         Verb::Migrate(options) => migrating::run(global, layout, options, printer),
         Verb::Upgrade(options) => upgrade(global, layout, options, printer),
         Verb::Preflight(options) => {
-            looking(global, layout, printer, options, |machine| commands::preflight::run(machine))
+            let place = layout.clone();
+            let verb = |machine: &mut Machine| commands::preflight::run(machine);
+            let reply = looking(global, layout, printer, &options.package, verb);
+            shown(&place, printer, options.for_console, Who::Preflight, reply)
         }
         Verb::Rehearse(options) => {
             let from = options.from_backup.as_deref().map_or(From::Fresh, From::Point);
             let wanted = Wanted { from, server_env: options.server_env.as_deref() };
-            looking(global, layout, printer, &options.package, |machine| {
+            let place = layout.clone();
+            let reply = looking(global, layout, printer, &options.package, |machine| {
                 commands::rehearse::run(machine, &wanted)
-            })
+            });
+            shown(&place, printer, options.for_console, Who::Rehearse, reply)
         }
         Verb::Backup(verb) => {
             only_a_stream(global, verb)?;
-            backup(&mut open(global, layout, printer)?, verb)
+            let mut machine = open(global, layout, printer)?;
+            let reply = backup(&mut machine, verb);
+            // A look leaves everything as it was.
+            if verb.changes() {
+                public::leave(&machine);
+            }
+            reply
         }
         Verb::Baseline(verb) => baseline(&open(global, layout, printer)?, verb),
         Verb::Restore(options) => {
@@ -69,7 +83,12 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
                 files: if options.with_files { Files::PutBack } else { Files::Compared },
                 foreign: options.force_foreign,
             };
-            commands::restore::run(&open(global, layout, printer)?, &request)
+            let machine = open(global, layout, printer)?;
+            let reply = commands::restore::run(&machine, &request);
+            if options.yes {
+                public::leave(&machine);
+            }
+            reply
         }
         Verb::Rollback(options) => rollback(global, layout, options, printer),
         Verb::Status(options) => {

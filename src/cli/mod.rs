@@ -4,6 +4,7 @@ pub mod args;
 mod dispatch;
 mod migrating;
 pub mod printer;
+mod showing;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -76,7 +77,7 @@ fn volume(global: &Global) -> Volume {
 
 fn answered(global: &Global, printer: &Printer, reply: Reply) -> Outcome {
     if global.json {
-        printer.result(&complete(reply.json, global, reply.outcome).to_string());
+        printer.result(&complete(reply.json, &global.app, reply.outcome).to_string());
     } else if !reply.text.is_empty() {
         printer.result(&reply.text);
     }
@@ -85,21 +86,26 @@ fn answered(global: &Global, printer: &Printer, reply: Reply) -> Outcome {
 
 fn failed(global: &Global, printer: &Printer, error: &Error) -> Outcome {
     if global.json {
-        let json = json!({"error": {
-            "message": error.message(),
-            "detail": error.details(),
-            "state": error.state_line(),
-            "hint": error.hint_line(),
-        }});
-        printer.result(&complete(json, global, error.outcome()).to_string());
+        let json = complete(failure(error), &global.app, error.outcome());
+        printer.result(&json.to_string());
     }
     printer.failure(error);
     error.outcome()
 }
 
+/// Returns what `--json` tells of a failure.
+fn failure(error: &Error) -> Value {
+    json!({"error": {
+        "message": error.message(),
+        "detail": error.details(),
+        "state": error.state_line(),
+        "hint": error.hint_line(),
+    }})
+}
+
 /// Adds what every object of `--json` has, first.
-fn complete(json: Value, global: &Global, outcome: Outcome) -> Value {
-    let mut all = json!({"outcome": outcome.word(), "app": global.app});
+fn complete(json: Value, app: &str, outcome: Outcome) -> Value {
+    let mut all = json!({"outcome": outcome.word(), "app": app});
     if let (Some(all), Value::Object(rest)) = (all.as_object_mut(), json) {
         all.extend(rest);
     }

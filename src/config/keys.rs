@@ -117,6 +117,7 @@ pub const KEYS: &[Key] = &[
     operator("", "baseline_stop"),
     operator("", "keep_files"),
     operator("", "fingerprint_files"),
+    operator("", "metrics_textfile"),
     operator("notify", "report_url"),
     operator("notify", "success_url"),
     operator("notify", "failure_url"),

@@ -121,6 +121,8 @@ pub struct Policy {
     pub keep_files: Vec<PathBuf>,
     /// Files of which restore points keep a fingerprint, besides those of the packager.
     pub fingerprint_files: Vec<PathBuf>,
+    /// Where measurements are left for node_exporter, where they are.
+    pub metrics_textfile: Option<PathBuf>,
 }
 
 /// What happens after a failure.

@@ -71,6 +71,7 @@ impl Wishes {
             baseline_stop: Vec::new(),
             keep_files: Vec::new(),
             fingerprint_files: Vec::new(),
+            metrics_textfile: None,
         };
         Self { policy, notify: NotifySpec::default(), chosen: None }
     }
@@ -144,6 +145,9 @@ impl Wishes {
         if let Some(value) = top.take("fingerprint_files") {
             set(&mut policy.fingerprint_files, files(value, notes));
         }
+        if let Some(value) = top.take("metrics_textfile") {
+            set(&mut policy.metrics_textfile, textfile(value, notes));
+        }
         if let Some(value) = top.take("notify")
             && let Some(table) = value.table("notify", notes)
         {
@@ -172,6 +176,23 @@ fn count(value: &Value<'_>, notes: &mut Notes) -> Option<u32> {
         notes.problem(&value.place, message, &format!("write {ATTEMPTS}, or leave the key out"));
     }
     found
+}
+
+/// Empty text takes back what an earlier file said.
+fn textfile(value: Value<'_>, notes: &mut Notes) -> Option<Option<PathBuf>> {
+    const EXAMPLE: &str = "/var/lib/prometheus/node-exporter/openwatch.prom";
+    let (name, place) = (value.name.clone(), value.place.clone());
+    if value.as_text() == Some("") {
+        return Some(None);
+    }
+    let file = path(value, Path::new(EXAMPLE), notes)?;
+    // node_exporter reads no other name.
+    if file.extension().is_none_or(|ending| ending != "prom") {
+        let message = format!("{name} does not end in .prom");
+        notes.problem(&place, message, &format!("write {name} = \"{EXAMPLE}\""));
+        return None;
+    }
+    Some(Some(file))
 }
 
 fn checks(value: Value<'_>, notes: &mut Notes) -> Option<Vec<Vec<String>>> {

@@ -147,6 +147,9 @@ impl Config {
         }
         lines.files("keep_files", &policy.keep_files);
         lines.files("fingerprint_files", &policy.fingerprint_files);
+        if let Some(file) = &policy.metrics_textfile {
+            lines.text("metrics_textfile", &file.display().to_string());
+        }
     }
 }
 

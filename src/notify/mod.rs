@@ -21,6 +21,7 @@ use crate::system::http;
 
 pub use self::entry::{MessageId, Said, say};
 pub use self::login::{acknowledge, is_acknowledged};
+pub use self::sign::is_signed;
 pub use self::spool::waiting;
 
 use self::spool::{Letter, Spool};

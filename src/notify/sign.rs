@@ -51,6 +51,14 @@ pub(super) fn headers(
     Ok(headers)
 }
 
+/// Returns whether a receiver may believe this `X-Hub-Signature-256`; compared in constant time.
+pub fn is_signed(secret: &str, body: &[u8], signature: &str) -> bool {
+    let Ok(key) = key(secret.trim()) else { return false };
+    let given = signature.strip_prefix("sha256=").and_then(|digits| hex::decode(digits).ok());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+    given.is_some_and(|given| hmac::verify(&key, body, &given).is_ok())
+}
+
 fn key(secret: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     match secret.strip_prefix(ENCODED) {
         None => Ok(Zeroizing::new(secret.as_bytes().to_vec())),

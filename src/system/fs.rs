@@ -2,6 +2,7 @@
 
 mod owned;
 mod private;
+mod public;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -14,6 +15,7 @@ use rustix::fs::OFlags;
 
 pub use self::owned::{FileFacts, keep_under, open_at_once, open_regular, replace_owned};
 pub use self::private::read_private;
+pub use self::public::make_public_dir;
 
 use crate::error::{Context, Error, Result};
 

@@ -34,6 +34,7 @@ pub mod post_checks;
 pub mod preflight;
 mod preflight_points;
 pub mod prove_restore_point;
+pub mod public;
 pub mod put_back;
 pub mod recover;
 pub mod rehearsal;

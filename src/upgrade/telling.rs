@@ -12,6 +12,7 @@ use crate::system::{clock, fs, host};
 use super::gate::{self, Pending};
 use super::journal::{Record, When};
 use super::machine::Machine;
+use super::public;
 use super::step::Step;
 use super::ways_out;
 
@@ -49,6 +50,7 @@ pub(crate) fn tell(machine: &Machine, record: &Record) {
         next: record.next.clone(),
     };
     report(machine, &event);
+    public::leave(machine);
 }
 
 /// Says once which host is waited for.

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod archives;
+pub mod browser;
 pub mod machine;
 pub mod network;
 pub mod notes;

@@ -9,6 +9,11 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found(root().join("bin").join(name))
 }
 
+/// Returns another file of `ci/peers`, such as `axe/axe.min.js`.
+pub fn file(name: &str) -> Option<PathBuf> {
+    found(root().join(name))
+}
+
 /// Returns a program of the Python environment of `ci/peers`, such as `alembic`.
 pub fn python(name: &str) -> Option<PathBuf> {
     found(root().join("python/bin").join(name))

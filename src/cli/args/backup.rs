@@ -80,3 +80,19 @@ pub enum Backup {
         force_foreign: bool,
     },
 }
+
+impl Backup {
+    /// Returns whether it may change the restore points of this machine.
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::List | Self::Show { .. } | Self::Export { .. } => false,
+            Self::Prune { dry_run } => !*dry_run,
+            Self::Create { .. }
+            | Self::Verify { .. }
+            | Self::Pin { .. }
+            | Self::Unpin { .. }
+            | Self::Remove { .. }
+            | Self::Import { .. } => true,
+        }
+    }
+}

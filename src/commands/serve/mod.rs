@@ -3,10 +3,13 @@
 //! It never runs on a schema that is not its own: not at start, where it ends with a message instead
 //! of a loop, and not later, where `/readyz` says no and nothing is written.
 
+mod console;
 mod host;
 mod listen;
+mod metrics;
 mod platform;
 mod recorder;
+mod reports;
 mod routes;
 mod store;
 

@@ -100,7 +100,7 @@ impl Recorder {
             }
             let path = self.service.layout.history_dir().join(format!("{run}.json"));
             let recorded = match read(&path) {
-                Ok(report) => insert(session, host, &run, &report),
+                Ok(report) => insert(session, host, &run, &report).map(|_| ()),
                 Err(reason) => {
                     self.unfit(unfit, run, &reason);
                     continue;
@@ -159,13 +159,19 @@ fn read(path: &Path) -> Result<Value, String> {
     if report.is_object() { Ok(report) } else { Err("it is not a JSON object".into()) }
 }
 
-fn insert(session: &mut Session, host: i64, run: &str, report: &Value) -> Result<(), SqlError> {
+/// Writes a report, once; returns whether it was not there before.
+pub(super) fn insert(
+    session: &mut Session,
+    host: i64,
+    run: &str,
+    report: &Value,
+) -> Result<bool, SqlError> {
     let word = |key: &str| report.get(key).and_then(Value::as_str);
     // A run that was killed has no outcome of its own.
     let outcome = word("outcome").and_then(Outcome::from_word).unwrap_or(Outcome::Failed).word();
     let message = word("message").unwrap_or_default();
     let text = report.to_string();
-    session.execute(
+    let written = session.execute(
         "insert into upgrade_reports (host_id, run, outcome, from_version, to_version, \
          started_at, finished_at, message, restore_point, report) \
          values ($1, $2, $3::text::upgrade_outcome, $4, $5, $6::text::timestamptz, \
@@ -190,7 +196,7 @@ fn insert(session: &mut Session, host: i64, run: &str, report: &Value) -> Result
             &[&host, &point, &word("from")],
         )?;
     }
-    Ok(())
+    Ok(written > 0)
 }
 
 fn unrecorded(error: SqlError) -> Error {

@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY};
-use axum::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::Service;
 use super::store::Readiness;
+use super::{Service, console, metrics, reports};
 use crate::system::clock::{rfc3339, spoken};
+use crate::upgrade::public::exposition::MEDIA_TYPE;
 
 /// The largest body that a request may have, in bytes.
 const MOST_BODY: usize = 64 * 1024;
@@ -26,7 +29,9 @@ const DATABASE: Duration = Duration::from_secs(5);
 /// How long looking at the machine may take.
 const STATUS: Duration = Duration::from_secs(30);
 
-type Shared = State<Arc<Service>>;
+const FAILED: &str = "looking at the machine failed";
+
+pub(super) type Shared = State<Arc<Service>>;
 
 pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
@@ -35,6 +40,10 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/version", get(version))
         .route("/api/v1/upgrade", get(upgrade))
         .merge(super::platform::routes())
+        .route("/api/v1/reports", post(reports::take))
+        .route("/api/v1/openapi.json", get(description))
+        .route("/metrics", get(metrics))
+        .merge(console::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MOST_BODY))
@@ -61,18 +70,22 @@ async fn version(State(service): Shared) -> Json<Value> {
     }))
 }
 
-/// The database is reachable and its schema exactly right.
-async fn ready(State(service): Shared) -> Response {
-    let asked = Arc::clone(&service);
+async fn readiness(service: &Arc<Service>) -> Readiness {
+    let asked = Arc::clone(service);
     let look = tokio::task::spawn_blocking(move || asked.store.look());
-    let readiness = match tokio::time::timeout(DATABASE, look).await {
+    match tokio::time::timeout(DATABASE, look).await {
         Ok(Ok(readiness)) => readiness,
         Ok(Err(_)) => Readiness::unreachable("looking at the database failed"),
         Err(_) => Readiness::unreachable(format!(
             "the database gave no answer within {}",
             spoken(DATABASE)
         )),
-    };
+    }
+}
+
+/// The database is reachable and its schema exactly right.
+async fn ready(State(service): Shared) -> Response {
+    let readiness = readiness(&service).await;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = json!(readiness);
     body["version"] = json!(service.version);
@@ -82,26 +95,56 @@ async fn ready(State(service): Shared) -> Response {
 
 /// What `openwatch status --json` says.
 async fn upgrade(State(service): Shared) -> Response {
-    let status = Arc::clone(&service.status);
-    let look = tokio::task::spawn_blocking(move || status());
-    match tokio::time::timeout(STATUS, look).await {
-        Ok(Ok(status)) => Json(status).into_response(),
-        Ok(Err(_)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "looking at the machine failed"),
-        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "looking at the machine takes too long"),
+    match status(&service).await {
+        Ok(status) => Json(status).into_response(),
+        Err(why) if why == FAILED => refusal(StatusCode::INTERNAL_SERVER_ERROR, &why),
+        Err(why) => refusal(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }
 
-async fn unknown(uri: Uri) -> Response {
+/// Looks at the machine, where waiting is allowed and for a bounded time.
+pub(super) async fn status(service: &Arc<Service>) -> Result<Value, String> {
+    let status = Arc::clone(&service.status);
+    let look = tokio::task::spawn_blocking(move || status());
+    match tokio::time::timeout(STATUS, look).await {
+        Ok(Ok(status)) => Ok(status),
+        Ok(Err(_)) => Err(FAILED.into()),
+        Err(_) => Err("looking at the machine takes too long".into()),
+    }
+}
+
+/// What can be asked here, for programs that make programs.
+async fn description() -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, kind)], include_str!("../../../docs/openapi.json")).into_response()
+}
+
+/// What Prometheus collects.
+async fn metrics(State(service): Shared) -> Response {
+    let readiness = readiness(&service).await;
+    let own = Arc::clone(&service);
+    let measure = tokio::task::spawn_blocking(move || metrics::page(&own, &readiness));
+    match measure.await {
+        Ok(page) => ([(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], page).into_response(),
+        Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "measuring failed"),
+    }
+}
+
+/// Says that there is nothing: to a browser as a page, to a program as an object.
+async fn unknown(State(service): Shared, headers: HeaderMap, uri: Uri) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains("text/html") && !uri.path().starts_with("/api/") {
+        return console::nothing_here(&service, uri.path());
+    }
     refusal(StatusCode::NOT_FOUND, &format!("there is nothing at {}", uri.path()))
 }
 
+/// The router adds the methods that there are.
 async fn not_allowed() -> Response {
-    let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this can only be read");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    answer
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "this cannot be asked so; see the header Allow")
 }
 
-fn refusal(status: StatusCode, what: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, what: &str) -> Response {
     (status, Json(json!({ "error": what }))).into_response()
 }
 
@@ -120,6 +163,15 @@ async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    for name in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
+        let name = HeaderName::from_static(name);
+        headers.insert(name, HeaderValue::from_static("same-origin"));
+    }
+    // Pages say themselves what they load; everything else loads nothing.
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     response
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::database::{Database, Session};
+use crate::database::{Database, Row, Session, SqlError};
 use crate::error::{Error, Result};
 use crate::migrations::{self, Chain, Comparison, State};
 use crate::outcome::Outcome;
@@ -33,6 +33,36 @@ pub(super) struct Readiness {
     pub(super) head: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
+}
+
+/// A host that reports in, or this one.
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) app: String,
+    pub(super) version: Option<String>,
+    pub(super) schema: Option<String>,
+    /// When it was last heard of, RFC 3339.
+    pub(super) seen: String,
+    /// How its last upgrade ended.
+    pub(super) outcome: Option<String>,
+    /// When that was, RFC 3339.
+    pub(super) ended: Option<String>,
+}
+
+/// An upgrade of a host.
+pub(super) struct Report {
+    pub(super) host: String,
+    pub(super) app: String,
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+    pub(super) outcome: String,
+    /// When it ended, RFC 3339.
+    pub(super) ended: Option<String>,
+    pub(super) message: String,
+}
+
+fn unasked(error: SqlError) -> Error {
+    Error::new(Outcome::Unreachable, "the database was not asked").source(error)
 }
 
 impl Readiness {
@@ -86,6 +116,49 @@ impl Store {
             },
             Err(error) => Readiness::unreachable(error.message()),
         }
+    }
+
+    /// Lists the hosts that are known, the last seen first.
+    pub(super) fn hosts(&self) -> Result<Vec<Host>> {
+        const SQL: &str = "select name, app, version, schema_version, \
+             to_char(last_seen at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+             last_outcome::text, \
+             to_char(last_upgrade_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+             from host_overview order by last_seen desc, name limit 500";
+        let rows = self.with(|session| session.rows(SQL, &[]).map_err(unasked))?;
+        let host = |row: &Row| {
+            Some(Host {
+                name: row.try_get(0).ok()?,
+                app: row.try_get(1).ok()?,
+                version: row.try_get(2).ok()?,
+                schema: row.try_get(3).ok()?,
+                seen: row.try_get(4).ok()?,
+                outcome: row.try_get(5).ok()?,
+                ended: row.try_get(6).ok()?,
+            })
+        };
+        Ok(rows.iter().filter_map(host).collect())
+    }
+
+    /// Lists the newest upgrades of all hosts.
+    pub(super) fn reports(&self) -> Result<Vec<Report>> {
+        const SQL: &str = "select h.name, h.app, r.from_version, r.to_version, r.outcome::text, \
+             to_char(r.finished_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), r.message \
+             from upgrade_reports r join hosts h on h.id = r.host_id \
+             order by coalesce(r.finished_at, r.received_at) desc, r.id desc limit 50";
+        let rows = self.with(|session| session.rows(SQL, &[]).map_err(unasked))?;
+        let report = |row: &Row| {
+            Some(Report {
+                host: row.try_get(0).ok()?,
+                app: row.try_get(1).ok()?,
+                from: row.try_get(2).ok()?,
+                to: row.try_get(3).ok()?,
+                outcome: row.try_get(4).ok()?,
+                ended: row.try_get(5).ok()?,
+                message: row.try_get(6).ok()?,
+            })
+        };
+        Ok(rows.iter().filter_map(report).collect())
     }
 
     fn open(&self) -> Result<Session> {
