@@ -3,6 +3,7 @@
 mod owned;
 mod private;
 mod public;
+mod trust;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -16,8 +17,9 @@ use rustix::fs::OFlags;
 pub use self::owned::{FileFacts, keep_under, open_at_once, open_regular, replace_owned};
 pub use self::private::read_private;
 pub use self::public::make_public_dir;
+pub use self::trust::{check_own_dir, check_trusted_dir, check_trusted_way};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 
 /// Makes a directory and its parents with this mode; an existing directory is left as it is.
 pub fn make_dir(path: &Path, mode: u32) -> Result<()> {
@@ -280,62 +282,6 @@ pub fn size_below(path: &Path) -> u64 {
         }
     }
     sum
-}
-
-/// Refuses a directory that is a symbolic link, reached through one that another user could have
-/// planted, or that other users may write to.
-///
-/// Links that root made (such as `/var/run`) are fine: only the last component and components whose
-/// parent somebody else may write to are refused.
-pub fn check_trusted_dir(path: &Path) -> Result<()> {
-    let mut checked = PathBuf::from("/");
-    let own = rustix::process::geteuid().as_raw();
-    for component in path.components().skip(1) {
-        let parent = fs::symlink_metadata(&checked)
-            .context(|| format!("cannot look at {}", checked.display()))?;
-        checked.push(component);
-        let data = fs::symlink_metadata(&checked)
-            .context(|| format!("cannot look at {}", checked.display()))?;
-        if data.is_symlink() && (checked == path || !owned_by_us(&parent, own)) {
-            return Err(Error::config(format!("{} is a symbolic link", checked.display()))
-                .state("nothing was changed")
-                .hint(format!("Name the directory itself instead of {}.", path.display())));
-        }
-    }
-    let data = fs::metadata(path).context(|| format!("cannot look at {}", path.display()))?;
-    if !data.is_dir() {
-        return Err(Error::config(format!("{} is not a directory", path.display()))
-            .state("nothing was changed"));
-    }
-    if !owned_by_us(&data, own) || data.mode() & 0o022 != 0 {
-        return Err(Error::config(format!("{} can be changed by other users", path.display()))
-            .detail(format!("owner {}, mode {:04o}", data.uid(), data.mode() & 0o7777))
-            .state("nothing was changed")
-            .hint(format!("Run `chown {own} {0} && chmod 0700 {0}`.", path.display())));
-    }
-    Ok(())
-}
-
-/// Refuses a directory that somebody else could put another one in the place of: each directory on the
-/// way must be ours, or root's, and nobody else may rename in it.
-///
-/// This asks more than [`check_trusted_dir`]: where we keep our own files, a directory of the
-/// application on the way is usual, and every file there is opened with care.
-pub fn check_trusted_way(path: &Path) -> Result<()> {
-    let own = rustix::process::geteuid().as_raw();
-    for dir in path.ancestors() {
-        let data = fs::metadata(dir).context(|| format!("cannot look at {}", dir.display()))?;
-        let sticky = data.mode() & 0o1000 != 0;
-        if !owned_by_us(&data, own) || (data.mode() & 0o022 != 0 && !sticky) {
-            return Err(Error::config(format!("{} can be changed by other users", dir.display()))
-                .detail(format!("owner {}, mode {:04o}", data.uid(), data.mode() & 0o7777)));
-        }
-    }
-    Ok(())
-}
-
-fn owned_by_us(data: &fs::Metadata, own: u32) -> bool {
-    data.uid() == 0 || data.uid() == own
 }
 
 #[cfg(test)]

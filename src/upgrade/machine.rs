@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::restore_points::{Keyring, Store, Travelling};
 use crate::services::{self, ServiceManager};
 use crate::system::clock::{self, Clock, Deadline};
+use crate::system::fs;
 use crate::system::lock::FileLock;
 use crate::version::Version;
 
@@ -164,6 +165,8 @@ impl Machine {
 
     /// Takes the lock that upgrades, restores and prunes share, or says who holds it.
     pub fn lock(&self, doing: &str) -> Result<FileLock> {
+        // Whoever holds the lock believes what is written there.
+        fs::check_own_dir(&self.layout.upgrade_dir())?;
         FileLock::try_lock(&self.layout.lock(), doing)
     }
 
