@@ -346,24 +346,73 @@ fn a_unit_that_ends_without_a_result_is_no_success() {
     assert!(machine.mark().exists());
 }
 
-/// A version in the metadata of a package source is signed by nobody, and root's shell would read it.
+/// Rows 6 and 78.
 #[test]
-fn no_guard_hands_words_of_a_package_source_to_a_shell_as_program_text() {
-    let actions = std::fs::read_to_string("packaging/guard/dnf5.actions").unwrap();
-    let line = actions.lines().find(|line| !line.starts_with('#')).unwrap();
-    let (_, command) = line.split_once(":/bin/sh -c ").unwrap();
-    // An argument ends at a space that is not escaped.
-    let end = command.match_indices(' ').find(|(at, _)| !command[..*at].ends_with('\\')).unwrap().0;
-    let (program, words) = command.split_at(end);
-    assert!(!program.contains("${"), "{program}");
-    assert_eq!(words.trim(), "guard ${pkg.name} ${pkg.evr}");
-    // What the shell then reads, with hostile words.
-    let script = program.replace("\\ ", " ").replace("\\\"", "\"");
-    let script = script.replace("/usr/bin/openwatch", "printf '%s\\n'");
-    let said = std::process::Command::new("/bin/sh")
-        .args(["-c", &script, "guard", "name", "1; echo pwned"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(said.stdout).unwrap();
-    assert_eq!(said, "scriptlet\nguard\ndnf5\nname\n1; echo pwned\n");
+fn notes_of_an_upgrade_before_configuration_are_not_believed_by_the_next() {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive").ship("good");
+    let (dsn, old) = (fs::read_to_string(machine.secrets()).unwrap(), machine.version("1.0.0-1"));
+    fs::write(old.secrets(), "").unwrap();
+    old.run(["scriptlet", "rpm", "pre", "2", "2.0.0-1"]).success();
+    let machine = old.version("2.0.0-1");
+    machine.run(["scriptlet", "rpm", "post", "2"]).success();
+    assert!(!machine.mark().exists());
+    // Configured later, and held.
+    fs::write(machine.secrets(), dsn).unwrap();
+    machine.run(["migrate"]).success();
+    machine.run(["upgrade", "hold", "--reason", "fair"]).success();
+    machine.run(["scriptlet", "rpm", "pre", "2", "3.0.0-1"]).code(5).stderr(contains("it is held"));
+    machine.run(["upgrade", "release"]).success();
+    machine.run(["scriptlet", "rpm", "pre", "2", "1.0.0-1"]).code(5);
+    machine.run(["scriptlet", "rpm", "pre", "2", "3.0.0-1"]).success();
+    let machine = machine.version("3.0.0-1");
+    machine.run(["scriptlet", "rpm", "post", "2"]).success();
+    assert_eq!(mark(&machine)["from"], "2.0.0-1");
+}
+
+/// Row 6.
+#[test]
+fn a_disk_that_takes_no_note_takes_no_upgrade() {
+    let machine = TestMachine::new();
+    // What cannot be replaced stands in for a disk that is full: both fail when the note is written.
+    fs::create_dir_all(machine.upgrade_dir().join("from/in the way")).unwrap();
+    let pre = ["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "3.0.0-1"];
+    let refused = machine.run(pre).code(5);
+    assert_eq!(message(&refused).state, "nothing was changed");
+    machine.assert_clean();
+}
+
+/// Row 57.
+#[test]
+fn a_version_that_never_came_to_act_gives_way_to_the_one_before() {
+    let machine = TestMachine::new().ship("good");
+    machine.run(["upgrade", "--from", "1.0.0-1"]).success();
+    let machine = machine
+        .version("3.0.0-1")
+        .migration("0005_more.sql", "CREATE TABLE more (id int);\n")
+        .operator("checks = [[\"/bin/false\"]]");
+    machine.run(["scriptlet", "deb", "postinst", "configure", "2.0.0-1"]).success();
+    machine.run(["upgrade"]).code(5);
+    let before = machine.data();
+    machine.run(["scriptlet", "deb", "preinst", "upgrade", "3.0.0-1", "2.0.0-1"]).success();
+    assert_eq!(machine.data(), before);
+    // An older one still is not: the data is of 2.0.0.
+    machine.run(["scriptlet", "deb", "preinst", "upgrade", "3.0.0-1", "1.0.0-1"]).code(5);
+}
+
+/// Row 85.
+#[test]
+fn between_unpacking_and_the_mark_nothing_is_pruned() {
+    let machine =
+        TestMachine::new().operator("backup_retention_days = 0").operator("backup_keep = 1");
+    for _ in 0..2 {
+        machine.run(["backup", "create"]).success();
+    }
+    let machine = machine.version("1.0.0-1");
+    machine.run(["scriptlet", "deb", "preinst", "upgrade", "1.0.0-1", "2.0.0-1"]).success();
+    let machine = machine.version("2.0.0-1");
+    let (_, pruned) = machine.json(["backup", "prune", "--dry-run"]);
+    for decision in pruned["decisions"].as_array().unwrap() {
+        assert_eq!(decision["verdict"], "keep", "{pruned}");
+    }
+    assert!(pruned.to_string().contains("version 1.0.0-1 is just being replaced"), "{pruned}");
 }

@@ -36,6 +36,7 @@ mod preflight_points;
 pub mod prove_restore_point;
 pub mod public;
 pub mod put_back;
+pub mod ran_before;
 pub mod recover;
 pub mod rehearsal;
 pub mod rollback;
@@ -184,6 +185,7 @@ pub fn undo(machine: &Machine, changes: Changes) -> Result<Option<Undone>> {
     match recover::course(machine, &survey, &found)? {
         Course::Forward => Ok(None),
         Course::Back(data) => {
+            gate::opened::end_for_upgrade(machine);
             recover::undo::run(machine, &survey, found.last.as_ref(), data).map(Some)
         }
     }

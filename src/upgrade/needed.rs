@@ -3,8 +3,9 @@
 use crate::error::Result;
 use crate::restore_points::{Needs, Pin};
 
-use super::journal::{self, Record};
+use super::journal::{self, Direction, Record};
 use super::machine::Machine;
+use super::ran_before::Ran;
 use super::rollback::order::Order;
 
 /// Who needs what the last run used, where it did not end well.
@@ -51,6 +52,10 @@ pub fn restore_points(machine: &Machine) -> Result<Needs> {
             }
         }
     }
+    // Between unpacking and the mark the version that serves is still the one from before.
+    if let Some(ran) = Ran::of_cut_off(layout) {
+        needs.doubt.get_or_insert(format!("version {} is just being replaced", ran.version));
+    }
     // A rollback under way needs its point and the copy of the present state, whatever the journal says.
     if let Some(order) = Order::read(layout)? {
         for id in [order.point, order.copied].into_iter().flatten() {
@@ -59,6 +64,7 @@ pub fn restore_points(machine: &Machine) -> Result<Needs> {
     }
     let led_here = |record: &Record| {
         record.outcome.as_deref() == Some("ok")
+            && record.direction == Direction::Forward
             && record.to == machine.version
             && record.restore_point.is_some()
     };

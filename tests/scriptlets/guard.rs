@@ -152,3 +152,25 @@ fn every_application_of_ours_in_the_run_is_asked() {
     // The tool does not say what is installed, and no database of packages is here.
     machine.run(["scriptlet", "guard", "dnf", "shop", "1.1"]).success();
 }
+
+/// A version in the metadata of a package source is signed by nobody, and root's shell would read it.
+#[test]
+fn no_guard_hands_words_of_a_package_source_to_a_shell_as_program_text() {
+    let actions = fs::read_to_string("packaging/guard/dnf5.actions").unwrap();
+    let line = actions.lines().find(|line| !line.starts_with('#')).unwrap();
+    let (_, command) = line.split_once(":/bin/sh -c ").unwrap();
+    // An argument ends at a space that is not escaped.
+    let end = command.match_indices(' ').find(|(at, _)| !command[..*at].ends_with('\\')).unwrap().0;
+    let (program, words) = command.split_at(end);
+    assert!(!program.contains("${"), "{program}");
+    assert_eq!(words.trim(), "guard ${pkg.name} ${pkg.evr}");
+    // What the shell then reads, with hostile words.
+    let script = program.replace("\\ ", " ").replace("\\\"", "\"");
+    let script = script.replace("/usr/bin/openwatch", "printf '%s\\n'");
+    let said = std::process::Command::new("/bin/sh")
+        .args(["-c", &script, "guard", "name", "1; echo pwned"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said, "scriptlet\nguard\ndnf5\nname\n1; echo pwned\n");
+}

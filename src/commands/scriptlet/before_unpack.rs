@@ -5,13 +5,14 @@ use crate::outcome::Outcome;
 use crate::package::{self, Family};
 use crate::system::fs;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::ran_before::{self, Ran};
 use crate::upgrade::rollback::given_up::GivenUp;
 use crate::upgrade::rollback::order::Order;
 use crate::version::Version;
 
 use super::super::Reply;
 use super::downgrade::allow_downgrade;
-use super::{Context, early, ran_before};
+use super::{Context, early, running};
 
 /// The new files are not on disk: the installed program says no where it can, which costs nothing.
 pub(super) fn before_unpack(
@@ -29,17 +30,12 @@ pub(super) fn before_unpack(
         // It is what we are doing, or its package half by hand.
         return Ok(Reply::silent(Outcome::Ok));
     }
-    if ran_before::was_cut_off(layout) {
+    if Ran::of_cut_off(layout).is_some() {
         // Tried again: what there was is what the first attempt saw.
         return Ok(Reply::silent(Outcome::Ok));
     }
-    // rpm tells no script which version was there; only now does the version file still say it.
-    fs::make_dir(&layout.upgrade_dir(), 0o755)?;
-    fs::replace(&layout.installed_before(), format!("{from}\n").as_bytes(), 0o644)?;
-    if !to.order(&from).is_eq() {
-        ran_before::note(context, &from)?;
-    }
     if to.order(&from).is_lt() {
+        note(context, &from, to)?;
         allow_downgrade(context, family, to)?;
         return Ok(Reply::silent(Outcome::Ok));
     }
@@ -47,10 +43,31 @@ pub(super) fn before_unpack(
         return Err(refusal);
     }
     // A run whose last attempt failed has its own findings; a newer package may be the remedy.
-    if to.order(&from).is_eq() || Pending::read(layout)?.is_some() {
-        return Ok(Reply::silent(Outcome::Ok));
+    if !to.order(&from).is_eq() && Pending::read(layout)?.is_none() {
+        early::timing(context, &from, to)?;
+        early::preflight(context)?;
     }
-    early::timing(context, &from, to)?;
-    early::preflight(context)?;
+    // Last: a "no" leaves no note behind.
+    note(context, &from, to)?;
     Ok(Reply::silent(Outcome::Ok))
+}
+
+/// Notes what is there, for the script that writes the mark. The script lets everything pass but a
+/// refusal, and a disk that takes no note takes no upgrade either.
+fn note(context: &Context<'_>, from: &Version, to: &Version) -> Result<()> {
+    let layout = &context.layout;
+    let write = || -> Result<()> {
+        ran_before::forget(layout)?;
+        fs::make_dir(&layout.upgrade_dir(), 0o755)?;
+        // rpm tells no script which version was there; only now does the version file still say it.
+        fs::replace(&layout.installed_before(), format!("{from}\n").as_bytes(), 0o644)?;
+        // Where it cannot be asked what runs, the script that writes the mark asks again and tells.
+        match running(context) {
+            Ok(running) if !to.order(from).is_eq() => {
+                Ran { version: from.clone(), to: Some(to.clone()), running }.write(layout)
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    };
+    write().map_err(|error| error.outcome_as(Outcome::Refused).state("nothing was changed"))
 }

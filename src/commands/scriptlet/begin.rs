@@ -7,13 +7,14 @@ use crate::package::{self, Family};
 use crate::system::clock::{self, Clock};
 use crate::system::fs;
 use crate::upgrade::gate::Pending;
+use crate::upgrade::ran_before;
 use crate::upgrade::rollback::given_up::GivenUp;
 use crate::upgrade::rollback::kept;
 use crate::upgrade::rollback::order::Order;
 use crate::version::Version;
 
 use super::super::Reply;
-use super::{Context, configured, early, ran_before, running};
+use super::{Context, configured, early, running};
 
 /// The new files are on disk: from now on nothing may start before the schema fits.
 pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>) -> Result<Reply> {
@@ -22,18 +23,34 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
         .unwrap_or_else(|| Version::new(env!("CARGO_PKG_VERSION")));
     let noted = fs::read_text(&layout.installed_before(), 1024).ok().map(Version::new);
     let from = from.or(noted);
+    // The gate first: whatever runs meanwhile goes by the mark.
+    let marked = mark(context, family, from.as_ref(), &to);
     keep_packages(context, from.as_ref(), &to);
+    let reply = marked?;
+    // The mark says it from now on, or there is nothing to remember: left behind, the notes would be
+    // believed at the next upgrade.
+    ran_before::forget(layout)?;
+    Ok(reply)
+}
+
+/// Writes the mark, where there is anything to begin.
+fn mark(
+    context: &Context<'_>,
+    family: Family,
+    from: Option<&Version>,
+    to: &Version,
+) -> Result<Reply> {
+    let layout = &context.layout;
     let before = Pending::read(layout)?;
     if let Some(order) = Order::read(layout)? {
         if !to.order(&order.from).is_gt() {
-            ran_before::forget(layout)?;
             // The package half of a rollback, or the newer package configured once more beside it.
             return Ok(Reply::silent(Outcome::Ok));
         }
         // A newer version than the one that is left behind is another way out.
         Order::clear(layout)?;
     }
-    let same = from.as_ref().is_some_and(|from| from.order(&to).is_eq());
+    let same = from.is_some_and(|from| from.order(to).is_eq());
     if before.is_none() && same {
         // Reinstalled or reconfigured with nothing left open: no mark, no stop, no dump.
         return Ok(Reply::silent(Outcome::Ok));
@@ -42,7 +59,7 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
     if before.is_none() && matches!(configured(context), Ok(None)) {
         return Ok(Reply::silent(Outcome::Ok));
     }
-    if let Some(mark) = before.as_ref().filter(|mark| mark.to.order(&to).is_gt()) {
+    if let Some(mark) = before.as_ref().filter(|mark| mark.to.order(to).is_gt()) {
         give_up(context, mark);
     }
     let running = running(context).map(|now| ran_before::and(layout, now));
@@ -51,18 +68,17 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
         // A run that is stuck stays so: a package script is not the person who is needed.
         Some(mark) => {
             let failed = mark.failed.clone().filter(|_| mark.stuck.is_some());
-            Pending { to, family: Some(family), failed, ..mark }
+            Pending { to: to.clone(), family: Some(family), failed, ..mark }
         }
         None => {
             let looked = running.as_ref().ok().cloned();
             let overrode = early::overrode(context);
-            let new = Pending::new(to, looked, Clock::System);
-            Pending { from, family: Some(family), overrode, ..new }
+            let new = Pending::new(to.clone(), looked, Clock::System);
+            Pending { from: from.cloned(), family: Some(family), overrode, ..new }
         }
     };
     // The gate is closed also where the configuration no longer fits: that is told after it.
     mark.write(layout)?;
-    ran_before::forget(layout)?;
     running.map(|_| Reply::silent(Outcome::Ok))
 }
 

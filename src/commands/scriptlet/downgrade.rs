@@ -27,10 +27,12 @@ pub(super) fn allow_downgrade(context: &Context<'_>, family: Family, to: &Versio
     let Some(order) = by_hand::judge(&machine, to, family).map_err(refused)? else { return Ok(()) };
     let id = order.point.clone().unwrap_or_default();
     context.progress.note(&format!("restore point {id} comes back before version {to} does"));
-    order.write(layout)?;
+    order.write(layout).map_err(refused)?;
     let waits = if services::manager(layout).is_present() {
         follow(layout, &layout.rollback_unit(), context.relay).map_err(refused)?;
-        Order::read(layout)?.is_some_and(|order| order.data_is_back() && order.failed.is_none())
+        Order::read(layout)
+            .map_err(refused)?
+            .is_some_and(|order| order.data_is_back() && order.failed.is_none())
     } else {
         let reopen = || -> Result<Machine> { opened(context) };
         let ended = rollback::go_on(&machine, &reopen, Who::Person).map_err(refused)?;

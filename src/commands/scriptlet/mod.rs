@@ -6,7 +6,6 @@ mod complete;
 mod downgrade;
 mod early;
 mod guard;
-mod ran_before;
 
 use std::io::Read;
 use std::path::Path;

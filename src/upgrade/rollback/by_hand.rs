@@ -79,8 +79,20 @@ pub fn judge(machine: &Machine, to: &Version, family: Family) -> Result<Option<O
         Direction::Forward => true,
         Direction::Back => run.data == Some(DataState::Unchanged),
     };
-    let last = journal::read(layout)?.filter(known);
+    let recorded = journal::read(layout)?;
     let came = |from: Option<&Version>| from.is_some_and(|from| from.order(to).is_eq());
+    // The package was put in and never came to act on the data that the older version left well.
+    let well = |run: &Record| {
+        run.outcome.as_deref() == Some(Outcome::Ok.word()) && run.direction == Direction::Forward
+    };
+    let of_other = |run: &Record| !run.to.order(&machine.version).is_eq() && well(run);
+    let marked = mark
+        .as_ref()
+        .is_some_and(|mark| came(mark.from.as_ref()) && mark.to.order(&machine.version).is_eq());
+    if marked && recorded.as_ref().is_none_or(of_other) {
+        return Ok(None);
+    }
+    let last = recorded.filter(known);
     let failed = mark.as_ref().is_some_and(|mark| {
         let ended =
             mark.failed.is_some() || last.as_ref().is_some_and(|run| run.finished.is_none());

@@ -18,6 +18,7 @@ use crate::version::Version;
 
 use super::super::gate::Pending;
 use super::super::machine::Machine;
+use super::super::ran_before::Ran;
 use super::order::{Order, Program};
 
 const MOST_BYTES: u64 = 64 << 10;
@@ -153,6 +154,7 @@ pub fn at_hand(
 pub fn prune(machine: &Machine) -> Result<Vec<String>> {
     let layout = &machine.layout;
     let mut needed = vec![machine.version.clone()];
+    needed.extend(Ran::of_cut_off(layout).map(|ran| ran.version));
     if let Some(mark) = Pending::read(layout)? {
         needed.extend(mark.from);
         needed.push(mark.to);
