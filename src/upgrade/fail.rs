@@ -12,7 +12,7 @@ use super::apply_migrations;
 use super::create_restore_point::Secured;
 use super::external;
 use super::gate::{self, Pending};
-use super::journal::Journal;
+use super::journal::{Journal, Record};
 use super::machine::Machine;
 use super::put_back;
 use super::recover::facts::Stuck;
@@ -80,6 +80,8 @@ pub struct Held {
     point: Option<String>,
     /// The restore point from before an earlier attempt, which left the data half done.
     way_back: Option<String>,
+    /// When the gate was opened by hand over what an earlier attempt left.
+    opened: Option<String>,
     /// What the migrations left, before any unit was started on it.
     watch: Option<Watch>,
 }
@@ -87,7 +89,8 @@ pub struct Held {
 impl Held {
     /// Begins with what earlier attempts left.
     pub fn new(journal: &Journal) -> Self {
-        Self { way_back: journal.record().way_back.clone(), ..Self::default() }
+        let Record { way_back, opened, .. } = journal.record();
+        Self { way_back: way_back.clone(), opened: opened.clone(), ..Self::default() }
     }
 
     /// Remembers the restore point.
@@ -115,7 +118,8 @@ impl Held {
     fn overall(&self, after: Aftermath) -> Aftermath {
         match (&self.way_back, after.data) {
             (Some(_), DataState::Unchanged) => Aftermath {
-                data: DataState::Partly,
+                // In which database the earlier attempt failed is not known here.
+                data: if after.at.is_some() { DataState::Partly } else { DataState::Unknown },
                 at: after.at.map(|(name, _)| (name, DataState::Partly)),
             },
             (Some(_), DataState::Partly | DataState::Unknown) | (None, _) => after,
@@ -140,7 +144,8 @@ pub fn close(
         mark.failed = None;
         journal.interrupted(signal);
     }
-    if let Err(error) = mark.write(&machine.layout) {
+    let closed = mark.write(&machine.layout);
+    if let Err(error) = &closed {
         machine.progress.warn(&format!("the gate could not be closed: {}", error.message()));
     }
     if matches!(failed.step, Step::Start | Step::Health) {
@@ -148,8 +153,9 @@ pub fn close(
     }
     let Failed { step, mut error, after, full } = failed;
     let mut after = held.overall(after);
-    // A shutdown does not wait for a restore; whoever goes on later decides.
-    if interrupted.is_none() {
+    // A shutdown does not wait for a restore; whoever goes on later decides. And nothing is put back
+    // behind a gate that is open.
+    if interrupted.is_none() && closed.is_ok() {
         (error, after) = back_where_wanted(machine, journal, held, (step, full), (error, after));
     }
     if !matches!(step, Step::Start | Step::Health) || after.data != DataState::Partly {
@@ -257,7 +263,12 @@ fn why_not_restored(
         && held.point().is_some();
     match step {
         _ if !wanted => Some(None),
-        Step::Migrate => None,
+        Step::Migrate => held.opened.as_ref().map(|at| {
+            Some(format!(
+                "the data is not put back by itself: the gate was opened by hand at {at}, and what \
+                 was written since would be lost"
+            ))
+        }),
         Step::Start | Step::Health => {
             let since = match (&held.watch, is_down(machine)) {
                 (Some(watch), true) => watch.since(machine),

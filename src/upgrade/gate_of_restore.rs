@@ -6,7 +6,7 @@ use crate::migrations::{self, State};
 use crate::outcome::Outcome;
 use crate::restore_points::{RestorePoint, UNTOUCHED};
 
-use super::gate::{Failed, Pending};
+use super::gate::{Failed, Pending, opened};
 use super::machine::Machine;
 
 /// The gate of one restore.
@@ -22,14 +22,14 @@ impl RestoreGate {
     /// the data of another version.
     pub fn begin(machine: &Machine, point: &RestorePoint) -> Result<Self> {
         let closed = Pending::read(&machine.layout)?.is_none();
+        opened::end_for_upgrade(machine);
         if closed {
             mark(machine, point).write(&machine.layout)?;
         }
         Ok(Self { closed })
     }
 
-    /// Opens the gate again where the restore failed before it changed anything, which is told of every
-    /// failure that came later; otherwise it stays
+    /// Opens the gate again where the restore failed before it changed anything; otherwise it stays
     /// closed, whatever the data is.
     pub fn failed(self, machine: &Machine, error: Error) -> Error {
         let untouched = error.state_line().is_none_or(|state| UNTOUCHED.contains(&state));

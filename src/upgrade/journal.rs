@@ -4,6 +4,7 @@
 //! as a whole at every mark, so that a power cut leaves the mark before or the mark after.
 
 mod begun;
+mod left;
 
 use std::path::PathBuf;
 
@@ -76,6 +77,10 @@ pub struct Record {
     pub overrode: Option<String>,
     /// The marks in their order.
     pub marks: Vec<Mark>,
+    /// When the gate was opened by hand after this run, or after one whose half-done data it found:
+    /// what was written since is nobody's migration. RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<String>,
     /// What asked the run to stop, such as `SIGTERM`, where something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
@@ -113,46 +118,6 @@ impl Direction {
     }
 }
 
-impl Record {
-    /// Returns the restore point that leads back to before this run and those that it came after,
-    /// where they left the data half done, or may have.
-    pub fn leads_back(&self) -> Option<&str> {
-        let touched =
-            self.marks.iter().any(|mark| mark.step == Step::Migrate && mark.when == When::Begun);
-        let half = match self.data {
-            Some(DataState::Unchanged) => false,
-            Some(DataState::Partly | DataState::Unknown) => true,
-            // Killed: what it did is not known.
-            None => self.finished.is_none() && (touched || self.way_back.is_some()),
-        };
-        let first = self.way_back.as_deref().or(self.restore_point.as_deref());
-        first.filter(|_| half)
-    }
-}
-
-impl Record {
-    /// Returns whether this run never ended, or was asked to stop.
-    pub fn was_cut_off(&self) -> bool {
-        self.finished.is_none() || self.interrupted.is_some()
-    }
-
-    /// Returns the restore point from before the first attempt, where one was taken.
-    pub fn first_point(&self) -> Option<&str> {
-        self.way_back.as_deref().or(self.restore_point.as_deref())
-    }
-
-    /// Returns whether the data of its restore point was put back by hand after it was killed.
-    pub fn is_put_back(&self) -> bool {
-        self.data == Some(DataState::Unchanged) && self.finished.is_none()
-    }
-
-    /// Returns whether this run had stopped the units and started none of them again.
-    pub fn never_started(&self) -> bool {
-        let marked = |step, when| self.marks.iter().any(|m| m.step == step && m.when == when);
-        marked(Step::Quiesce, When::Done) && !marked(Step::Start, When::Begun)
-    }
-}
-
 /// Notes that these clones are given up by the operator's word: no run needs them any more.
 pub fn give_up(layout: &Layout, clones: &[&str]) -> Result<()> {
     let last = read(layout)?.map(|record| (layout.journal(), record));
@@ -175,6 +140,14 @@ pub fn put_back(layout: &Layout, id: &str) -> Result<()> {
             write(&layout.journal(), &record)
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Notes that somebody is about to open the gate by hand: from then on anybody may write.
+pub fn note_opened(layout: &Layout, at: &str) -> Result<()> {
+    match read(layout)? {
+        Some(record) => write(&layout.journal(), &Record { opened: Some(at.to_owned()), ..record }),
+        None => Ok(()),
     }
 }
 
@@ -334,9 +307,14 @@ impl Journal {
     }
 }
 
-/// Reads the record of the current or last run; a damaged one counts as none and is kept aside.
+/// Reads the record of the current or last run; a damaged one counts as none.
 pub fn read(layout: &Layout) -> Result<Option<Record>> {
     read_record(&layout.journal())
+}
+
+/// Returns whether there is a record of the last run that cannot be read.
+pub fn is_damaged(layout: &Layout) -> Result<bool> {
+    Ok(layout.journal().exists() && read(layout)?.is_none())
 }
 
 /// Reads the records of past runs, newest first.

@@ -124,7 +124,8 @@ fn agree(machine: &Machine) -> Result<()> {
         Some(mark) => {
             let next = machine.command("upgrade");
             machine.progress.note(&format!("run `{next}` to start what ran before"));
-            Pending { failed: None, ..mark }.write(&machine.layout)
+            recover::clear_stuck(machine);
+            Pending { failed: None, stuck: None, ..mark }.write(&machine.layout)
         }
     }
 }

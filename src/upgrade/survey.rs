@@ -26,6 +26,8 @@ pub struct Survey<'m> {
     pub interrupted: Option<Record>,
     /// The restore point from before earlier attempts, where they left the data half done.
     pub way_back: Option<String>,
+    /// When the gate was opened by hand over what they left; RFC 3339.
+    pub opened: Option<String>,
     /// The application's units, in stop order.
     pub units: Vec<Unit>,
     /// Each database.
@@ -144,7 +146,10 @@ fn look_at_all<'m>(
         .iter()
         .map(|shipped| look(machine, shipped, dumping, wait))
         .collect::<Result<Vec<_>>>()?;
+    let last = last.filter(|record| !record.is_overtaken(&machine.version));
     let way_back = way_back(last.as_ref(), &databases);
+    let chained = last.as_ref().filter(|_| way_back.is_some());
+    let opened = chained.and_then(|record| record.opened.clone());
     let interrupted = last.filter(|record| record.finished.is_none());
     let from = from
         .cloned()
@@ -153,7 +158,7 @@ fn look_at_all<'m>(
         // A package that is not installed yet would be installed over this one.
         .or_else(|| machine.looked_into.as_ref()?.installed.clone());
     let version = machine.version.clone();
-    Ok(Survey { version, from, pending, interrupted, way_back, units, databases })
+    Ok(Survey { version, from, pending, interrupted, way_back, opened, units, databases })
 }
 
 /// Returns the restore point from before earlier attempts, where the last one left the data half done.

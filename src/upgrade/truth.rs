@@ -33,7 +33,7 @@ pub(super) fn state(
         .iter()
         .map(|surveyed| match surveyed.shipped.command() {
             Some(_) => by_tool(survey, surveyed, after),
-            None => by_files(surveyed),
+            None => by_files(surveyed, after),
         })
         .collect();
     match held.point() {
@@ -66,7 +66,7 @@ fn used_up(machine: &Machine, id: &str) -> bool {
     machine.stored().ok().flatten().as_ref().is_some_and(gone)
 }
 
-fn by_files(surveyed: &Surveyed<'_>) -> String {
+fn by_files(surveyed: &Surveyed<'_>, after: &Aftermath) -> String {
     let name = surveyed.database.described();
     let before = surveyed.comparison.current.as_deref();
     let now = surveyed
@@ -77,6 +77,11 @@ fn by_files(surveyed: &Surveyed<'_>) -> String {
         Ok(now) if now.current.as_deref() == before && now.problems.is_empty() => {
             format!("{name} is as before, at schema {}", before.unwrap_or("none"))
         }
+        // It went back past this attempt, to before the first.
+        Ok(now) if after.data == DataState::Unchanged && now.problems.is_empty() => format!(
+            "{name} is as before the first attempt, at schema {}",
+            now.current.as_deref().unwrap_or("none")
+        ),
         Ok(now) if now.pending.is_empty() && now.problems.is_empty() => {
             format!("{name} is at the new schema {}", now.current.as_deref().unwrap_or("none"))
         }

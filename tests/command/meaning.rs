@@ -209,6 +209,29 @@ fn a_second_attempt_does_not_take_the_way_back_away() {
     assert_eq!(machine.data(), before);
 }
 
+/// Rows 42 and 67.
+#[test]
+fn what_a_tool_left_half_done_is_undone_also_after_an_attempt_that_never_came_to_it() {
+    let script = "case $1 in
+        apply) sql 'create table half (id int)'; exit 9 ;;
+        status) echo todo rest ;;
+        esac";
+    let machine = TestMachine::new().tool(script, LINES).marked(Some("deb"), &[]);
+    let before = machine.data();
+    machine.run(["upgrade", "--from", "1.0.0-1"]).code(7);
+    // The second attempt ends before the tool.
+    let dir = machine.etc().join("hooks.d/restore-point.before.d");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("10-fails"), "#!/bin/sh\nexit 9\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.join("10-fails"), executable).unwrap();
+    let told = message(&machine.run(["upgrade", "--retry"]).failure());
+    assert!(told.state.contains("may have been changed in part"), "{told:#?}");
+    assert_eq!(machine.json(["status"]).1["recovery"]["state"], "half_done");
+    machine.run(["upgrade", "--undo"]).success();
+    assert_eq!(machine.data(), before);
+}
+
 #[test]
 fn of_two_databases_both_are_put_back_when_the_second_fails() {
     let machine = TestMachine::with_databases(&["main", "side"])

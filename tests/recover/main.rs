@@ -8,6 +8,7 @@ mod support;
 
 mod again;
 mod back;
+mod chain;
 mod changed;
 mod put_off;
 mod stopped;

@@ -14,6 +14,7 @@ use crate::outcome::Outcome;
 use crate::system::clock::{self, Clock};
 use crate::system::process::{self, Call};
 use crate::system::{fs, identity};
+use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 
 /// More than any file of ours; what is longer was not written by us.
@@ -97,6 +98,9 @@ pub fn open(machine: &Machine, until: SystemTime, reason: &str) -> Result<Opened
     }
     let fields = [("UNTIL", word.until.as_str()), ("BY", &word.by), ("REASON", &word.reason)];
     let message = format!("{}: the start gate is {}", machine.layout.app(), word.spoken());
+    // Never in the middle of a run. From then on anybody may write, which no way back may forget.
+    let _lock = machine.lock("gate open")?;
+    journal::note_opened(&machine.layout, &word.since)?;
     // Said before it is done: there is no opening that the journal does not know.
     say(machine, MessageId::GateOverridden, &message, &fields);
     let text = serde_json::to_string(&word).context(|| "cannot write the word down".into())?;

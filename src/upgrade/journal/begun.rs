@@ -11,6 +11,7 @@ impl Record {
         Self {
             from: survey.from.clone(),
             way_back: survey.way_back.clone(),
+            opened: survey.opened.clone(),
             running: survey.running(),
             ..Self::begun(Direction::Forward, run, started, survey.version.clone())
         }
@@ -45,6 +46,7 @@ impl Record {
             ended_sessions: Vec::new(),
             overrode: None,
             marks: Vec::new(),
+            opened: None,
             interrupted: None,
             baseline: None,
             comparison: None,

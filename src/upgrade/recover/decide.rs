@@ -4,7 +4,7 @@ use crate::config::OnFailure;
 use crate::upgrade::journal::{Direction, When};
 use crate::upgrade::step::Step;
 
-use super::facts::{Facts, Gate, Point, Restoring, Run, Standing, Stuck, Units};
+use super::facts::{Facts, Gate, Opened, Point, Restoring, Run, Standing, Stuck, Units};
 
 /// In what state the machine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,10 @@ pub fn state(facts: &Facts) -> State {
         Restoring::Begun => return State::RestoreHalfWay,
         Restoring::No => {}
     }
-    if all(&[Standing::After]) {
+    let untouched = all(&[Standing::Before, Standing::PutBack]);
+    // A run that came to the start had migrated all of it, whatever another package makes of that.
+    let whole = facts.direction == Direction::Forward && started(facts) && !untouched;
+    if whole || all(&[Standing::After]) {
         let acted = |step, when| facts.reached == Some((step, when));
         return match facts.units {
             // Nothing was to be migrated, and nothing was stopped or started.
@@ -135,7 +138,7 @@ pub fn state(facts: &Facts) -> State {
             Units::Up | Units::Down => State::NotProven,
         };
     }
-    if all(&[Standing::Before, Standing::PutBack]) { State::Untouched } else { State::HalfDone }
+    if untouched { State::Untouched } else { State::HalfDone }
 }
 
 /// Whether units may have been started on the new schema.
@@ -216,6 +219,7 @@ fn go_on(facts: &Facts, state: State, asked: Asked) -> Way {
                 && facts.run == Run::CutOff
                 && facts.databases.contains(&Standing::Doubtful)
                 && facts.on_failure == OnFailure::Restore
+                && facts.opened == Opened::Never
                 && facts.point == Point::There;
             // What cannot go on is refused by name; here the operator wants it put back instead.
             if by_itself { Way::Undo(Data::PutBack) } else { Way::Resume }
@@ -230,6 +234,7 @@ fn undo(facts: &Facts, state: State) -> Way {
         State::NotStarted if facts.databases.is_empty() => Way::Undo(Data::Stays),
         State::NotProven if facts.databases.is_empty() => Way::Undo(Data::Stays),
         State::NotProven => Way::Started,
+        State::HalfDone | State::NotStarted if facts.opened == Opened::ByHand => Way::Started,
         State::HalfDone | State::NotStarted | State::RestoreHalfWay | State::SwapHalfWay => {
             put_back(facts)
         }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::super::facts::{Changed, Count};
+use super::super::facts::{Changed, Count, Opened};
 use super::*;
 
 fn cut_off_at(step: Step, when: When, databases: &[Standing]) -> Facts {
@@ -15,6 +15,7 @@ fn cut_off_at(step: Step, when: When, databases: &[Standing]) -> Facts {
         },
         databases: databases.to_vec(),
         gate: Gate::Closed,
+        opened: Opened::Never,
         units: Units::Down,
         point: Point::There,
         changed: Changed::default(),

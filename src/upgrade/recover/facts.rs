@@ -21,6 +21,8 @@ pub struct Facts {
     pub databases: Vec<Standing>,
     /// Whether the pending mark is there.
     pub gate: Gate,
+    /// Whether somebody opened the gate by hand over what the run left.
+    pub opened: Opened,
     /// Whether any unit of the application runs.
     pub units: Units,
     /// The restore point from before the first attempt.
@@ -81,6 +83,15 @@ pub enum Gate {
     Closed,
     /// Units may start.
     Open,
+}
+
+/// Whether somebody opened the gate by hand over what a run left: then anybody may have written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Nobody did.
+    Never,
+    /// Somebody did.
+    ByHand,
 }
 
 /// Whether any unit of the application runs.

@@ -8,12 +8,14 @@ use crate::migrations::{DataState, ProblemKind};
 use crate::outcome::Outcome;
 use crate::restore_points::{Kind, RestorePoint};
 use crate::upgrade::external;
+use crate::upgrade::gate::Pending;
 use crate::upgrade::journal::{self, Direction, Record, When};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::step::Step;
 use crate::upgrade::survey::{Survey, Surveyed};
+use crate::version::Version;
 
-use super::facts::{Changed, Count, Facts, Gate, Point, Restoring, Run, Standing, Units};
+use super::facts::{Changed, Count, Facts, Gate, Opened, Point, Restoring, Run, Standing, Units};
 use super::world::{self, DatabaseWorld, Now, OwnRestore};
 
 /// Looks at what the last run left; returns its record too.
@@ -21,12 +23,16 @@ pub(super) fn facts(machine: &Machine, survey: &Survey<'_>) -> Result<(Facts, Op
     let last = journal::read(&machine.layout)?;
     let mark = survey.pending.as_ref();
     let mut facts = Facts {
-        run: run(last.as_ref()),
+        run: run(last.as_ref(), &machine.version),
         direction: last.as_ref().map_or(Direction::Forward, |record| record.direction),
-        reached: last.as_ref().and_then(|r| r.marks.last()).map(|mark| (mark.step, mark.when)),
+        reached: last.as_ref().and_then(|record| reached(record, mark)),
         restoring: last.as_ref().map_or(Restoring::No, restoring),
         databases: Vec::new(),
         gate: if mark.is_some() { Gate::Closed } else { Gate::Open },
+        opened: match last.as_ref().is_some_and(|record| record.opened.is_some()) {
+            true => Opened::ByHand,
+            false => Opened::Never,
+        },
         units: match survey.units.iter().any(|unit| unit.is_up()) {
             true => Units::Up,
             false => Units::Down,
@@ -60,12 +66,25 @@ pub(super) fn facts(machine: &Machine, survey: &Survey<'_>) -> Result<(Facts, Op
     Ok((facts, last))
 }
 
-pub(super) fn run(last: Option<&Record>) -> Run {
+pub(super) fn run(last: Option<&Record>, installed: &Version) -> Run {
     let Some(record) = last else { return Run::Unknown };
     match record.outcome.as_deref().and_then(Outcome::from_word) {
         Some(Outcome::Ok) => Run::Well,
+        // Its units ran on whole data, and nobody asks for its health any more.
+        _ if record.is_overtaken(installed) => Run::Well,
         _ if record.was_cut_off() => Run::CutOff,
         _ => Run::Failed,
+    }
+}
+
+/// The last mark. A start that was begun opened the gate: where a younger mark has closed it again,
+/// the units had been let run.
+fn reached(record: &Record, mark: Option<&Pending>) -> Option<(Step, When)> {
+    let last = record.marks.last()?;
+    let closed_again = mark.is_some_and(|mark| mark.since > last.at);
+    match (last.step, last.when) {
+        (Step::Start, When::Begun) if closed_again => Some((Step::Start, When::Done)),
+        reached => Some(reached),
     }
 }
 
@@ -124,8 +143,10 @@ fn standing(
     let doubtful = found.problems.iter().any(|p| p.kind == ProblemKind::Indeterminate);
     let by_tool = surveyed.shipped.command().is_some();
     Some(match (of_database(When::Begun), of_database(When::Done)) {
-        // Which version a tool says it is at does not tell what it left half done.
+        // Which version a tool says it is at does not tell what it left half done, in this attempt
+        // or in one before.
         (true, false) if by_tool || doubtful => Standing::Doubtful,
+        (false, _) if by_tool && record.found_half_done() => Standing::Doubtful,
         (false, _) if by_tool => Standing::Before,
         (_, true) if by_tool => Standing::After,
         _ if doubtful => Standing::Doubtful,

@@ -22,7 +22,7 @@ use crate::system::inhibit::Inhibitor;
 use self::decide::{Asked, Data, State, Way};
 use self::facts::{Restoring, Run, Stuck};
 use super::gate::Pending;
-use super::journal::{self, Record};
+use super::journal::{self, Direction, Record};
 use super::machine::Machine;
 use super::survey::{self, Survey};
 use super::{external, identity};
@@ -51,6 +51,7 @@ pub fn begin(machine: &Machine, asked: Asked) -> Result<()> {
     match asked {
         Asked::GoOn(_) | Asked::Undo(_) => attempts::forget(machine),
         Asked::ByItself => {
+            refuse_unknown(machine)?;
             attempts::count(machine)?;
             match Pending::read(&machine.layout)? {
                 Some(Pending { stuck: Some(why), failed, .. }) => {
@@ -60,6 +61,31 @@ pub fn begin(machine: &Machine, asked: Asked) -> Result<()> {
             }
         }
     }
+}
+
+/// Says no where the journal of a run that closed the gate cannot be read, and the databases alone do
+/// not tell how far it came.
+fn refuse_unknown(machine: &Machine) -> Result<()> {
+    let layout = &machine.layout;
+    let by_tool = machine.databases.iter().any(|shipped| shipped.migrations.command().is_some());
+    if !journal::is_damaged(layout)?
+        || Pending::read(layout)?.is_none()
+        || !(by_tool || machine.databases.len() > 1)
+    {
+        return Ok(());
+    }
+    let shown = layout.journal();
+    Err(Error::new(
+        Outcome::Refused,
+        format!("the journal of the last run, {}, cannot be read", shown.display()),
+    )
+    .detail("how far it came is not known, and the databases alone do not tell it")
+    .state("nothing was changed; the gate is closed")
+    .hint(format!(
+        "Look at `{}`; to go on with what is there, run `{}`.",
+        machine.command("migrate --status"),
+        machine.command("upgrade --resume")
+    )))
 }
 
 /// What is told of an upgrade that is not done.
@@ -78,7 +104,7 @@ pub fn report(machine: &Machine) -> Result<Report> {
     let last = journal::read(&machine.layout)?;
     let cut_off = mark.as_ref().and_then(|mark| mark.cut_off.as_ref()).map_or(0, |cut| cut.count);
     let stuck = mark.as_ref().and_then(|mark| mark.stuck);
-    let state = match (gather::run(last.as_ref()), &mark) {
+    let state = match (gather::run(last.as_ref(), &machine.version), &mark) {
         (Run::Unknown | Run::Well, None) => None,
         (Run::Unknown | Run::Well, Some(_)) => Some(State::Deferred),
         (Run::Failed | Run::CutOff, _) => {
@@ -91,14 +117,16 @@ pub fn report(machine: &Machine) -> Result<Report> {
 
 /// Returns whether the last run was cut off; what cannot be read counts as not.
 pub fn was_cut_off(machine: &Machine) -> bool {
-    journal::read(&machine.layout).ok().flatten().is_some_and(|record| record.was_cut_off())
+    let last = journal::read(&machine.layout).ok().flatten();
+    last.is_some_and(|record| record.was_cut_off() && !record.is_overtaken(&machine.version))
 }
 
-/// Returns whether a run was cut off while it put data back: that is finished, whatever failed before.
+/// Returns whether a run was cut off on its way back: that is finished, whatever failed before.
 pub fn is_going_back(machine: &Machine) -> Result<bool> {
     let last = journal::read(&machine.layout)?;
     Ok(last.is_some_and(|record| {
-        record.was_cut_off() && gather::restoring(&record) == Restoring::Begun
+        let back = record.direction == Direction::Back;
+        record.was_cut_off() && (back || gather::restoring(&record) == Restoring::Begun)
     }))
 }
 

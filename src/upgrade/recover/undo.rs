@@ -71,7 +71,7 @@ pub fn run(
     // Going back is not interrupted half way: it would only have to be begun again.
     signals::hold_off();
     let point = last.and_then(Record::first_point).filter(|_| data == Data::PutBack);
-    let mut journal = begin(machine, survey, last)?;
+    let mut journal = begin(machine, survey, last, data)?;
     let mark = close_gate(machine, survey)?;
     let went = stop(machine, survey, &mut journal).and_then(|()| match point {
         Some(id) => {
@@ -85,7 +85,17 @@ pub fn run(
     }
     journal.left(DataState::Unchanged);
     let program = mark.from.clone();
-    let fit = fit(machine)?;
+    let fit = fit(machine).map_err(|error| {
+        // The journal stays open: whoever comes next goes on from here.
+        error
+            .state(match point {
+                Some(id) => {
+                    format!("the data is back, from restore point {id}; the gate is closed")
+                }
+                None => "the data is as it was before; the gate is closed".to_owned(),
+            })
+            .or_hint(format!("Run `{}` to finish it.", machine.command("upgrade --undo")))
+    })?;
     let next = match fit {
         Fit::Agrees => {
             if let Err(error) = start(machine, &mark, &mut journal) {
@@ -107,10 +117,24 @@ pub fn run(
 }
 
 /// The record of going back: what it goes back from, and where to.
-fn begin(machine: &Machine, survey: &Survey<'_>, last: Option<&Record>) -> Result<Journal> {
+fn begin(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    last: Option<&Record>,
+    data: Data,
+) -> Result<Journal> {
     let now = machine.clock.now();
     let mut record = Record::new(clock::stamp(now), clock::rfc3339(now), survey);
     record.direction = Direction::Back;
+    match (data, last) {
+        (Data::Stays, _) => record.data = Some(DataState::Unchanged),
+        // Killed before its own first mark, it must still know that the data was on its way back.
+        (Data::PutBack, Some(last)) => {
+            let restores = last.marks.iter().filter(|mark| mark.step == Step::Restore);
+            record.marks.extend(restores.cloned());
+        }
+        (Data::PutBack, None) => {}
+    }
     if let Some(last) = last {
         record.way_back = last.first_point().map(str::to_owned);
         record.world = last.world.clone();

@@ -62,6 +62,7 @@ pub fn go_on(machine: &Machine, reopen: &dyn Fn() -> Result<Machine>, who: Who) 
     if let (Who::Machine, Some(failed)) = (who, &order.failed) {
         return Err(held_back(machine, &order, failed));
     }
+    gate::opened::end_for_upgrade(machine);
     let marked = Pending::read(&machine.layout)?;
     if let Err(error) = steps::prepare(machine, &order) {
         return Err(given_back(machine, &order, marked.as_ref(), error));
