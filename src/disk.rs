@@ -47,6 +47,34 @@ fn absent(dir: &Path, root: &Path, table: &str, mounted: &str) -> Option<PathBuf
     (!mounted.any(|point| Path::new(&point) == expected)).then_some(expected)
 }
 
+/// What is mounted at a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Number of the mount, new at each mount while the machine runs.
+    pub id: String,
+    /// Device as the kernel names it, such as `/dev/vdb`.
+    pub source: String,
+    /// Its type, such as `ext4`.
+    pub kind: String,
+}
+
+/// Returns what is mounted at exactly this directory, the topmost; none where nothing is.
+pub fn mounted_at(point: &Path) -> Option<Mounted> {
+    mounted_in(point, &std::fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+fn mounted_in(point: &Path, table: &str) -> Option<Mounted> {
+    let here = |line: &&str| {
+        line.split(' ').nth(4).map(unescaped).is_some_and(|at| Path::new(&at) == point)
+    };
+    // The last one covers those before it.
+    let line = table.lines().rfind(here)?;
+    let (first, last) = line.split_once(" - ")?;
+    let mut last = last.split(' ');
+    let (kind, source) = (last.next()?.to_owned(), unescaped(last.next()?));
+    Some(Mounted { id: first.split(' ').next()?.to_owned(), source, kind })
+}
+
 /// Undoes what fstab(5) and proc(5) do to blanks: a backslash and three octal digits.
 fn unescaped(text: &str) -> String {
     let mut parts = text.split('\\');
@@ -119,6 +147,17 @@ mod tests {
         assert_eq!(of("/srv/back up/nas/openwatch"), Some("/srv/back up/nas".into()));
         let below = absent(Path::new("/r/srv/back up"), Path::new("/r"), table, mounted);
         assert_eq!(below, Some("/r/srv/back up".into()));
+    }
+
+    #[test]
+    fn what_is_mounted_last_at_a_directory_counts() {
+        let table = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                     30 22 7:0 / /srv/data rw,noatime shared:9 - ext4 /dev/loop0 rw\n\
+                     31 30 7:1 / /srv/data rw - xfs /dev/loop1 rw\n";
+        let found = mounted_in(Path::new("/srv/data"), table).unwrap();
+        assert_eq!((found.id.as_str(), found.source.as_str()), ("31", "/dev/loop1"));
+        assert_eq!(found.kind, "xfs");
+        assert_eq!(mounted_in(Path::new("/srv"), table), None);
     }
 
     #[test]

@@ -221,6 +221,31 @@ impl Layout {
         self.public_dir().join("next.json")
     }
 
+    /// Returns the note of which data disk belongs to this system, made when it was first attached.
+    pub fn known_disk(&self) -> PathBuf {
+        self.upgrade_dir().join("data-disk")
+    }
+
+    /// Returns the note that the data disk was looked at and is ours, until it goes.
+    pub fn attached_disk(&self) -> PathBuf {
+        self.root.join("run").join(&self.app).join("data-disk")
+    }
+
+    /// Returns the request to prepare the data disk, which the service leaves and root takes up.
+    pub fn prepare_request(&self) -> PathBuf {
+        self.root.join("run").join(format!("{}-request", self.app)).join("prepare")
+    }
+
+    /// Returns the note of how the last preparation of the data disk ended.
+    pub fn prepared(&self) -> PathBuf {
+        self.upgrade_dir().join("prepared.json")
+    }
+
+    /// Returns the unit that takes the data disk and lets it go.
+    pub fn disk_unit(&self) -> String {
+        format!("{}-disk.service", self.app)
+    }
+
     /// Returns the lock that upgrades, restores and prunes share.
     pub fn lock(&self) -> PathBuf {
         self.root.join("run").join(&self.app).join("upgrade.lock")

@@ -2,6 +2,8 @@
 
 #[path = "upgrade/ahead.rs"]
 mod ahead;
+#[path = "upgrade/data_disk.rs"]
+mod data_disk;
 #[path = "upgrade/drift.rs"]
 mod drift;
 #[path = "upgrade/held.rs"]

@@ -2,6 +2,7 @@
 
 mod backup;
 mod baseline;
+mod disk;
 mod gate;
 mod init;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use backup::Backup;
 pub use baseline::Baseline;
+pub use disk::Disk;
 pub use gate::{Gate, GateVerb, Status};
 pub use init::Init;
 
@@ -80,6 +82,9 @@ pub enum Verb {
     Status(Status),
     /// Show past runs, newest first
     History,
+    /// Take, let go and look at the data disk of an appliance
+    #[command(subcommand)]
+    Disk(Disk),
     /// Exit 0 where the program may start, and say why not otherwise
     Gate(Gate),
     /// Run the service that shows and records all this
@@ -89,6 +94,14 @@ pub enum Verb {
     /// Called by the package's scripts
     #[command(hide = true)]
     Scriptlet(Scriptlet),
+    /// Called by systemd at boot and reload: what appliances need of it
+    #[command(hide = true)]
+    Generate {
+        /// Directory for units
+        dir: PathBuf,
+        /// Directories of other precedence, which stay empty
+        others: Vec<PathBuf>,
+    },
 }
 
 /// `openwatch migrate`.
@@ -273,9 +286,24 @@ pub struct Upgrade {
     /// With --plan: look into this package instead
     #[command(flatten)]
     pub package: Package,
+    /// Make the data disk of an appliance ready for the next system: checks, restore point, state
+    #[arg(long, conflicts_with_all = ["plan", "retry", "resume", "undo", "candidate", "backup_dir"])]
+    pub prepare: bool,
+    /// With --prepare: the image of the next system, whose signature `verify_image` checks
+    #[arg(long, value_name = "FILE", requires = "prepare")]
+    pub image: Option<PathBuf>,
+    /// With --prepare: version that the next system brings, where no --package tells
+    #[arg(long = "for", value_name = "VERSION", requires = "prepare", conflicts_with = "package")]
+    pub next: Option<String>,
+    /// With --prepare: how long the agreed window is, from now on [default: 90min]
+    #[arg(long, value_name = "DURATION", requires = "prepare")]
+    pub window: Option<String>,
     /// We are the upgrade unit
     #[arg(long, hide = true)]
     pub unit: bool,
+    /// With --unit: exit 1 after any failure, as the boot job of an appliance
+    #[arg(long, hide = true, requires = "unit")]
+    pub boot: bool,
 }
 
 /// `openwatch upgrade VERB`.

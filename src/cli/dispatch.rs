@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::restore_points::Override;
 use crate::system::clock::Clock;
 use crate::system::signals;
+use crate::upgrade::appliance::attach::Claim;
 use crate::upgrade::gate::opened::Opened;
 use crate::upgrade::hold::Timing;
 use crate::upgrade::machine::Machine;
@@ -29,7 +30,7 @@ use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
 use super::args::{
-    Arguments, Backup, Baseline, Gate, GateVerb, Global, Init, Package, Rollback, Upgrade,
+    Arguments, Backup, Baseline, Disk, Gate, GateVerb, Global, Init, Package, Rollback, Upgrade,
     UpgradeVerb, Verb,
 };
 use super::migrating;
@@ -100,9 +101,11 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             }
         }
         Verb::History => commands::history::run(&layout),
+        Verb::Disk(verb) => disk(&open(global, layout, printer)?, verb),
         Verb::Gate(options) => gate(&open(global, layout, printer)?, options),
         Verb::Init(options) => init(&layout, options),
         Verb::Serve => serve(global, layout, printer),
+        Verb::Generate { dir, .. } => commands::generate::run(&global.root, dir, printer.as_ref()),
         Verb::Scriptlet(options) => {
             let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
             let context = scriptlet::Context {
@@ -137,6 +140,18 @@ fn gate(machine: &Machine, options: &Gate) -> Result<Reply> {
         None => commands::gate::run(machine, patience),
         Some(GateVerb::Open { until, reason }) => commands::gate::open(machine, until, reason),
         Some(GateVerb::Close) => commands::gate::close(machine),
+    }
+}
+
+fn disk(machine: &Machine, verb: &Disk) -> Result<Reply> {
+    match verb {
+        Disk::Init => commands::disk::init(machine),
+        Disk::Attach { take } => {
+            let claim = if *take { Claim::Taken } else { Claim::Respected };
+            commands::disk::attach(machine, claim)
+        }
+        Disk::Detach => commands::disk::detach(machine),
+        Disk::Status => commands::disk::status(machine),
     }
 }
 
@@ -229,6 +244,9 @@ fn upgrade(
             commands::upgrade::plan(machine, from.as_ref())
         });
     }
+    if options.prepare {
+        return prepare(global, layout, options, printer);
+    }
     only_looked_at(&options.package, "upgrade --plan")?;
     let opened = open(global, layout.clone(), printer);
     if opened.is_err() {
@@ -253,10 +271,41 @@ fn upgrade(
         (true, Changes::Adopted) => Again::Adopting,
     };
     if options.unit {
-        commands::upgrade::run_as_unit(&machine, from.as_ref(), again)
+        let ended = commands::upgrade::run_as_unit(&machine, from.as_ref(), again);
+        // Of an image nobody asks more than whether it came up; state and journal keep the word.
+        ended.map_err(|error| match error.outcome() {
+            // The unit tries again when the database is back.
+            Outcome::Unreachable => error,
+            _ if options.boot => error.outcome_as(Outcome::Failed),
+            _ => error,
+        })
     } else {
         commands::upgrade::run(&machine, from.as_ref(), again)
     }
+}
+
+fn prepare(
+    global: &Global,
+    layout: Layout,
+    options: &Upgrade,
+    printer: &Arc<Printer>,
+) -> Result<Reply> {
+    let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
+    let operator_file = global.config.as_deref();
+    let candidate = match &options.package.package {
+        Some(file) => Some(Machine::look_into(layout.clone(), operator_file, progress, file)?),
+        None => None,
+    };
+    let mut machine = open(global, layout, printer)?;
+    if options.now {
+        machine.timing = Timing::Now;
+    }
+    let request = commands::prepare::Request {
+        image: options.image.as_deref(),
+        to: options.next.as_deref().map(Version::new),
+        window: options.window.as_deref(),
+    };
+    commands::prepare::run(&machine, candidate.as_ref(), &request)
 }
 
 fn rollback(

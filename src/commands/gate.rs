@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::migrations::{self, State};
 use crate::outcome::Outcome;
+use crate::upgrade::appliance;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::gate::opened::{self, Opened};
 use crate::upgrade::machine::Machine;
@@ -30,6 +31,7 @@ pub fn run(machine: &Machine, patience: Patience) -> Result<Reply> {
         let json = json!({"gate": "open", "by_hand": word});
         return Ok(Reply::ok(format!("the gate is {}", word.spoken()), json));
     }
+    appliance::check_taken(machine)?;
     if let Some(order) = Order::read(&machine.layout)? {
         let message = format!("the rollback from {} to {} is not done", order.from, order.to);
         return Err(Error::new(Outcome::Pending, message)

@@ -74,7 +74,7 @@ pub(super) fn check(machine: &Machine, survey: &Survey<'_>) -> Result<Vec<prefli
 }
 
 /// The plan of an upgrade that would migrate every database.
-fn next(machine: &Machine, survey: &Survey<'_>) -> Plan {
+pub(super) fn next(machine: &Machine, survey: &Survey<'_>) -> Plan {
     let protection = |state: State| match state {
         State::Empty => Protection::Empty,
         _ if !machine.config.policy.auto_backup => Protection::SwitchedOff,

@@ -37,6 +37,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
             Work::Nothing => "nothing",
             Work::Restarted => "restarted",
             Work::Migrated => "migrated",
+            Work::WentBack => "went_back",
         },
         "applied": applied(&success),
         "restore_point": success.restore_point,
@@ -52,6 +53,10 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
 /// Goes back to before the first attempt.
 pub fn undo(machine: &Machine, changes: Changes) -> Result<Reply> {
     let app = machine.layout.app();
+    if let Some(success) = upgrade::undo_on_disk(machine)? {
+        let json = json!({"work": "undone", "restore_point": success.restore_point});
+        return Ok(Reply::ok(spoken(machine, &success), json));
+    }
     let Some(undone) = upgrade::undo(machine, changes)? else {
         let json = json!({"work": "nothing", "to": machine.version});
         return Ok(Reply::ok(format!("{app}: nothing is open, nothing to undo"), json));
@@ -147,6 +152,10 @@ fn spoken(machine: &Machine, success: &Success) -> String {
     match success.work {
         Work::Nothing => format!("{app} {} is current, nothing to do", success.to),
         Work::Restarted => format!("{app} {} runs; no migration was pending", success.to),
+        Work::WentBack => match &success.restore_point {
+            Some(id) => format!("{app} {} runs again: its data was put back from {id}", success.to),
+            None => format!("{app} {} runs again: its data had not changed", success.to),
+        },
         Work::Migrated => {
             let versions: Vec<&str> =
                 success.applied.iter().flat_map(|(_, v)| v.iter().map(String::as_str)).collect();

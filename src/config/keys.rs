@@ -43,6 +43,8 @@ pub const KEYS: &[Key] = &[
     packager("app", "min_upgrade_from"),
     packager("app", "keep_files"),
     packager("app", "fingerprint_files"),
+    packager("appliance", "data_disk"),
+    packager("appliance", "units"),
     packager("database", "name"),
     packager("database", "kind"),
     packager("database", "path"),
@@ -113,6 +115,8 @@ pub const KEYS: &[Key] = &[
     operator("", "checks"),
     operator("", "hook_timeout"),
     operator("", "window"),
+    operator("", "data_disk_uuid"),
+    operator("", "verify_image"),
     operator("", "guard"),
     operator("", "baseline_stop"),
     operator("", "keep_files"),
@@ -137,6 +141,7 @@ pub const KEYS: &[Key] = &[
 /// Tables of the two halves, with the way in which their headings are written.
 const SECTIONS: &[(Half, &str, &str)] = &[
     (Half::Packager, "app", "[app]"),
+    (Half::Packager, "appliance", "[appliance]"),
     (Half::Packager, "database", "[[database]]"),
     (Half::Packager, "health", "[[health]]"),
     (Half::Packager, "expect", "[[expect]]"),

@@ -4,12 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Config;
 use super::keys::Half;
 use super::notes::Notes;
 use super::operator::Wishes;
 use super::packager;
 use super::source::Source;
+use super::{App, Appliance, Config, OnFailure};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 
@@ -28,10 +28,17 @@ impl Config {
 
         let packaged =
             packaged.parse(&mut notes).map(|top| packager::read(top, layout, &mut notes));
-        let mut wishes = Wishes::defaults(layout.backup_dir());
+        let appliance = packaged.as_ref().and_then(|packaged| packaged.appliance.as_ref());
+        let backup_dir =
+            appliance.map_or(layout.backup_dir(), |appliance| appliance.backup_dir(layout));
+        let mut wishes = Wishes::defaults(backup_dir.clone());
+        if appliance.is_some() {
+            // Nobody is there when an image boots, and what it leaves half done the next one finds.
+            wishes.policy.on_failure = OnFailure::Restore;
+        }
         for source in &operators {
             if let Some(top) = source.parse(&mut notes) {
-                wishes.read(top, &layout.backup_dir(), &mut notes);
+                wishes.read(top, &backup_dir, &mut notes);
             }
         }
         wishes.check(&mut notes);
@@ -40,6 +47,7 @@ impl Config {
         let Some(packaged) = packaged else { return Err(not_installed(layout, &packager_conf)) };
         Ok(Self {
             app: packaged.app,
+            appliance: packaged.appliance,
             policy: wishes.policy,
             databases: packaged.databases,
             probes: packaged.probes,
@@ -48,6 +56,19 @@ impl Config {
             warnings,
         })
     }
+}
+
+/// What the packager's half alone says of an appliance: its units and its disk. The operator's half may
+/// be wrong, and the services are still held back without the disk.
+pub fn appliance_of(layout: &Layout) -> Result<Option<(App, Appliance)>> {
+    let mut notes = Notes::default();
+    let path = layout.packager_conf();
+    let source = Source::read(&path, Half::Packager, &layout.operator_conf())?;
+    let packaged = source.and_then(|source| {
+        source.parse(&mut notes).map(|top| packager::read(top, layout, &mut notes))
+    });
+    notes.finish()?;
+    Ok(packaged.and_then(|packaged| Some((packaged.app, packaged.appliance?))))
 }
 
 /// Reads the operator's files in the order in which they override each other.

@@ -1,5 +1,6 @@
 //! The settings of one application: the packager's half, the operator's half, drop-ins.
 
+mod appliance;
 mod command;
 mod encryption;
 mod env_file;
@@ -26,10 +27,12 @@ mod window;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::appliance::Appliance;
 pub use self::command::{CommandSpec, StatusRule};
 pub use self::encryption::EncryptionSpec;
 pub use self::expect::{Check, ExpectSpec, Expected, OBJECT_KINDS};
 pub use self::keys::{Half, KEYS, Key};
+pub use self::load::appliance_of;
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 pub use self::notify::{NotifySpec, SecretSpec};
 pub use self::restore_point::{Method, RestorePointSpec};
@@ -43,6 +46,8 @@ use crate::version::Version;
 pub struct Config {
     /// What the packager knows about the application.
     pub app: App,
+    /// What the packager says of a data disk, where the application is an appliance with one.
+    pub appliance: Option<Appliance>,
     /// What the operator wants.
     pub policy: Policy,
     /// The databases in the order in which they are migrated.
@@ -113,6 +118,10 @@ pub struct Policy {
     pub hook_timeout: Duration,
     /// When upgrades may begin.
     pub window: Windows,
+    /// The file system of the data disk that belongs to this machine, where it was named.
+    pub data_disk_uuid: Option<String>,
+    /// The program that checks the signature of a system image; the image's path is its last argument.
+    pub verify_image: Option<Vec<String>>,
     /// Whether a whole run of apt or dnf is refused where our package would refuse in the middle.
     pub guard: bool,
     /// Checks of the comparison with the baseline at which an upgrade stops.

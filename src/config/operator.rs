@@ -67,6 +67,8 @@ impl Wishes {
             checks: Vec::new(),
             hook_timeout: HOOK_TIMEOUT,
             window: Windows::default(),
+            data_disk_uuid: None,
+            verify_image: None,
             guard: true,
             baseline_stop: Vec::new(),
             keep_files: Vec::new(),
@@ -132,6 +134,13 @@ impl Wishes {
         }
         if let Some(value) = top.take("window") {
             set(&mut policy.window, window::read(value, notes));
+        }
+        if let Some(value) = top.take("data_disk_uuid") {
+            let named = super::packager::word(value, "\"any\"", notes);
+            policy.data_disk_uuid = named.filter(|uuid| uuid != "any");
+        }
+        if let Some(value) = top.take("verify_image") {
+            policy.verify_image = if value.is_empty_list() { None } else { program(value, notes) };
         }
         if let Some(value) = top.take("guard") {
             set(&mut policy.guard, value.flag(true, notes));

@@ -4,13 +4,16 @@ use super::notes::{Notes, shown};
 use super::of_file;
 use super::section::{Section, Value};
 use super::values::{files, unit_fault};
-use super::{App, DatabaseSpec, ExpectSpec, ProbeSpec, expect, migrations, probes};
+use super::{
+    App, Appliance, DatabaseSpec, ExpectSpec, ProbeSpec, appliance, expect, migrations, probes,
+};
 use crate::layout::Layout;
 use crate::version::Version;
 
 /// What the packager's half says.
 pub(super) struct Packaged {
     pub(super) app: App,
+    pub(super) appliance: Option<Appliance>,
     pub(super) databases: Vec<DatabaseSpec>,
     pub(super) probes: Vec<ProbeSpec>,
     pub(super) expect: Vec<ExpectSpec>,
@@ -27,6 +30,7 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
             None
         }
     };
+    let appliance = top.take("appliance").and_then(|value| appliance::read(value, notes));
     let databases = match top.take("database") {
         Some(value) => databases(value, layout, notes),
         None => {
@@ -44,7 +48,7 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
         None => Vec::new(),
     };
     top.finish(notes);
-    Packaged { app: app.unwrap_or_default(), databases, probes, expect }
+    Packaged { app: app.unwrap_or_default(), appliance, databases, probes, expect }
 }
 
 fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {

@@ -11,6 +11,7 @@ use crate::outcome::Outcome;
 use crate::restore_points::{Hook, Kind, Reason, Request, RestorePoint, SchemaNote, Target};
 use crate::system::clock;
 
+use super::appliance;
 use super::clones;
 use super::hooks;
 use super::journal::Journal;
@@ -79,6 +80,7 @@ pub fn run(
         Method::External => external(machine, &request)?,
     };
     journal.restore_point(point.id())?;
+    appliance::secured(machine, point.id())?;
     machine.progress.note(&told(&point));
     prove_restore_point::run(machine, &mut point)?;
     journal.done(Step::RestorePoint, point.id())?;

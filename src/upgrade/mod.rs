@@ -10,6 +10,7 @@
 //! ```
 
 pub mod ahead;
+pub mod appliance;
 pub mod apply_migrations;
 pub mod baseline;
 pub mod check_health;
@@ -112,6 +113,8 @@ pub enum Work {
     Restarted,
     /// Migrations were applied.
     Migrated,
+    /// The data disk came back from a version that did not get to its end: its data was put back.
+    WentBack,
 }
 
 /// Whether a version whose last attempt failed is tried again.
@@ -132,6 +135,9 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     run_log::begin(&machine.layout, &*machine.progress);
     gate::opened::expire(machine);
     rollback::stand_aside(machine, again)?;
+    if let appliance::Course::WentBack(success) = appliance::begin(machine, again)? {
+        return Ok(*success);
+    }
     let asked = match again {
         Again::No => Asked::ByItself,
         Again::Yes => Asked::GoOn(Changes::Refused),
@@ -169,6 +175,16 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
             with_migrations(machine, &survey, &plan, locks)
         }
     }
+}
+
+/// Takes the data disk back from another version, where it tells of one; none where it does not.
+pub fn undo_on_disk(machine: &Machine) -> Result<Option<Success>> {
+    if machine.config.appliance.is_none() {
+        return Ok(None);
+    }
+    let _lock = machine.lock("upgrade")?;
+    run_log::begin(&machine.layout, &*machine.progress);
+    appliance::undo(machine)
 }
 
 /// Goes back to before the first attempt; none where nothing is open.

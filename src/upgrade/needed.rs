@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::restore_points::{Needs, Pin};
 
+use super::appliance;
 use super::journal::{self, Direction, Record};
 use super::machine::Machine;
 use super::ran_before::Ran;
@@ -61,6 +62,9 @@ pub fn restore_points(machine: &Machine) -> Result<Needs> {
         for id in [order.point, order.copied].into_iter().flatten() {
             needs.pins.push(Pin { id, reason: "a rollback that is under way".into() });
         }
+    }
+    for id in appliance::needed(machine) {
+        needs.pins.push(Pin { id, reason: "the upgrade that the data disk tells of".into() });
     }
     let led_here = |record: &Record| {
         record.outcome.as_deref() == Some("ok")

@@ -7,6 +7,7 @@ use crate::database::lacking::Owners;
 use crate::error::Result;
 use crate::restore_points::{self, Kind, Override, RestoreOptions, RestorePoint, Restored};
 
+use super::appliance;
 use super::external;
 use super::journal::Journal;
 use super::machine::Machine;
@@ -26,7 +27,7 @@ pub fn run(machine: &Machine, journal: &mut Journal, id: &str) -> Result<Option<
     }
     let databases = databases(machine, &point)?;
     let options = RestoreOptions {
-        foreign: Override::No,
+        foreign: appliance::origin(machine),
         sessions: ForeignSessions::End,
         clock: machine.clock,
         owners: Owners::Kept,

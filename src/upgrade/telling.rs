@@ -9,6 +9,7 @@ use crate::notify::{self, Desk, Event, MessageId, Said};
 use crate::outcome::Outcome;
 use crate::system::{clock, fs, host};
 
+use super::appliance;
 use super::gate::{self, Pending};
 use super::journal::{Record, When};
 use super::machine::Machine;
@@ -30,6 +31,7 @@ pub(crate) fn begun(machine: &Machine, record: &Record) {
 
 /// Reports a finished run.
 pub(crate) fn tell(machine: &Machine, record: &Record) {
+    appliance::ended(machine, record);
     let outcome = record.outcome.as_deref().and_then(Outcome::from_word);
     let event = Event {
         app: machine.layout.app().to_owned(),

@@ -8,10 +8,12 @@ mod host;
 mod listen;
 mod metrics;
 mod platform;
+mod preparing;
 mod recorder;
 mod reports;
 mod routes;
 mod store;
+mod token;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::store::Readiness;
-use super::{Service, console, metrics, reports};
+use super::{Service, console, metrics, preparing, reports};
 use crate::system::clock::{rfc3339, spoken};
 use crate::upgrade::public::exposition::MEDIA_TYPE;
 
@@ -44,6 +44,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/api/v1/openapi.json", get(description))
         .route("/metrics", get(metrics))
         .merge(console::routes())
+        .route("/api/v1/upgrade/prepare", get(preparing::result).post(preparing::ask))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MOST_BODY))

@@ -82,6 +82,14 @@ impl Look {
         Some(format!("outside the maintenance window {}; {next}", self.windows))
     }
 
+    /// Returns when the window that is open now closes; none where there are no windows.
+    pub fn open_until(&self) -> Option<SystemTime> {
+        match self.opening {
+            Opening::Open(until) => Some(until),
+            Opening::AnyTime | Opening::Closed(_) => None,
+        }
+    }
+
     /// Says what is there and is not obeyed: a hold whose day has come.
     pub fn lapsed(&self, layout: &Layout) -> Option<String> {
         let hold = self.hold.as_ref().filter(|hold| !hold.holds(self.now))?;

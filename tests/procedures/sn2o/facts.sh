@@ -1,0 +1,237 @@
+# Facts about an appliance with a separate data disk: two system images, and a block device that moves
+# from one to the other. The machines have no udev: `plug` and `pull` do what it does on a real one.
+# shellcheck shell=bash disable=SC2154,SC2016,SC2034
+
+sn2o=$(dirname "${BASH_SOURCE[0]}")
+
+# --- the disk: a file as a block device on the host, a node in the machine ------------------------
+
+disk_make() { # disk_make NAME: an empty ext4 in $scratch/NAME.img, as $scratch/NAME.dev
+  truncate -s 1G "$scratch/$1.img"
+  mkfs.ext4 -q -O "${2:-^mmp}" -L "$1" "$scratch/$1.img" || fail "mkfs"
+  disk_loop "$1" "$1"
+}
+disk_loop() { # disk_loop DEV IMG: another block device on the same disk
+  losetup -f --show "$scratch/$2.img" > "$scratch/$1.dev" || fail "losetup"
+}
+disk_uuid() { blkid -p -s UUID -o value "$scratch/$1.img"; }
+on() { # on old|new CMD...: in that machine
+  local machine=$appliance-$1; shift; "$@"
+}
+plug() { # plug DISK: the node and the name that udev gives it, and the mount that it asks for
+  local dev; dev=$(cat "$scratch/$1.dev")
+  sh_ "[ -e $dev ] || mknod $dev b $(stat -c '0x%t 0x%T' "$dev" | { read -r a b; echo $((a)) $((b)); })
+    mkdir -p /dev/disk/by-uuid; ln -sf $dev /dev/disk/by-uuid/$(disk_uuid "$1")" || fail "plug $1"
+  run systemctl start srv-data.mount
+}
+pull() { # pull DISK: gone without a word to anybody
+  local dev; dev=$(cat "$scratch/$1.dev")
+  sh_ "umount -l /srv/data; rm -f $dev /dev/disk/by-uuid/*"
+}
+sn2o_gone() {
+  local machine dev
+  for machine in "$appliance-old" "$appliance-new"; do "$lab" down "$machine" >/dev/null 2>&1; done
+  for dev in "$scratch"/*.dev; do losetup -d "$(cat "$dev")" 2>/dev/null; done
+  rm -f "$scratch"/*.img
+}
+
+# --- the two systems ------------------------------------------------------------------------------
+
+# The cluster lies on the disk, its configuration in the image; the disk is mounted by its name.
+appliance_conf() {
+  sh_ "mkdir -p /srv/data; echo 'UUID=$(disk_uuid data) /srv/data ext4 nofail 0 2' >> /etc/fstab
+    major=\$(ls /etc/postgresql); sed -i \"s,^data_directory.*,data_directory = '/srv/data/postgresql',\" /etc/postgresql/\$major/main/postgresql.conf
+    printf '\n[appliance]\ndata_disk = \"/srv/data\"\nunits = [\"postgresql@%s-main.service\"]\n' \$major >> /usr/share/openwatch/upgrade.conf" || fail "appliance"
+  m sh -c 'cat >> /usr/share/openwatch/upgrade.conf' < "$sn2o/health.conf" || fail "probes"
+  m sh -c 'cat > /usr/local/bin/record; chmod 755 /usr/local/bin/record' < "$sn2o/record" || fail "record"
+  m sh -c 'cat > /etc/openwatch/upgrade.conf' < "$sn2o/operator.conf" || fail "operator"
+  sh_ 'echo 400 > /etc/openwatch/licence-days; systemctl daemon-reload'
+}
+old_system() { # 1.0.0 in use, its data on the disk, which it has marked
+  local machine=$appliance-old; old_machine; disk_make data "${1:-^mmp}"
+  m systemctl stop openwatch.service
+  m sh -c 'systemctl stop "postgresql@*"'
+  appliance_conf
+  plug data
+  sh_ 'major=$(ls /etc/postgresql); mv /var/lib/postgresql/$major/main /srv/data/postgresql' || fail "cluster"
+  run openwatch disk init; expect_rc 0
+  sh_ 'systemctl stop srv-data.mount; systemctl start srv-data.mount'
+  wait_for 60 ready 1.0.0
+}
+ready() { [ "$(m systemctl is-active openwatch.service)" = active ] && http /version | grep -q "$1"; }
+new_system() { # VERSION of the next image, which has never seen the disk
+  local machine=$appliance-new; fresh "$1"; tool install openwatch; expect_rc 0
+  sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env
+    systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main"
+  appliance_conf
+  # An image has not run yet.
+  "$lab" halt "$machine"; "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
+}
+appliance_pair() { # [VERSION FEATURES]: the old one; a fact ends with neither
+  appliance=$machine; trap sn2o_gone EXIT
+  old_system "${2:-^mmp}"
+  on old remember_data
+}
+swap_to() { # swap_to new VERSION: steps 2 to 5
+  on old halted; new_system "$1"
+  on new disk_is_awaited
+  on new plug data
+}
+halted() { "$lab" halt "$machine"; }
+disk_is_awaited() { # no disk, no service, and the gate says why
+  expect_is inactive m systemctl is-active openwatch.service
+  run openwatch gate; expect_rc 5; expect_out 'the data disk is not attached'
+  run systemctl start openwatch.service; expect_failure
+}
+phase() { m python3 -c "import json; print(json.load(open('/srv/data/openwatch/upgrade-state.json'))['upgrade']['phase'])"; }
+settled() { [ "$(m systemctl is-active openwatch-upgrade.service)" != activating ]; }
+prepare() { run openwatch upgrade --prepare --for "$1-1"; expect_rc 0; expect_out "pre-v$1"; }
+back_on_old() { # the old system gets its disk back, and has its data again by itself
+  "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
+  disk_is_awaited; plug data
+  wait_for 120 ready 1.0.0; wait_for 60 settled
+  expect_same_data; expect_schema 0005; expect_is went_back phase; expect_mark none
+}
+
+# The eight steps.
+fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
+a_data_disk_moves_to_the_next_image_and_is_upgraded_there() {
+  local FACT_LIMIT=150
+  appliance_pair
+  on old prepare 2.0.0
+  swap_to 2.0.0
+  on new wait_for 120 ready 2.0.0
+  on new expect_schema 0007
+  on new expect_is 'done' phase
+  on new expect_mark none
+  on new expect_is 20000 sql 'select count(*) from customer_notes'
+  on new expect_is 1 sql "select count(*) from customer_notes where note = 'smoke'"
+  # A reboot with the disk is nothing special.
+  on new run openwatch disk status; expect_out 'they belong together'
+  on new expect_no_secret
+}
+
+# The migration of 2.1.0 cannot work.
+whole_fact "deb" a_failing_migration_gives_the_disk_back_to_the_old_image
+a_failing_migration_gives_the_disk_back_to_the_old_image() {
+  local FACT_LIMIT=150
+  appliance_pair
+  on old prepare 2.1.0
+  swap_to 2.1.0
+  on new wait_for 120 failed_on_disk
+  on new expect_is 1 m systemctl show -P ExecMainStatus openwatch-upgrade.service
+  on new expect_is inactive m systemctl is-active openwatch.service
+  on new expect_schema 0005
+  on new halted
+  on old back_on_old
+}
+failed_on_disk() { [ "$(phase)" = failed ] && settled; }
+
+whole_fact "deb" failing_health_gives_the_disk_back_to_the_old_image
+failing_health_gives_the_disk_back_to_the_old_image() {
+  local FACT_LIMIT=150
+  appliance_pair
+  on old prepare 2.0.0
+  on old halted; new_system 2.0.0
+  # The smoke test, which is the last of the proofs.
+  on new sh_ 'printf "#!/bin/sh\nexit 1\n" > /usr/local/bin/record'
+  on new plug data
+  on new wait_for 120 failed_on_disk
+  on new expect_is inactive m systemctl is-active openwatch.service
+  on new halted
+  on old back_on_old
+}
+
+whole_fact "deb" a_data_disk_that_is_pulled_while_running_stops_the_services_and_comes_back
+a_data_disk_that_is_pulled_while_running_stops_the_services_and_comes_back() {
+  appliance_pair
+  local machine=$appliance-old
+  pull data
+  wait_for 60 sh_ 'test "$(systemctl is-active openwatch.service)" != active'
+  disk_is_awaited
+  plug data
+  wait_for 120 ready 1.0.0
+  expect_same_data
+}
+
+whole_fact "deb" a_wrong_data_disk_is_refused_by_name
+a_wrong_data_disk_is_refused_by_name() {
+  appliance_pair
+  local machine=$appliance-old
+  m systemctl stop srv-data.mount
+  disk_make other
+  sh_ "sed -i 's/^UUID=[^ ]*/UUID=$(disk_uuid other)/' /etc/fstab; systemctl daemon-reload"
+  plug other
+  expect_is inactive m systemctl is-active openwatch.service
+  expect_is inactive sh_ 'systemctl is-active "postgresql@$(ls /etc/postgresql)-main.service"'
+  run openwatch disk attach; expect_rc 5; expect_out 'not the data disk of this machine'
+  expect_is 'lost+found' m ls /srv/data
+}
+
+whole_fact "deb" a_data_disk_that_is_attached_twice_is_refused
+a_data_disk_that_is_attached_twice_is_refused() {
+  appliance_pair
+  new_system 2.0.0
+  # The other machine has it mounted, and has not let it go.
+  on new plug data
+  on new expect_is inactive m systemctl is-active openwatch.service
+  on new run openwatch disk attach; expect_rc 5; expect_out 'attached to another machine'
+  on new m systemctl stop srv-data.mount
+  on old expect_ready 1.0.0
+  # The same disk twice in one machine.
+  local machine=$appliance-old dev
+  m systemctl stop srv-data.mount
+  disk_loop twin data; dev=$(cat "$scratch/twin.dev")
+  sh_ "mknod $dev b $(stat -c '0x%t 0x%T' "$dev" | { read -r a b; echo $((a)) $((b)); })"
+  plug data
+  run openwatch disk attach; expect_rc 5; expect_out 'attached twice'
+  sh_ "rm $dev"; losetup -d "$dev"
+  sh_ 'systemctl stop srv-data.mount; systemctl start srv-data.mount'
+  wait_for 120 ready 1.0.0
+  expect_same_data
+}
+
+# Power cuts in the new system, before each of five steps: the next boot of it goes on by itself.
+whole_fact "deb" power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot
+power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
+  local FACT_LIMIT=150 step
+  appliance_pair
+  on old prepare 2.0.0
+  on old halted; new_system 2.0.0
+  cp --sparse=always "$scratch/data.img" "$scratch/kept.img"
+  for step in quiesce restore_point migrate start health; do
+    on new cut_before "$step"
+    "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
+    on new no_hook; on new plug data
+    on new wait_for 120 ready 2.0.0; on new wait_for 60 settled
+    on new expect_schema 0007; on new expect_is 'done' phase
+    on new expect_is 20000 sql "select count(*) from customer_notes where note <> 'smoke'"
+    say "cut before $step: finished by the next boot"
+    on new halted; as_before
+  done
+}
+as_before() { # the disk as the old system let it go, a new image that has never seen it
+  losetup -d "$(cat "$scratch/data.dev")"
+  cp --sparse=always "$scratch/kept.img" "$scratch/data.img"; disk_loop data data
+  "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
+  on new sh_ 'rm -rf /var/lib/openwatch/upgrade/*'
+}
+cut_before() { # cut_before STEP: power goes when the run is there
+  sh_ "mkdir -p /etc/openwatch/hooks.d/$1.before.d; cd /etc/openwatch/hooks.d/$1.before.d
+    printf '#!/bin/sh\ntouch /run/openwatch/there; exec sleep 86400\n' > hold; chmod 755 hold"
+  plug data
+  wait_for 120 m test -e /run/openwatch/there
+  "$lab" kill "$machine"
+}
+no_hook() { sh_ 'rm -r /etc/openwatch/hooks.d'; }
+
+# Where the file system is guarded by the kernel, a machine that lost its power is known to be gone.
+whole_fact "deb" a_power_cut_of_the_new_image_and_the_old_one_takes_its_disk_back_by_itself
+a_power_cut_of_the_new_image_and_the_old_one_takes_its_disk_back_by_itself() {
+  local FACT_LIMIT=150
+  appliance_pair 2.0.0 mmp
+  on old prepare 2.0.0
+  on old halted; new_system 2.0.0
+  on new cut_before start
+  on old back_on_old
+}
