@@ -9,33 +9,28 @@ use crate::commands::restore::{Copy, Files};
 use crate::commands::rollback::Place;
 use crate::commands::verify::Depth;
 use crate::commands::{self, Reply, candidate, carrying, keeping, scriptlet};
-use crate::database::OnBlockers;
 use crate::database::lacking::Owners;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::Override;
-use crate::system::clock::Clock;
 use crate::system::signals;
 use crate::upgrade::appliance::attach::Claim;
 use crate::upgrade::gate::opened::Opened;
-use crate::upgrade::hold::Timing;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::public;
 use crate::upgrade::public::outlook::Who;
-use crate::upgrade::recover::decide::Changes;
 use crate::upgrade::rehearsal::{From, Wanted};
-use crate::upgrade::{Again, run_log};
 use crate::version::Version;
 
 use super::args::{
-    Arguments, Backup, Baseline, Disk, Gate, GateVerb, Global, Init, Package, Rollback, Upgrade,
-    UpgradeVerb, Verb,
+    Arguments, Backup, Baseline, Disk, Gate, GateVerb, Global, Init, Package, Rollback, Verb,
 };
 use super::migrating;
 use super::printer::{self, Printer};
 use super::showing::shown;
+use super::upgrading;
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply> {
@@ -46,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
     }
     match &arguments.verb {
         Verb::Migrate(options) => migrating::run(global, layout, options, printer),
-        Verb::Upgrade(options) => upgrade(global, layout, options, printer),
+        Verb::Upgrade(options) => upgrading::run(global, layout, options, printer),
         Verb::Preflight(options) => {
             let place = layout.clone();
             let verb = |machine: &mut Machine| commands::preflight::run(machine);
@@ -221,91 +216,6 @@ pub(super) fn only_looked_at(options: &Package, instead: &str) -> Result<()> {
     Err(Error::new(Outcome::Usage, message)
         .state("nothing was changed")
         .hint(format!("Run `openwatch {instead} {typed}` to see them.")))
-}
-
-fn upgrade(
-    global: &Global,
-    layout: Layout,
-    options: &Upgrade,
-    printer: &Arc<Printer>,
-) -> Result<Reply> {
-    match &options.verb {
-        Some(UpgradeVerb::Hold { until, reason }) => {
-            let now = Clock::System.now();
-            return commands::hold::place(&layout, until.as_deref(), reason.as_deref(), now);
-        }
-        Some(UpgradeVerb::Release) => return commands::hold::release(&layout),
-        None => {}
-    }
-    let from = options.from.as_deref().map(Version::new);
-    if options.plan {
-        return looking(global, layout, printer, &options.package, |machine| {
-            take_backup_dir(machine, options.backup_dir.as_ref())?;
-            commands::upgrade::plan(machine, from.as_ref())
-        });
-    }
-    if options.prepare {
-        return prepare(global, layout, options, printer);
-    }
-    only_looked_at(&options.package, "upgrade --plan")?;
-    let opened = open(global, layout.clone(), printer);
-    if opened.is_err() {
-        // The engine keeps the log once it holds the lock; here it never comes to that.
-        run_log::begin(&layout, printer.as_ref());
-    }
-    let mut machine = opened?;
-    take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
-    if options.terminate_blockers {
-        machine.on_blockers = OnBlockers::End;
-    }
-    if options.now {
-        machine.timing = Timing::Now;
-    }
-    let changes = if options.adopt { Changes::Adopted } else { Changes::Refused };
-    if options.undo {
-        return commands::upgrade::undo(&machine, changes);
-    }
-    let again = match (options.retry || options.resume, changes) {
-        (false, _) => Again::No,
-        (true, Changes::Refused) => Again::Yes,
-        (true, Changes::Adopted) => Again::Adopting,
-    };
-    if options.unit {
-        let ended = commands::upgrade::run_as_unit(&machine, from.as_ref(), again);
-        // Of an image nobody asks more than whether it came up; state and journal keep the word.
-        ended.map_err(|error| match error.outcome() {
-            // The unit tries again when the database is back.
-            Outcome::Unreachable => error,
-            _ if options.boot => error.outcome_as(Outcome::Failed),
-            _ => error,
-        })
-    } else {
-        commands::upgrade::run(&machine, from.as_ref(), again)
-    }
-}
-
-fn prepare(
-    global: &Global,
-    layout: Layout,
-    options: &Upgrade,
-    printer: &Arc<Printer>,
-) -> Result<Reply> {
-    let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
-    let operator_file = global.config.as_deref();
-    let candidate = match &options.package.package {
-        Some(file) => Some(Machine::look_into(layout.clone(), operator_file, progress, file)?),
-        None => None,
-    };
-    let mut machine = open(global, layout, printer)?;
-    if options.now {
-        machine.timing = Timing::Now;
-    }
-    let request = commands::prepare::Request {
-        image: options.image.as_deref(),
-        to: options.next.as_deref().map(Version::new),
-        window: options.window.as_deref(),
-    };
-    commands::prepare::run(&machine, candidate.as_ref(), &request)
 }
 
 fn rollback(

@@ -5,6 +5,7 @@ mod dispatch;
 mod migrating;
 pub mod printer;
 mod showing;
+mod upgrading;
 
 use std::ffi::OsString;
 use std::path::Path;

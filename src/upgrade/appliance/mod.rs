@@ -174,6 +174,12 @@ pub(super) fn ended(machine: &Machine, record: &Record) {
         if record.interrupted.is_some() {
             return Ok(());
         }
+        // A run of the version that the data belongs to leaves the preparation of the next one alone.
+        let prepared =
+            state.upgrade.as_ref().is_some_and(|upgrade| upgrade.phase == Phase::Prepared);
+        if prepared && state.version.order(&machine.version).is_eq() {
+            return Ok(());
+        }
         state.end(machine, record);
         state.write(&disk.dir)
     };

@@ -29,7 +29,12 @@ pull() { # pull DISK: gone without a word to anybody
   sh_ "umount -l /srv/data; rm -f $dev /dev/disk/by-uuid/*"
 }
 sn2o_gone() {
-  local machine dev
+  local status=$? machine dev
+  if [ $status != 0 ]; then
+    for machine in "$appliance-old" "$appliance-new"; do
+      { echo "--- $machine"; m journalctl --no-pager -q -o short-precise -u 'openwatch*' -u 'srv*' -u 'postgresql*' | tail -n 60; } >> "$scratch/log" 2>&1
+    done
+  fi
   for machine in "$appliance-old" "$appliance-new"; do "$lab" down "$machine" >/dev/null 2>&1; done
   for dev in "$scratch"/*.dev; do losetup -d "$(cat "$dev")" 2>/dev/null; done
   rm -f "$scratch"/*.img
@@ -39,7 +44,10 @@ sn2o_gone() {
 
 # The cluster lies on the disk, its configuration in the image; the disk is mounted by its name.
 appliance_conf() {
-  sh_ "mkdir -p /srv/data; echo 'UUID=$(disk_uuid data) /srv/data ext4 nofail 0 2' >> /etc/fstab
+  # systemd leaves devices of fstab alone in a container, so the mount is written as its generator would.
+  sh_ "mkdir -p /srv/data
+    printf '%s\n' '[Mount]' 'What=/dev/disk/by-uuid/$(disk_uuid data)' Where=/srv/data Type=ext4 '[Install]' WantedBy=multi-user.target \
+      > /etc/systemd/system/srv-data.mount; systemctl -q enable srv-data.mount
     major=\$(ls /etc/postgresql); sed -i \"s,^data_directory.*,data_directory = '/srv/data/postgresql',\" /etc/postgresql/\$major/main/postgresql.conf
     printf '\n[appliance]\ndata_disk = \"/srv/data\"\nunits = [\"postgresql@%s-main.service\"]\n' \$major >> /usr/share/openwatch/upgrade.conf" || fail "appliance"
   m sh -c 'cat >> /usr/share/openwatch/upgrade.conf' < "$sn2o/health.conf" || fail "probes"
@@ -62,6 +70,7 @@ ready() { [ "$(m systemctl is-active openwatch.service)" = active ] && http /ver
 new_system() { # VERSION of the next image, which has never seen the disk
   local machine=$appliance-new; fresh "$1"; tool install openwatch; expect_rc 0
   sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env
+    tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
     systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main"
   appliance_conf
   # An image has not run yet.
@@ -93,22 +102,63 @@ back_on_old() { # the old system gets its disk back, and has its data again by i
   expect_same_data; expect_schema 0005; expect_is went_back phase; expect_mark none
 }
 
+# Step 1 as the team wrote it: POST with the token; nobody else is heard.
+asked_over_http() {
+  post '' 404
+  sh_ "echo OPENWATCH_API_TOKEN=a-token-of-the-appliance >> /etc/openwatch/secrets.env
+    echo 'PREPARE_OPTIONS=--for $1-1' > /etc/openwatch/prepare.env"
+  post '' 401; post a-token-of-the-applianc 401
+  post a-token-of-the-appliance 202
+  wait_for 60 prepared
+  run openwatch backup list; expect_out "pre-v$1"
+}
+prepared() { [ "$(phase)" = prepared ]; }
+post() { # post TOKEN STATUS
+  expect_is "$2" m python3 -c "import urllib.request as u, urllib.error as e
+r=u.Request('http://127.0.0.1:8480/api/v1/upgrade/prepare', b'', {'Authorization': 'Bearer $1'})
+try: print(u.urlopen(r, timeout=5).status)
+except e.HTTPError as x: print(x.code)"
+}
+
 # The eight steps.
 fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
 a_data_disk_moves_to_the_next_image_and_is_upgraded_there() {
   local FACT_LIMIT=150
   appliance_pair
-  on old prepare 2.0.0
+  on old asked_over_http 2.0.0
   swap_to 2.0.0
   on new wait_for 120 ready 2.0.0
   on new expect_schema 0007
   on new expect_is 'done' phase
   on new expect_mark none
   on new expect_is 20000 sql 'select count(*) from customer_notes'
-  on new expect_is 1 sql "select count(*) from customer_notes where note = 'smoke'"
+  on new m test -s /run/smoke || fail "no record was collected"
   # A reboot with the disk is nothing special.
   on new run openwatch disk status; expect_out 'they belong together'
   on new expect_no_secret
+}
+
+whole_fact "deb" a_preparation_is_refused_with_every_reason_at_once
+a_preparation_is_refused_with_every_reason_at_once() {
+  appliance_pair
+  local machine=$appliance-old
+  # A signature of GPG, a licence, a window, and a disk that is nearly full.
+  sh_ 'cd /root; echo image > next.raw; export GNUPGHOME=/root/gpg; mkdir -m 700 -p $GNUPGHOME
+    gpg -q --batch --passphrase "" --quick-gen-key image@example.org ed25519 &&
+    gpg -q --export > /etc/openwatch/image.gpg && gpg -q --detach-sign -o next.raw.sig next.raw &&
+    sed -i "1i verify_image = [\"/usr/bin/gpgv\", \"-q\", \"--keyring\", \"/etc/openwatch/image.gpg\", \"{image}.sig\", \"{image}\"]" /etc/openwatch/upgrade.conf' ||
+    fail "signature"
+  run openwatch upgrade --prepare --for 2.0.0-1 --image /root/next.raw; expect_rc 0
+  expect_is prepared phase
+  sh_ 'echo other >> /root/next.raw; echo 29 > /etc/openwatch/licence-days
+    sed -i "1i window = [\"$(date -d "12 hours" +%H:%M)-$(date -d "13 hours" +%H:%M)\"]" /etc/openwatch/upgrade.conf
+    fallocate -l $(($(stat -f -c "%a * %S" /srv/data) - 33554432)) /srv/data/ballast'
+  local before; before=$(sh_ 'cat /srv/data/openwatch/upgrade-state.json; ls /srv/data/openwatch/backups')
+  run openwatch upgrade --prepare --for 2.0.0-1 --image /root/next.raw; expect_rc 5
+  expect_out 'signature of /root/next.raw does not verify'; expect_out 'licence ends in 29 days'
+  expect_out 'outside the maintenance window'; expect_out 'less than twice the data is free'
+  expect_out 'nothing was changed'
+  expect_is "$before" sh_ 'cat /srv/data/openwatch/upgrade-state.json; ls /srv/data/openwatch/backups'
 }
 
 # The migration of 2.1.0 cannot work.
@@ -160,7 +210,7 @@ a_wrong_data_disk_is_refused_by_name() {
   local machine=$appliance-old
   m systemctl stop srv-data.mount
   disk_make other
-  sh_ "sed -i 's/^UUID=[^ ]*/UUID=$(disk_uuid other)/' /etc/fstab; systemctl daemon-reload"
+  sh_ "sed -i 's,by-uuid/.*,by-uuid/$(disk_uuid other),' /etc/systemd/system/srv-data.mount; systemctl daemon-reload"
   plug other
   expect_is inactive m systemctl is-active openwatch.service
   expect_is inactive sh_ 'systemctl is-active "postgresql@$(ls /etc/postgresql)-main.service"'
@@ -205,7 +255,7 @@ power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
     on new no_hook; on new plug data
     on new wait_for 120 ready 2.0.0; on new wait_for 60 settled
     on new expect_schema 0007; on new expect_is 'done' phase
-    on new expect_is 20000 sql "select count(*) from customer_notes where note <> 'smoke'"
+    on new expect_is 20000 sql 'select count(*) from customer_notes'
     say "cut before $step: finished by the next boot"
     on new halted; as_before
   done
