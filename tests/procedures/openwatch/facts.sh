@@ -14,6 +14,13 @@ an_upgrade_over_two_releases_at_once_goes_through_and_back() {
   expect_release 1.0.0 0005; expect_same_data
 }
 
+# roll_back_to VERSION: with its package at hand, which a source of the newest version only does not have.
+roll_back_to() {
+  local dir=rpm; [ "$family" != deb ] || dir=apt
+  run sh -c "openwatch rollback --yes --to $1 --package /repo/$dir/$1/openwatch[_-]$1-1[._]*"
+  expect_rc 0; expect_out "back at version $1"
+}
+
 # old_machine, 2.0.0, 3.0.0: two upgrades one after the other, with their restore points.
 third_release() {
   old_machine; remember_data; cp "$scratch/data" "$scratch/data.1"
@@ -24,14 +31,14 @@ third_release() {
 whole_fact "deb rpm" from_the_third_release_the_way_back_leads_to_the_second
 from_the_third_release_the_way_back_leads_to_the_second() {
   third_release
-  run openwatch rollback --yes; expect_rc 0; expect_out 'back at version 2\.0\.0'
+  roll_back_to 2.0.0
   expect_release 2.0.0 0007; expect_same_data
 }
 
 whole_fact "deb rpm" from_the_third_release_the_way_back_leads_to_the_first
 from_the_third_release_the_way_back_leads_to_the_first() {
   third_release
-  run openwatch rollback --to 1.0.0 --yes; expect_rc 0; expect_out 'back at version 1\.0\.0'
+  roll_back_to 1.0.0
   cp "$scratch/data.1" "$scratch/data"
   expect_release 1.0.0 0005; expect_same_data
 }
