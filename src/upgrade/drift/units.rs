@@ -154,7 +154,14 @@ fn activity(standing: &Standing, is_service: bool, should: &Should, report: &mut
     match unit.active {
         Activity::Failed => {
             let is = format!("failed: {}", standing.result);
-            report.drifted(Area::Units, name, wanted.unwrap_or("not failed"), &is, start());
+            let mend = match (is_service || waits, &should.closed) {
+                (true, _) | (false, Some(_)) => start(),
+                // What ended badly and is over: nothing has to run, only to be known.
+                (false, None) => format!(
+                    "Run `systemctl reset-failed {name}` once you know what `journalctl -u {name}` tells."
+                ),
+            };
+            report.drifted(Area::Units, name, wanted.unwrap_or("not failed"), &is, mend);
         }
         Activity::Down => {
             if let Some(wanted) = wanted {
