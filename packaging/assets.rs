@@ -134,6 +134,7 @@ const FILES: &str = "\
 /var/lib/openwatch/packages/\tCopies of package files, for the way back; for root only.
 /var/lib/openwatch/upgrade/journal.json\tThe current or last run.
 /var/lib/openwatch/upgrade/history/\tAll runs.
+/var/lib/openwatch/public/\tWhat everybody may know of restore points and of the next upgrade; no secrets.
 /var/lib/openwatch/upgrade/spool/\tReports that wait for their receiver, for root only.
 /run/openwatch/gate-open\tThe operator's word that holds the gate open; see openwatch gate open.
 /etc/openwatch/on-failure\tRun, where it is there, when the upgrade or the daily job fails.
@@ -146,5 +147,6 @@ OPENWATCH_NOW\t1 lets one run of a package tool go against hold and maintenance 
 OPENWATCH_GUARD\t0 switches the guards of whole package runs off, for one run.
 OPENWATCH_DATABASE_DSN\tConnection string of the service's own database; read from secrets.env.
 OPENWATCH_LISTEN\tAddress and port of openwatch serve; 127.0.0.1:8480 unless set.
+OPENWATCH_REPORTS_KEY\tKey that other hosts sign their reports to openwatch serve with; read from secrets.env.
 PG*\tConnection parameters that the connection string leaves open, as libpq reads them.
 ";

@@ -95,7 +95,7 @@ purge_keeps_restore_points_and_removes_configuration_and_state() {
   run openwatch backup create; expect_rc 0
   run apt-get -y purge openwatch
   expect_rc 0; expect_out '/var/lib/openwatch/backups'; expect_points 1
-  expect_is 'none none' sh_ 'test -e /etc/openwatch && echo conf || printf "none "; test -e /var/lib/openwatch/upgrade && echo state || echo none'
+  expect_is 'none none' sh_ 'test -e /etc/openwatch && echo conf || printf "none "; test -e /var/lib/openwatch/upgrade || test -e /var/lib/openwatch/public && echo state || echo none'
 }
 
 # Row 83.
