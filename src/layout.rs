@@ -176,6 +176,11 @@ impl Layout {
         self.state().join("packages")
     }
 
+    /// Returns the directory of notes about versions that were fetched and built.
+    pub fn trees_dir(&self) -> PathBuf {
+        self.upgrade_dir().join("trees")
+    }
+
     /// Returns the directory of baselines, one file each.
     pub fn baselines_dir(&self) -> PathBuf {
         self.upgrade_dir().join("baselines")

@@ -15,6 +15,10 @@ mod rollback;
 #[path = "upgrade/site_hooks.rs"]
 mod site_hooks;
 mod support;
+#[path = "upgrade/take_back.rs"]
+mod take_back;
+#[path = "upgrade/tree.rs"]
+mod tree;
 #[path = "upgrade/will_dump.rs"]
 mod will_dump;
 

@@ -120,7 +120,8 @@ pub struct Migrate {
     /// Run every check, show what would be applied or written, and change nothing
     #[arg(long, conflicts_with_all = ["status", "check"])]
     pub dry_run: bool,
-    /// Apply what is pending up to this migration, and nothing after it
+    /// Apply what is pending up to this migration, and nothing after it; where later ones are applied,
+    /// take those back whose files say how
     #[arg(long, value_name = "VERSION", group = "mode")]
     pub to: Option<String>,
     /// Record this migration as applied without running it, when you know that its effect is there
@@ -132,7 +133,7 @@ pub struct Migrate {
     /// With --to, --mark-applied or --baseline: the database that is meant
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
-    /// With --mark-applied or --baseline: do not ask
+    /// With --mark-applied, --baseline, or --to that takes something back: do not ask
     #[arg(long)]
     pub yes: bool,
     /// With --mark-applied: why, for whoever asks later
@@ -259,6 +260,9 @@ pub struct Upgrade {
     /// Version that was installed before
     #[arg(long, value_name = "VERSION")]
     pub from: Option<String>,
+    /// Fetch and build this version, then upgrade to it; for applications without a package
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["from", "retry", "resume", "undo", "unit"])]
+    pub to: Option<String>,
     /// Show what would be done, and change nothing
     #[arg(long)]
     pub plan: bool,

@@ -56,8 +56,10 @@ pub(super) fn run(
     if let Some(look) = look {
         return looking(global, layout, printer, &options.package, |machine| {
             take_backup_dir(machine, options.backup_dir.as_ref())?;
-            stop_at(machine, options)?;
-            look(machine)
+            match (stop_at(machine, options)?, &options.to) {
+                (Reach::Back, Some(version)) => commands::take_back::show(machine, version),
+                (Reach::Back | Reach::Whole | Reach::Part, _) => look(machine),
+            }
         });
     }
     only_looked_at(&options.package, "migrate --status")?;
@@ -70,7 +72,10 @@ pub(super) fn run(
         machine.timing = Timing::Now;
     }
     let reach = stop_at(&mut machine, options)?;
-    commands::migrate::apply(&machine, reach)
+    match (reach, &options.to) {
+        (Reach::Back, Some(version)) => commands::take_back::run(&machine, version, options.yes),
+        (Reach::Back | Reach::Whole | Reach::Part, _) => commands::migrate::apply(&machine, reach),
+    }
 }
 
 fn stop_at(machine: &mut Machine, options: &Migrate) -> Result<Reach> {

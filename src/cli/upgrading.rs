@@ -35,6 +35,14 @@ pub(super) fn run(
         None => {}
     }
     let from = options.from.as_deref().map(Version::new);
+    if let Some(tag) = &options.to {
+        only_looked_at(&options.package, "upgrade --plan")?;
+        let machine = open(global, layout, printer)?;
+        return match options.plan {
+            true => commands::upgrade::plan_to(&machine, tag),
+            false => commands::upgrade::to(&machine, tag, |machine| configure(machine, options)),
+        };
+    }
     if options.plan {
         return looking(global, layout, printer, &options.package, |machine| {
             take_backup_dir(machine, options.backup_dir.as_ref())?;
@@ -51,13 +59,7 @@ pub(super) fn run(
         run_log::begin(&layout, printer.as_ref());
     }
     let mut machine = opened?;
-    take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
-    if options.terminate_blockers {
-        machine.on_blockers = OnBlockers::End;
-    }
-    if options.now {
-        machine.timing = Timing::Now;
-    }
+    configure(&mut machine, options)?;
     let changes = if options.adopt { Changes::Adopted } else { Changes::Refused };
     if options.undo {
         return commands::upgrade::undo(&machine, changes);
@@ -79,6 +81,18 @@ pub(super) fn run(
     } else {
         commands::upgrade::run(&machine, from.as_ref(), again)
     }
+}
+
+/// Sets what was said for this run alone.
+fn configure(machine: &mut Machine, options: &Upgrade) -> Result<()> {
+    take_backup_dir(machine, options.backup_dir.as_ref())?;
+    if options.terminate_blockers {
+        machine.on_blockers = OnBlockers::End;
+    }
+    if options.now {
+        machine.timing = Timing::Now;
+    }
+    Ok(())
 }
 
 fn prepare(

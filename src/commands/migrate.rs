@@ -164,13 +164,8 @@ pub fn stop_at(machine: &mut Machine, version: &str, database: Option<&str>) -> 
     machine.databases.retain(meant);
     for shipped in &mut machine.databases {
         let mut session = shipped.database.connect()?;
-        let newest = migrations::applied_beyond(&mut session, &shipped.migrations, version)?;
-        if let Some(newest) = newest {
-            let what = format!("the schema is beyond {version} already: {newest} is applied");
-            return Err(Error::new(Outcome::Refused, what)
-                .detail("migrations are not taken back; a restore point has the data as it was")
-                .state("nothing was changed")
-                .hint("List the restore points with `openwatch backup list`."));
+        if migrations::applied_beyond(&mut session, &shipped.migrations, version)?.is_some() {
+            return Ok(Reach::Back);
         }
         migrations::cut_at(&mut shipped.migrations, version);
     }

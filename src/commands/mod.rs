@@ -27,6 +27,7 @@ pub mod rollback;
 pub mod scriptlet;
 pub mod serve;
 pub mod status;
+pub mod take_back;
 pub mod upgrade;
 pub mod verify;
 

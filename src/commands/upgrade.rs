@@ -17,6 +17,7 @@ use crate::upgrade::plan::{self, Decision, Plan};
 use crate::upgrade::post_checks::Found;
 use crate::upgrade::recover::decide::Changes;
 use crate::upgrade::recover::undo::Fit;
+use crate::upgrade::tree;
 use crate::upgrade::{self, Again, Success, Work, ahead, preflight, survey, unit};
 use crate::version::Version;
 
@@ -29,7 +30,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 /// Runs the upgrade to its end.
 pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Reply> {
     let success = upgrade::run(machine, from, again)
-        .inspect_err(|error| upgrade::unfinished(machine, error))?;
+        .inspect_err(|error| upgrade::unfinished(machine, error))
+        .map_err(|error| tree::back::follow(machine, error))?;
     let json = json!({
         "from": success.from,
         "to": success.to,
@@ -50,6 +52,29 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Re
     Ok(Reply::ok(spoken(machine, &success), json))
 }
 
+/// Brings a version that no package tool installs, and upgrades to it.
+pub fn to(
+    machine: &Machine,
+    tag: &str,
+    configure: impl FnOnce(&mut Machine) -> Result<()>,
+) -> Result<Reply> {
+    let (mut brought, from) = brought(machine, tag)?;
+    configure(&mut brought)?;
+    let from = Some(&from).filter(|from| !from.order(&brought.version).is_eq());
+    run(&brought, from, Again::Yes)
+}
+
+/// Brings a version, and shows what an upgrade to it would do.
+pub fn plan_to(machine: &Machine, tag: &str) -> Result<Reply> {
+    let (brought, from) = brought(machine, tag)?;
+    plan(&brought, Some(&from))
+}
+
+fn brought(machine: &Machine, tag: &str) -> Result<(Machine, Version)> {
+    let (tree, from) = tree::bring::bring(machine, tag)?;
+    Ok((machine.open_for(tree)?, from))
+}
+
 /// Goes back to before the first attempt.
 pub fn undo(machine: &Machine, changes: Changes) -> Result<Reply> {
     let app = machine.layout.app();
@@ -57,7 +82,17 @@ pub fn undo(machine: &Machine, changes: Changes) -> Result<Reply> {
         let json = json!({"work": "undone", "restore_point": success.restore_point});
         return Ok(Reply::ok(spoken(machine, &success), json));
     }
-    let Some(undone) = upgrade::undo(machine, changes)? else {
+    let undone = upgrade::undo(machine, changes)?;
+    if let Some(order) = tree::back::carry_out(machine)? {
+        let point = undone.and_then(|undone| undone.restore_point);
+        let text = format!("{app}: the upgrade was undone: version {} runs again", order.to);
+        let json = json!({
+            "work": "undone", "restore_point": point, "program": order.to, "gate": "open",
+            "next": null,
+        });
+        return Ok(Reply::ok(text, json));
+    }
+    let Some(undone) = undone else {
         let json = json!({"work": "nothing", "to": machine.version});
         return Ok(Reply::ok(format!("{app}: nothing is open, nothing to undo"), json));
     };

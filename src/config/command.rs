@@ -94,7 +94,7 @@ pub(super) fn read(
 }
 
 /// Reads a key that may be left out; none where it is there and wrong.
-fn optional<'a, T>(
+pub(super) fn optional<'a, T>(
     table: &mut Section<'a>,
     key: &str,
     notes: &mut Notes,
@@ -109,15 +109,27 @@ fn optional<'a, T>(
 /// Reads an argument list whose first entry is a program: an absolute path, or a name to look for.
 fn words(value: Value<'_>, notes: &mut Notes) -> Option<Vec<String>> {
     const EXAMPLE: &str = "[\"/usr/bin/app\", \"migrate\"]";
+    arguments(value, EXAMPLE, "/", notes)
+}
+
+/// Reads an argument list whose first entry is a program: a plain name, or a path that begins with `/`
+/// or with `below`.
+pub(super) fn arguments(
+    value: Value<'_>,
+    example: &str,
+    below: &str,
+    notes: &mut Notes,
+) -> Option<Vec<String>> {
     let (name, place) = (value.name.clone(), value.place.clone());
     let mut words = Vec::new();
-    for entry in value.list(EXAMPLE, notes)? {
-        words.push(entry.text(EXAMPLE, notes)?);
+    for entry in value.list(example, notes)? {
+        words.push(entry.text(example, notes)?);
     }
+    let is_path = |word: &str| word.starts_with('/') || word.starts_with(below);
     let reason = match words.first() {
         None => "is an empty list; its first entry is a program".to_owned(),
         Some(first) if first.is_empty() => "begins with an empty word".to_owned(),
-        Some(first) if first.contains('/') && !first.starts_with('/') => {
+        Some(first) if first.contains('/') && !is_path(first) => {
             format!("must begin with an absolute path or a plain name, not {}", shown(first))
         }
         Some(_) if words.iter().any(|word| word.contains('\0')) => {

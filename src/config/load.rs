@@ -50,6 +50,8 @@ impl Config {
             appliance: packaged.appliance,
             policy: wishes.policy,
             databases: packaged.databases,
+            tree: packaged.tree,
+            require: packaged.require,
             probes: packaged.probes,
             expect: packaged.expect,
             notify: wishes.notify,

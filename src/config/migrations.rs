@@ -1,7 +1,7 @@
 //! `migrations` of one database: files in the format of a tool, or a command of the application.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::notes::{Notes, shown};
 use super::section::{Section, Value};
@@ -24,6 +24,31 @@ impl MigrationsSpec {
         match self {
             Self::Files(files) => Some(&files.dir),
             Self::Command(_) => None,
+        }
+    }
+
+    /// Takes every path below `link` from `tree` instead.
+    pub(super) fn move_into(&mut self, link: &Path, tree: &Path) {
+        let moved = |path: &mut PathBuf| {
+            if let Ok(rest) = path.strip_prefix(link) {
+                *path = tree.join(rest);
+            }
+        };
+        match self {
+            Self::Files(files) => moved(&mut files.dir),
+            Self::Command(command) => {
+                let words = [Some(&mut command.apply), command.status.as_mut()];
+                for list in words.into_iter().chain([command.version.as_mut()]).flatten() {
+                    for word in list {
+                        let mut path = PathBuf::from(&*word);
+                        moved(&mut path);
+                        *word = path.to_string_lossy().into_owned();
+                    }
+                }
+                if let Some(directory) = &mut command.directory {
+                    moved(directory);
+                }
+            }
         }
     }
 

@@ -16,11 +16,13 @@ mod operator;
 mod packager;
 mod probes;
 mod render;
+mod require;
 mod restore_point;
 mod retention;
 pub mod secrets;
 mod section;
 mod source;
+mod tree;
 mod values;
 mod window;
 
@@ -35,8 +37,10 @@ pub use self::keys::{Half, KEYS, Key};
 pub use self::load::appliance_of;
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 pub use self::notify::{NotifySpec, SecretSpec};
+pub use self::require::{RequireSpec, Requirement};
 pub use self::restore_point::{Method, RestorePointSpec};
 pub use self::retention::{Retention, Rule, Stated};
+pub use self::tree::TreeSpec;
 pub use self::window::{ANY_TIME, Opening, Window, Windows};
 
 use crate::version::Version;
@@ -52,6 +56,10 @@ pub struct Config {
     pub policy: Policy,
     /// The databases in the order in which they are migrated.
     pub databases: Vec<DatabaseSpec>,
+    /// Where versions come from that no package tool installs.
+    pub tree: Option<TreeSpec>,
+    /// What the machine must have before an upgrade.
+    pub require: Vec<RequireSpec>,
     /// The questions that prove health.
     pub probes: Vec<ProbeSpec>,
     /// Changes that a comparison with the baseline may find.

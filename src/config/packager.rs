@@ -5,7 +5,8 @@ use super::of_file;
 use super::section::{Section, Value};
 use super::values::{files, unit_fault};
 use super::{
-    App, Appliance, DatabaseSpec, ExpectSpec, ProbeSpec, appliance, expect, migrations, probes,
+    App, Appliance, DatabaseSpec, ExpectSpec, ProbeSpec, RequireSpec, TreeSpec, appliance, expect,
+    migrations, probes, require, tree,
 };
 use crate::layout::Layout;
 use crate::version::Version;
@@ -15,6 +16,8 @@ pub(super) struct Packaged {
     pub(super) app: App,
     pub(super) appliance: Option<Appliance>,
     pub(super) databases: Vec<DatabaseSpec>,
+    pub(super) tree: Option<TreeSpec>,
+    pub(super) require: Vec<RequireSpec>,
     pub(super) probes: Vec<ProbeSpec>,
     pub(super) expect: Vec<ExpectSpec>,
 }
@@ -39,6 +42,12 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
             Vec::new()
         }
     };
+    let tree = top.take("source").and_then(|value| value.table("source", notes));
+    let tree = tree.and_then(|table| tree::read(table, layout, notes));
+    let require = match top.take("require") {
+        Some(value) => require::read(value, notes),
+        None => Vec::new(),
+    };
     let probes = match top.take("health") {
         Some(value) => probes::read(value, &databases, notes),
         None => Vec::new(),
@@ -48,7 +57,7 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
         None => Vec::new(),
     };
     top.finish(notes);
-    Packaged { app: app.unwrap_or_default(), appliance, databases, probes, expect }
+    Packaged { app: app.unwrap_or_default(), appliance, databases, tree, require, probes, expect }
 }
 
 fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {

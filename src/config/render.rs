@@ -7,7 +7,7 @@ use super::migrations::AUTO;
 use super::retention::NO_LIMIT;
 use super::{
     ANY_TIME, Config, ForeignSessions, Format, MigrationsSpec, NotifySpec, OnFailure, ProbeSpec,
-    Question, RestorePointSpec, Retention, SecretSpec, Stated, Verify,
+    Question, Requirement, RestorePointSpec, Retention, SecretSpec, Stated, Verify,
 };
 
 impl OnFailure {
@@ -51,6 +51,7 @@ impl Config {
         lines.files("app.keep_files", &self.app.keep_files);
         lines.files("app.fingerprint_files", &self.app.fingerprint_files);
         self.render_databases(&mut lines);
+        self.render_tree(&mut lines);
         for (at, probe) in self.probes.iter().enumerate() {
             render_probe(&format!("health[{at}]"), probe, &mut lines);
         }
@@ -85,6 +86,41 @@ impl Config {
         }
         if notify.limit != NotifySpec::default().limit {
             lines.text("notify.limit", &humantime::format_duration(notify.limit).to_string());
+        }
+    }
+
+    fn render_tree(&self, lines: &mut Lines) {
+        if let Some(tree) = &self.tree {
+            lines.text("source.tree", &tree.link.to_string_lossy());
+            lines.text("source.versions", &tree.versions.to_string_lossy());
+            for (name, command) in [
+                ("fetch", Some(&tree.fetch)),
+                ("build", tree.build.as_ref()),
+                ("switch", tree.switch.as_ref()),
+            ] {
+                if let Some(command) = command {
+                    lines.list(&format!("source.{name}"), command);
+                }
+            }
+            lines.maybe("source.version_file", tree.version_file.as_deref());
+            lines.maybe("source.user", tree.user.as_deref());
+            lines.text("source.timeout", &humantime::format_duration(tree.timeout).to_string());
+            lines.plain("source.keep", tree.keep);
+        }
+        for (at, require) in self.require.iter().enumerate() {
+            let key = |name: &str| format!("require[{at}].{name}");
+            match &require.what {
+                Requirement::Program { command, at_least } => {
+                    lines.list(&key("command"), command);
+                    lines.maybe(&key("at_least"), at_least.as_ref().map(|v| v.as_str()));
+                }
+                Requirement::Free { bytes, path } => {
+                    lines.plain(&key("free"), bytes);
+                    lines.text(&key("path"), &path.to_string_lossy());
+                }
+            }
+            lines.plain(&key("required"), require.required);
+            lines.maybe(&key("hint"), require.hint.as_deref());
         }
     }
 

@@ -25,6 +25,7 @@ pub mod lint;
 mod look;
 mod problems;
 mod script;
+mod take_back;
 mod target;
 mod together;
 mod watch;
@@ -48,6 +49,7 @@ pub use fingerprint::{HistoryPrint, of_history, of_package};
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
 pub use history::{AppliedRow, Evidence, RowState, Table, named};
 pub use look::look;
+pub use take_back::{TakeBack, carry_out as carry_out_back, take_back};
 pub use target::{applied_beyond, cut_at};
 
 /// By which migrations are ordered, and files and rows matched; within one format all are of one

@@ -1,5 +1,6 @@
 //! Files and directories: stated modes, whole replacements, synced to disk, links not followed.
 
+mod links;
 mod owned;
 mod private;
 mod public;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+pub use self::links::{give, replace_link, sync_file_system};
 pub use self::owned::{FileFacts, keep_under, open_at_once, open_regular, replace_owned};
 pub use self::private::read_private;
 pub use self::public::make_public_dir;

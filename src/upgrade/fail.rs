@@ -34,6 +34,12 @@ pub struct Failed {
 }
 
 impl Failed {
+    /// Says that nothing was to be migrated: the data is as it was, whatever failed.
+    #[must_use]
+    pub fn without_migrations(self) -> Self {
+        Self { after: Aftermath::from(DataState::Unchanged), ..self }
+    }
+
     /// Returns how errors of a step become failures of the run.
     pub fn at(step: Step) -> impl FnOnce(Error) -> Self {
         move |error| Self {
@@ -42,9 +48,11 @@ impl Failed {
             full: false,
             // Before the migrations nothing has changed; after them everything has, on purpose.
             after: Aftermath::from(match step {
-                Step::Preflight | Step::Quiesce | Step::RestorePoint | Step::Migrate => {
-                    DataState::Unchanged
-                }
+                Step::Preflight
+                | Step::Quiesce
+                | Step::RestorePoint
+                | Step::Switch
+                | Step::Migrate => DataState::Unchanged,
                 Step::Restore | Step::Package => DataState::Unknown,
                 Step::Start | Step::Health => DataState::Partly,
             }),
@@ -64,7 +72,7 @@ pub fn if_asked_to_stop(before: Step) -> Result<(), Failed> {
     let Some(signal) = signals::received() else { return Ok(()) };
     let outcome = match before {
         Step::Preflight | Step::Quiesce | Step::RestorePoint => Outcome::BackupFailed,
-        Step::Migrate | Step::Restore | Step::Package => Outcome::MigrationFailed,
+        Step::Switch | Step::Migrate | Step::Restore | Step::Package => Outcome::MigrationFailed,
         Step::Start | Step::Health => Outcome::Unhealthy,
     };
     let message = format!(
@@ -179,7 +187,7 @@ pub fn close(
     let put_back = error.outcome() == Outcome::RolledBack;
     if interrupted.is_none()
         && after.data == DataState::Unchanged
-        && (put_back || step == Step::Migrate)
+        && (put_back || step == Step::Migrate || machine.tree.is_some())
     {
         rollback::follow_up::order(machine, &mark, held.point().filter(|_| put_back));
     }
@@ -283,9 +291,12 @@ fn why_not_restored(
                 ))),
             }
         }
-        Step::Preflight | Step::Quiesce | Step::RestorePoint | Step::Restore | Step::Package => {
-            Some(None)
-        }
+        Step::Preflight
+        | Step::Quiesce
+        | Step::RestorePoint
+        | Step::Switch
+        | Step::Restore
+        | Step::Package => Some(None),
     }
 }
 

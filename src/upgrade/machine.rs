@@ -23,6 +23,7 @@ use crate::version::Version;
 
 use super::hold::Timing;
 use super::looked_into::LookedInto;
+use super::tree::{self, Tree};
 
 /// What the machine offers; it holds no state of a run.
 pub struct Machine {
@@ -51,6 +52,8 @@ pub struct Machine {
     /// The package file that the packager's half and the migrations come from, where it is not the
     /// installed package. Such a machine is only looked at.
     pub looked_into: Option<LookedInto>,
+    /// The version that a run is about, with its directory, where no package tool installs it.
+    pub tree: Option<Tree>,
     /// The keys of restore points.
     pub keyring: Keyring,
     /// The operator's file, where another one than the usual was named for this run.
@@ -79,9 +82,7 @@ impl Machine {
         operator_file: Option<&Path>,
         progress: Arc<dyn Progress>,
     ) -> Result<Self> {
-        let config = Config::load(&layout, operator_file)?;
-        let machine = Self::assemble(layout, config, progress, Connecting::Later)?;
-        Ok(machine.configured_by(operator_file))
+        Self::open_as(layout, operator_file, progress, Connecting::Later, None)
     }
 
     /// The same for a verb that looks into the databases at once: connects while it reads.
@@ -90,14 +91,31 @@ impl Machine {
         operator_file: Option<&Path>,
         progress: Arc<dyn Progress>,
     ) -> Result<Self> {
-        let config = Config::load(&layout, operator_file)?;
-        let machine = Self::assemble(layout, config, progress, Connecting::Ahead)?;
-        Ok(machine.configured_by(operator_file))
+        Self::open_as(layout, operator_file, progress, Connecting::Ahead, None)
     }
 
-    /// Notes which operator's file was named: commands that are printed name it again.
-    fn configured_by(self, operator_file: Option<&Path>) -> Self {
-        Self { operator_file: operator_file.map(Path::to_owned), ..self }
+    /// Reads the machine again as it is with this version in place.
+    pub fn open_for(&self, tree: Tree) -> Result<Self> {
+        let (layout, file) = (self.layout.clone(), self.operator_file.as_deref());
+        let progress = Arc::clone(&self.progress);
+        let opened = Self::open_as(layout, file, progress, Connecting::Ahead, Some(tree))?;
+        let keyring = self.keyring.clone();
+        Ok(Self { on_blockers: self.on_blockers, timing: self.timing, keyring, ..opened })
+    }
+
+    fn open_as(
+        layout: Layout,
+        operator_file: Option<&Path>,
+        progress: Arc<dyn Progress>,
+        connecting: Connecting,
+        wanted: Option<Tree>,
+    ) -> Result<Self> {
+        let mut config = Config::load(&layout, operator_file)?;
+        let tree = tree::enter(&layout, &mut config, wanted)?;
+        let machine = Self::assemble(layout, config, progress, connecting)?;
+        let version = tree.as_ref().map_or(machine.version, |tree| tree.version.clone());
+        // Commands that are printed name the operator's file again.
+        Ok(Self { operator_file: operator_file.map(Path::to_owned), version, tree, ..machine })
     }
 
     /// Builds the machine around settings that were read.
@@ -137,6 +155,7 @@ impl Machine {
             timing: Timing::default(),
             backup_dir_is_named: false,
             looked_into: None,
+            tree: None,
             keyring,
             operator_file: None,
         })

@@ -39,6 +39,8 @@ pub enum Reach {
     Whole,
     /// Not so far: program and schema do not agree afterwards.
     Part,
+    /// Back: what was applied later is taken back.
+    Back,
 }
 
 /// Takes a restore point and applies what is pending, without touching units.
@@ -131,7 +133,7 @@ fn agree(machine: &Machine) -> Result<()> {
 }
 
 /// Refuses while units run: their program does not know the schema that would come.
-fn refuse_running(machine: &Machine, survey: &Survey<'_>) -> Result<()> {
+pub(super) fn refuse_running(machine: &Machine, survey: &Survey<'_>) -> Result<()> {
     let up: Vec<&str> =
         survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.as_str()).collect();
     if up.is_empty() {

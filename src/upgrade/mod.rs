@@ -40,6 +40,7 @@ pub mod put_back;
 pub mod ran_before;
 pub mod recover;
 pub mod rehearsal;
+pub mod requirements;
 pub mod rollback;
 pub mod run_log;
 pub mod settle;
@@ -48,10 +49,13 @@ mod state_file;
 pub mod step;
 pub mod stop_services;
 pub mod survey;
+pub mod take_back;
 pub mod telling;
+pub mod tree;
 mod truth;
 pub mod unit;
 pub mod ways_out;
+mod without_migrations;
 
 use std::time::Duration;
 
@@ -169,7 +173,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     recover::retire_used_up(machine, &found);
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(refused(machine, &survey, error)),
-        Decision::NothingPending => without_migrations(machine, &survey),
+        Decision::NothingPending => without_migrations::run(machine, &survey),
         Decision::Upgrade(plan) => {
             hold::admit(machine, &survey, "upgrade")?;
             with_migrations(machine, &survey, &plan, locks)
@@ -242,6 +246,7 @@ fn with_migrations(
             .map_err(Failed::at(Step::RestorePoint))?;
         held.secure(&secured);
         fail::if_asked_to_stop(Step::Migrate)?;
+        tree::switch::run(machine, &mut journal).map_err(Failed::at(Step::Switch))?;
         let awake = recover::awake(machine);
         let migrated = apply_migrations::run(machine, survey, &mut quiet, &secured, &mut journal)?;
         baseline::hold_data(machine, &mut journal)?;
@@ -306,49 +311,6 @@ fn settle_clone(machine: &Machine, success: &mut Success) {
     }
 }
 
-/// Nothing is pending: no stop, no dump. A new program takes the place of the running one, and an
-/// interrupted run gets its units back.
-fn without_migrations(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
-    let mut success = Success {
-        work: Work::Nothing,
-        from: survey.from.clone(),
-        to: survey.version.clone(),
-        applied: Vec::new(),
-        started: !survey.running().is_empty(),
-        restore_point: None,
-        restore_point_kind: None,
-        downtime: Duration::ZERO,
-        ended_sessions: Vec::new(),
-        warnings: Vec::new(),
-        comparison: None,
-        doubts: Vec::new(),
-    };
-    if survey.pending.is_none() && survey.interrupted.is_none() {
-        unit::ready();
-        return Ok(success);
-    }
-    success.work = Work::Restarted;
-    let mut journal = open_journal(machine, survey)?;
-    let held = Held::new(&journal);
-    let began = journal.elapsed();
-    let done = start_services::restart(machine, &survey.running(), &mut journal)
-        .map_err(Failed::at(Step::Start))
-        .and_then(|started| {
-            success.downtime = journal.elapsed().saturating_sub(began);
-            check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))?;
-            baseline::close(machine, &mut journal).map_err(Failed::at(Step::Health))
-        });
-    match done {
-        Ok(()) => {
-            success.warnings = journal.losses();
-            success.comparison = journal.record().comparison.clone();
-            finish(machine, journal);
-            Ok(success)
-        }
-        Err(failed) => Err(fail::close(machine, survey, &mut journal, &held, failed)),
-    }
-}
-
 fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
     gate::opened::end_for_upgrade(machine);
     let baseline = baseline::begin(machine, survey)?;
@@ -370,6 +332,9 @@ fn finish(machine: &Machine, mut journal: Journal) {
         machine.progress.warn(&format!("the journal is not closed: {}", error.message()));
     }
     let record = journal.record().clone();
+    if let Err(error) = tree::keep::prune(machine) {
+        machine.progress.warn(&error.message());
+    }
     recover::clear_stuck(machine);
     tell(machine, &record);
 }

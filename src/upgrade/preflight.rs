@@ -17,6 +17,7 @@ use super::machine::Machine;
 use super::plan::{Plan, Protection};
 use super::preflight_points;
 use super::prove_restore_point;
+use super::requirements;
 use super::rollback;
 use super::survey::{Survey, Surveyed};
 
@@ -83,6 +84,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
     }
     preflight_points::look(machine, survey, plan, &mut found);
     rollback::foresee::look(machine, survey, &mut found);
+    requirements::findings(machine, &mut found);
     for command in &machine.config.policy.checks {
         own_check(command, &mut found);
     }

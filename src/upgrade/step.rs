@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// | preflight | `Ready` | nothing | all findings are told |
 /// | quiesce | `Quiesced` | units | gate closed, data as before |
 /// | restore point | `Secured` | adds files | the partial is removed, gate closed |
+/// | switch | | the link to the version | gate closed, the older version comes back |
 /// | migrate | `Migrated` | schema and data | its transaction, or the restore point |
 /// | start | `Started` | units | units are stopped, gate closed |
 /// | health | `Healthy` | nothing | units are stopped, gate closed |
@@ -23,6 +24,8 @@ pub enum Step {
     Quiesce,
     /// Restore point taken, verified, published.
     RestorePoint,
+    /// The link moved to the directory of another version.
+    Switch,
     /// Pending migrations applied.
     Migrate,
     /// The data put back from the restore point.
@@ -42,6 +45,7 @@ impl Step {
             Self::Preflight => "preflight",
             Self::Quiesce => "quiesce",
             Self::RestorePoint => "restore_point",
+            Self::Switch => "switch",
             Self::Migrate => "migrate",
             Self::Restore => "restore",
             Self::Package => "package",
@@ -56,6 +60,7 @@ impl Step {
             Self::Preflight => "preflight",
             Self::Quiesce => "stopping services",
             Self::RestorePoint => "restore point",
+            Self::Switch => "switching versions",
             Self::Migrate => "migrations",
             Self::Restore => "restore",
             Self::Package => "older package",

@@ -37,15 +37,7 @@ pub fn run(
 ) -> Result<Quiesced> {
     // The mark before the first stop: if we die in between, recovery knows which units ran. The
     // other order could leave a service down with nobody knowing that it had run.
-    let running = Some(plan.running.clone());
-    match &survey.pending {
-        Some(mark) if mark.running.is_some() => {}
-        Some(mark) => Pending { running, ..mark.clone() }.write(&machine.layout)?,
-        None => {
-            let new = Pending::new(survey.version.clone(), running, machine.clock);
-            Pending { from: survey.from.clone(), ..new }.write(&machine.layout)?;
-        }
-    }
+    close_gate(machine, survey)?;
     let up: Vec<String> =
         survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect();
     journal.begun(Step::Quiesce, up.join(" "))?;
@@ -61,6 +53,19 @@ pub fn run(
     journal.done(Step::Quiesce, "")?;
     hooks::after(machine, Step::Quiesce, &*journal);
     Ok(Quiesced { running: plan.running.clone(), locks: ready.locks })
+}
+
+/// Writes the mark, with what ran; one that has that stays as it is.
+pub(super) fn close_gate(machine: &Machine, survey: &Survey<'_>) -> Result<()> {
+    let running = Some(survey.running());
+    match &survey.pending {
+        Some(mark) if mark.running.is_some() => Ok(()),
+        Some(mark) => Pending { running, ..mark.clone() }.write(&machine.layout),
+        None => {
+            let new = Pending::new(survey.version.clone(), running, machine.clock);
+            Pending { from: survey.from.clone(), ..new }.write(&machine.layout)
+        }
+    }
 }
 
 /// Sessions that are left belong to somebody whom the service manager does not know.

@@ -43,6 +43,7 @@ pub(super) fn on_or_back(
         Step::Preflight
         | Step::Quiesce
         | Step::RestorePoint
+        | Step::Switch
         | Step::Migrate
         | Step::Restore
         | Step::Package => {
@@ -104,6 +105,9 @@ pub fn older_package(machine: &Machine, version: &Version, family: Option<Family
 /// and what is nowhere has to be named. `opens` is the option that a rollback needs for the data.
 fn look_for(machine: &Machine, version: &Version, family: Option<Family>, opens: &str) -> Older {
     let app = machine.layout.app();
+    if machine.tree.is_some() {
+        return Older::ByRollback(format!("`{}`", machine.command(&format!("rollback{opens}"))));
+    }
     let by_tool = match family {
         Some(Family::Deb) => format!("`apt-get install --allow-downgrades {app}={version}`"),
         Some(Family::Rpm) => format!("`dnf downgrade {app}-{version}`"),

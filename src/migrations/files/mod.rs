@@ -138,7 +138,12 @@ pub(super) fn read_raw(entry: &Entry<'_>) -> Result<String> {
     read_text(&path)
 }
 
-/// Reads a file that is known to be one.
+/// Reads a file where there is one.
+pub(super) fn read_beside(path: &Path) -> Result<Option<String>> {
+    if path.exists() { read_text(path).map(Some) } else { Ok(None) }
+}
+
+/// Reads a file as text.
 pub(super) fn read_text(path: &Path) -> Result<String> {
     let raw = files::read_text(path, LARGEST).map_err(|error| {
         bad(format!("cannot read the migration {}", path.display()))

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::{Older, Rows, Tool};
+use super::{Older, Rows, Tool, WayBack};
 use crate::config::Format;
 use crate::database::{Session, literal, quoted};
 use crate::error::Result;
@@ -83,6 +83,16 @@ impl Tool for Dbmate {
         let rows: Vec<String> =
             runs.iter().map(|run| format!("({})", literal(&run.migration.version))).collect();
         format!("insert into {table} (version) values {}", rows.join(","))
+    }
+
+    fn way_back(&self, _: &Path, _: &Migration, raw: &str) -> Result<Option<WayBack>> {
+        let Ok(Sections { down, .. }) = sections(raw) else { return Ok(None) };
+        let options = raw.lines().nth(down).and_then(|line| directive(line, "down"));
+        let off = |option: &str| option == "transaction:false";
+        let transactional = !options.unwrap_or_default().split_whitespace().any(off);
+        let sql = only_lines(raw, |line| line > down);
+        let is_sql = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with("--");
+        Ok(sql.lines().any(is_sql).then_some(WayBack { sql, transactional }))
     }
 
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {

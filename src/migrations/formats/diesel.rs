@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::{Older, Rows, Tool, as_sent};
+use super::{Older, Rows, Tool, WayBack, as_sent};
 use crate::config::Format;
 use crate::database::{Session, literal};
 use crate::error::Result;
@@ -70,6 +70,14 @@ impl Tool for Diesel {
         let rows: Vec<String> =
             runs.iter().map(|run| format!("({})", literal(&run.migration.version))).collect();
         format!("insert into {table} (version) values {}", rows.join(","))
+    }
+
+    fn way_back(&self, dir: &Path, file: &Migration, _: &str) -> Result<Option<WayBack>> {
+        let inside = dir.join(&file.file);
+        let down = files::read_beside(&inside.with_file_name("down.sql"))?;
+        let down = down.filter(|raw| !raw.trim().is_empty());
+        let transactional = file.transactional;
+        Ok(down.map(|raw| WayBack { sql: as_sent(&raw, transactional), transactional }))
     }
 
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {

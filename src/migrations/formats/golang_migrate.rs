@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{LockGround, OwnMarks, Rows, Tool};
+use super::{LockGround, OwnMarks, Rows, Tool, WayBack};
 use crate::config::Format;
 use crate::database::Session;
 use crate::error::Result;
@@ -76,6 +76,22 @@ impl Tool for GolangMigrate {
 
     fn remove_sql(&self, table: &Table, _: &AppliedRow) -> String {
         format!("delete from {table}")
+    }
+
+    fn way_back(&self, dir: &Path, file: &Migration, _: &str) -> Result<Option<WayBack>> {
+        let same = |entry: &Entry<'_>| match parse_name(&entry.name()) {
+            Some((version, _, Direction::Down)) => {
+                version.parse().is_ok_and(|number| Key::Number(number) == file.key)
+            }
+            Some((.., Direction::Up)) | None => false,
+        };
+        let Some(down) = files::list(dir)?.into_iter().find(same) else { return Ok(None) };
+        let sql = without_wrapper(&files::read_raw(&down)?);
+        Ok((!sql.trim().is_empty()).then_some(WayBack { sql, transactional: true }))
+    }
+
+    fn take_back_sql(&self, table: &Table, row: &AppliedRow, shipped: &[Migration]) -> String {
+        self.forget_sql(table, &row.version, shipped)
     }
 
     fn own_marks(&self) -> Option<&dyn OwnMarks> {

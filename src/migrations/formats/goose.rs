@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{LockGround, Rows, Tool};
+use super::{LockGround, Rows, Tool, WayBack};
 use crate::config::Format;
 use crate::database::Session;
 use crate::error::Result;
@@ -110,6 +110,11 @@ impl Tool for Goose {
         format!("delete from {table} where version_id = {}", row.version)
     }
 
+    fn way_back(&self, _: &Path, _: &Migration, raw: &str) -> Result<Option<WayBack>> {
+        let Parsed { down, transactional, .. } = parse(raw);
+        Ok((!down.trim().is_empty()).then_some(WayBack { sql: down, transactional }))
+    }
+
     fn lock_keys(&self, _: LockGround<'_>) -> Vec<i64> {
         vec![LOCK]
     }
@@ -149,6 +154,8 @@ fn read(entry: &Entry<'_>) -> Result<Migration> {
 struct Parsed {
     /// The lines are those of the file.
     up: String,
+    /// The same of the way back.
+    down: String,
     transactional: bool,
     obstacle: Option<String>,
 }
@@ -187,6 +194,7 @@ fn parse(text: &str) -> Parsed {
             return Parsed { obstacle, ..parser.parsed };
         }
         parser.parsed.up.push('\n');
+        parser.parsed.down.push('\n');
     }
     let unfinished = match (parser.place, parser.block, parser.open) {
         (Place::Start, ..) => Some("has no line `-- +goose Up`"),
@@ -216,7 +224,7 @@ impl Parser {
                 );
             }
             Place::Up => self.parsed.up.push_str(line),
-            Place::Down => {}
+            Place::Down => self.parsed.down.push_str(line),
         }
         self.open = self.block || !ends_statement(line);
         Ok(())
@@ -255,8 +263,10 @@ impl Parser {
     fn end_block(&mut self) {
         self.block = false;
         self.open = false;
-        if self.place == Place::Up {
-            self.parsed.up.push(';');
+        match self.place {
+            Place::Start => {}
+            Place::Up => self.parsed.up.push(';'),
+            Place::Down => self.parsed.down.push(';'),
         }
     }
 }

@@ -97,6 +97,15 @@ pub(super) struct LockGround<'a> {
     pub(super) table: &'a Table,
 }
 
+/// What takes a migration back, as its tool would run it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WayBack {
+    /// The statements.
+    pub(super) sql: String,
+    /// Whether they run inside a transaction.
+    pub(super) transactional: bool,
+}
+
 /// What was read of a history table.
 pub(super) type Rows = std::result::Result<Vec<AppliedRow>, SqlError>;
 
@@ -180,6 +189,17 @@ pub(super) trait Tool: Debug + Sync {
 
     /// Removes the row of a migration, so that it can be recorded anew.
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String;
+
+    /// Returns what takes a migration back, from its file below `dir` with this text or from one beside
+    /// it; none where there is nothing that does.
+    fn way_back(&self, _dir: &Path, _file: &Migration, _raw: &str) -> Result<Option<WayBack>> {
+        Ok(None)
+    }
+
+    /// Takes the row of a migration away that was taken back.
+    fn take_back_sql(&self, table: &Table, row: &AppliedRow, _shipped: &[Migration]) -> String {
+        self.remove_sql(table, row)
+    }
 
     /// How the tool itself marks a migration that runs outside a transaction; without such marks a
     /// table of ours stands beside the history while one runs ([`super::alone::underway`]).

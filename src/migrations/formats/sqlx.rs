@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha384};
 
-use super::{LockGround, Older, OwnMarks, Rows, Tool, as_sent};
+use super::{LockGround, Older, OwnMarks, Rows, Tool, WayBack, as_sent};
 use crate::config::Format;
 use crate::database::{Session, literal};
 use crate::error::Result;
@@ -94,6 +94,18 @@ impl Tool for Sqlx {
 
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         format!("delete from {table} where version = {}", number(&row.version))
+    }
+
+    fn way_back(&self, dir: &Path, file: &Migration, _: &str) -> Result<Option<WayBack>> {
+        let name = file.file.to_string_lossy();
+        let Some(stem) = name.strip_suffix(".up.sql") else { return Ok(None) };
+        files::read_beside(&dir.join(format!("{stem}.down.sql"))).map(|raw| {
+            let transactional = |raw: &str| !raw.starts_with(NO_TRANSACTION);
+            raw.map(|raw| WayBack {
+                transactional: transactional(&raw),
+                sql: as_sent(&raw, transactional(&raw)),
+            })
+        })
     }
 
     fn own_marks(&self) -> Option<&dyn OwnMarks> {

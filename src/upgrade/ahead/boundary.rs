@@ -37,6 +37,7 @@ impl Boundary {
             Step::Preflight
             | Step::Quiesce
             | Step::RestorePoint
+            | Step::Switch
             | Step::Restore
             | Step::Package
             | Step::Health => format!("{} is done", step.spoken()),

@@ -78,6 +78,7 @@ impl Stage {
             Step::Preflight
             | Step::Quiesce
             | Step::RestorePoint
+            | Step::Switch
             | Step::Migrate
             | Step::Restore
             | Step::Start

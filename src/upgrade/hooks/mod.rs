@@ -192,7 +192,7 @@ const fn outcome(step: Step) -> Outcome {
         Step::Preflight | Step::Quiesce => Outcome::Refused,
         Step::RestorePoint => Outcome::BackupFailed,
         Step::Migrate => Outcome::MigrationFailed,
-        Step::Restore | Step::Package | Step::Start => Outcome::Failed,
+        Step::Switch | Step::Restore | Step::Package | Step::Start => Outcome::Failed,
         Step::Health => Outcome::Unhealthy,
     }
 }

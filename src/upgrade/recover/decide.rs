@@ -149,6 +149,7 @@ fn started(facts: &Facts) -> bool {
             Step::Preflight
             | Step::Quiesce
             | Step::RestorePoint
+            | Step::Switch
             | Step::Migrate
             | Step::Restore
             | Step::Package,

@@ -11,7 +11,7 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::step::Step;
 use crate::upgrade::survey::Survey;
 use crate::upgrade::truth::{self, Aftermath};
-use crate::upgrade::{check_health, put_back, start_services, tell, ways_out};
+use crate::upgrade::{check_health, put_back, start_services, tell, tree, ways_out};
 use crate::version::Version;
 
 use super::decide::Data;
@@ -85,7 +85,17 @@ pub fn run(
     }
     journal.left(DataState::Unchanged);
     let program = mark.from.clone();
-    let fit = fit(machine).map_err(|error| {
+    let fit = match &program {
+        // The older version is at hand, and what was undone is not left in place.
+        Some(from) if machine.tree.is_some() && !from.order(&machine.version).is_eq() => {
+            let running = mark.running.clone().unwrap_or_default();
+            tree::back::order(machine, from, point, running)
+                .and_then(|order| order.write(&machine.layout))
+                .map(|()| Fit::Other)
+        }
+        Some(_) | None => fit(machine),
+    };
+    let fit = fit.map_err(|error| {
         // The journal stays open: whoever comes next goes on from here.
         error
             .state(match point {

@@ -11,6 +11,7 @@ use crate::version::Version;
 
 use super::super::gate::Pending;
 use super::super::machine::Machine;
+use super::super::tree;
 use super::order::{Keep, Order, Program};
 use super::source;
 
@@ -18,7 +19,8 @@ use super::source;
 /// the way is told and fails nothing, because the data is safe and the gate closed.
 pub fn order(machine: &Machine, mark: &Pending, point: Option<&str>) {
     let policy = &machine.config.policy;
-    if policy.on_failure != OnFailure::Restore || !policy.rollback_package {
+    let wanted = policy.rollback_package || machine.tree.is_some();
+    if policy.on_failure != OnFailure::Restore || !wanted {
         return;
     }
     let Some(from) = mark.from.as_ref().filter(|from| from.order(&machine.version).is_lt()) else {
@@ -32,6 +34,10 @@ pub fn order(machine: &Machine, mark: &Pending, point: Option<&str>) {
 
 fn schedule(machine: &Machine, mark: &Pending, to: &Version, point: Option<&str>) -> Result<()> {
     let layout = &machine.layout;
+    if machine.tree.is_some() {
+        let running = mark.running.clone().unwrap_or_default();
+        return tree::back::order(machine, to, point, running)?.write(layout);
+    }
     let installed = candidate::installed(layout)?;
     let source = source::look(layout, &installed, to)?
         .map_err(|lack| source::lacking(&installed.name, to, point, &lack))?;

@@ -166,7 +166,7 @@ pub fn prune(machine: &Machine) -> Result<Vec<String>> {
     }
     let ordered = |file: &str| match order.as_ref().map(|order| &order.program) {
         Some(Program::Exchanged { file: own }) => own == file,
-        Some(Program::ByHand) | None => false,
+        Some(Program::ByHand | Program::Tree) | None => false,
     };
     let mut removed = Vec::new();
     for note in notes(layout) {

@@ -10,6 +10,7 @@ pub mod follow_up;
 pub mod foresee;
 pub mod given_up;
 pub mod kept;
+pub mod older;
 pub mod order;
 pub mod outlook;
 pub mod present;
@@ -27,7 +28,7 @@ use super::gate::{self, Pending};
 use super::journal::{self, Direction, Journal, Record};
 use super::machine::Machine;
 use super::step::Step;
-use super::{fail, run_log, unit};
+use super::{fail, run_log, tree, unit};
 use given_up::GivenUp;
 use order::{Order, Program};
 use steps::Failed;
@@ -214,7 +215,10 @@ fn stuck(
     }
     let own = error.hint_line().map(|hint| format!("{hint} ")).unwrap_or_default();
     let log = machine.layout.run_log();
-    let installed = crate::package::installed_version(&machine.layout, None);
+    let installed = match &machine.config.tree {
+        Some(spec) => tree::current(spec).ok().map(|tree| tree.version),
+        None => crate::package::installed_version(&machine.layout, None),
+    };
     let halves = order.halves(&installed.unwrap_or_else(|| machine.version.clone()));
     let error = error
         .outcome_as(Outcome::Stuck)

@@ -65,6 +65,8 @@ pub enum Program {
     },
     /// The package tool that is at work, called by hand.
     ByHand,
+    /// We do: the version has a directory, and a link is moved.
+    Tree,
 }
 
 /// Whether the present state is kept before it is replaced.

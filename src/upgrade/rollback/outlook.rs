@@ -20,8 +20,10 @@ use super::super::gate::Pending;
 use super::super::identity::must_open;
 use super::super::journal::{self, Record};
 use super::super::machine::{Machine, typed};
+use super::super::tree;
 use super::data;
-use super::order::{Keep, Order, Program};
+use super::older::Older;
+use super::order::{Keep, Order};
 use super::present::{Copy, Half, Present};
 use super::source::{self, Source};
 use super::ways::{Recorded, Way};
@@ -55,10 +57,10 @@ pub struct Outlook {
     pub from: Version,
     /// Version that it leads to.
     pub to: Version,
-    /// The package, as its tool knows it.
-    pub installed: Installed,
-    /// Where the older package is.
-    pub source: Source,
+    /// Name of the application or its package.
+    pub name: String,
+    /// Where the older version is.
+    pub older: Older,
     /// The restore point that is put back; none where the data is as that version knows it.
     pub point: Option<RestorePoint>,
     /// What that takes away, per database.
@@ -97,11 +99,8 @@ fn points(machine: &Machine) -> Result<Vec<(String, Version)>> {
 /// Looks at the way back; changes nothing.
 pub fn look(machine: &Machine, wanted: &Wanted<'_>) -> Result<Outlook> {
     let layout = &machine.layout;
-    let installed = candidate::installed(layout).map_err(|error| {
-        let restore = machine.command("restore ID");
-        error.hint(format!("The data alone comes back with `{restore}`."))
-    })?;
-    let named = wanted.package.map(|file| source::named(file, &installed)).transpose()?;
+    let installed = installed(machine)?;
+    let named = named(wanted.package, installed.as_ref())?;
     let version = wanted.to.or(named.as_ref().map(|(_, version)| version));
     let mark = Pending::read(layout)?;
     let (runs, points) = (runs(machine)?, points(machine)?);
@@ -115,12 +114,20 @@ pub fn look(machine: &Machine, wanted: &Wanted<'_>) -> Result<Outlook> {
         return Err(Error::new(Outcome::Usage, message).state("nothing was changed"));
     }
     let point = point(machine, &way, mark.is_some(), wanted)?;
-    let found = match named {
-        Some((source, _)) => Ok(source),
-        None => source::look(layout, &installed, &way.to)?,
-    };
     let id = point.as_ref().map(RestorePoint::id);
-    let source = found.map_err(|lack| source::lacking(&installed.name, &way.to, id, &lack))?;
+    let name =
+        installed.as_ref().map_or(layout.app(), |installed| installed.name.as_str()).to_owned();
+    let older = match installed {
+        None => Older::Tree(tree::back::find(machine, &way.to)?),
+        Some(installed) => {
+            let found = match named {
+                Some((source, _)) => Ok(source),
+                None => source::look(layout, &installed, &way.to)?,
+            };
+            let source = found.map_err(|lack| source::lacking(&name, &way.to, id, &lack))?;
+            Older::Package(installed, source)
+        }
+    };
     let units = machine.services.look(&machine.config.app.services)?;
     let up: Vec<String> = units.iter().filter(|u| u.is_up()).map(|u| u.name.clone()).collect();
     let running = mark.as_ref().and_then(|mark| mark.running.clone()).unwrap_or(up.clone());
@@ -129,7 +136,31 @@ pub fn look(machine: &Machine, wanted: &Wanted<'_>) -> Result<Outlook> {
         None => (Vec::new(), Present::Unwritten, Vec::new()),
     };
     let (from, to) = (machine.version.clone(), way.to);
-    Ok(Outlook { from, to, installed, source, point, lost, present, in_place, up, running })
+    Ok(Outlook { from, to, name, older, point, lost, present, in_place, up, running })
+}
+
+/// Returns the installed package; none where no package tool installs the application.
+fn installed(machine: &Machine) -> Result<Option<Installed>> {
+    if machine.tree.is_some() {
+        return Ok(None);
+    }
+    candidate::installed(&machine.layout).map(Some).map_err(|error| {
+        let restore = machine.command("restore ID");
+        error.hint(format!("The data alone comes back with `{restore}`."))
+    })
+}
+
+/// Takes the file that the operator named.
+fn named(file: Option<&Path>, installed: Option<&Installed>) -> Result<Option<(Source, Version)>> {
+    match (file, installed) {
+        (None, _) => Ok(None),
+        (Some(file), Some(installed)) => source::named(file, installed).map(Some),
+        (Some(_), None) => {
+            let message = "there is no package: the application comes from its own tree";
+            let error = Error::new(Outcome::Usage, message).state("nothing was changed");
+            Err(error.hint("Leave `--package` out."))
+        }
+    }
 }
 
 /// Returns the restore point that has to be put back; none where the data is as it was.
@@ -209,8 +240,8 @@ impl Outlook {
 
     /// Says what would happen.
     pub fn told(&self) -> Vec<String> {
-        let (name, from, to) = (&self.installed.name, &self.from, &self.to);
-        let mut lines = vec![format!("{name} {from} -> {to}, {}", self.source.told())];
+        let (name, from, to) = (&self.name, &self.from, &self.to);
+        let mut lines = vec![format!("{name} {from} -> {to}, {}", self.older.told())];
         match &self.point {
             Some(point) => {
                 lines.push(format!("data: restore point {}", point.id()));
@@ -227,16 +258,16 @@ impl Outlook {
 
     /// Makes the order, with the package brought where nothing takes it away; changes nothing else.
     pub fn order(&self, machine: &Machine) -> Result<Order> {
-        let (installed, to) = (&self.installed, &self.to);
-        let file = source::bring(&machine.layout, installed, to, &self.source)?;
+        let (installed, to) = (self.older.package(), &self.to);
+        let program = self.older.bring(&machine.layout, to)?;
         Ok(Order {
             format: 1,
             since: clock::rfc3339(machine.clock.now()),
             from: self.from.clone(),
             to: to.clone(),
-            package: Some(installed.name.clone()),
-            family: Some(installed.family),
-            program: Program::Exchanged { file },
+            package: installed.map(|installed| installed.name.clone()),
+            family: installed.map(|installed| installed.family),
+            program,
             point: self.point.as_ref().map(|point| point.id().to_owned()),
             restored: None,
             copy: match self.present {

@@ -16,7 +16,7 @@ use super::super::gate::Pending;
 use super::super::journal::{Journal, Record, When};
 use super::super::machine::Machine;
 use super::super::step::Step;
-use super::super::{check_health, put_back, start_services};
+use super::super::{check_health, put_back, start_services, tree};
 use super::order::{Keep, Order, Program};
 use super::{data, kept, present};
 
@@ -38,6 +38,9 @@ impl Failed {
 /// Checks what can be checked before anything changes: the package is whole, its tool is free and
 /// would do it.
 pub(super) fn prepare(machine: &Machine, order: &Order) -> Result<()> {
+    if order.program == Program::Tree {
+        return tree::back::check(machine, &order.to);
+    }
     let Some((installed, file)) = exchanged(machine, order) else { return Ok(()) };
     let path = kept::named(&machine.layout, file)?;
     older::check(&path, &installed.name, &order.to)?;
@@ -56,7 +59,7 @@ fn exchanged<'o>(machine: &Machine, order: &'o Order) -> Option<(Installed, &'o 
         Program::Exchanged { file } => {
             Some((Installed { name: name.clone(), version, family }, file.as_str()))
         }
-        Program::ByHand => None,
+        Program::ByHand | Program::Tree => None,
     }
 }
 
@@ -143,6 +146,9 @@ fn came_back(machine: &Machine, id: &str, before: Option<&Record>) -> Result<boo
 
 /// Has the package tool put the older package in place; returns whether it is there.
 pub(super) fn package(machine: &Machine, order: &Order, journal: &mut Journal) -> Result<bool> {
+    if order.program == Program::Tree {
+        return tree::switch::back(machine, &order.to, journal).map(|()| true);
+    }
     let Some((installed, file)) = exchanged(machine, order) else {
         let found = crate::package::installed_version(&machine.layout, None);
         return Ok(found.is_some_and(|version| order.leads_to(&version)));

@@ -1,0 +1,70 @@
+//! An upgrade that has no migration to apply.
+
+use std::time::Duration;
+
+use crate::error::Result;
+
+use super::fail::{self, Failed, Held};
+use super::machine::Machine;
+use super::step::Step;
+use super::survey::Survey;
+use super::{
+    Success, Work, baseline, check_health, finish, hold, open_journal, start_services,
+    stop_services, tree, unit,
+};
+
+/// Nothing is pending: no stop, no dump. A new program takes the place of the running one, and an
+/// interrupted run gets its units back.
+pub(super) fn run(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
+    let mut success = Success {
+        work: Work::Nothing,
+        from: survey.from.clone(),
+        to: survey.version.clone(),
+        applied: Vec::new(),
+        started: !survey.running().is_empty(),
+        restore_point: None,
+        restore_point_kind: None,
+        downtime: Duration::ZERO,
+        ended_sessions: Vec::new(),
+        warnings: Vec::new(),
+        comparison: None,
+        doubts: Vec::new(),
+    };
+    let switches = tree::switch::is_due(machine);
+    if survey.pending.is_none() && survey.interrupted.is_none() && !switches {
+        unit::ready();
+        return Ok(success);
+    }
+    success.work = Work::Restarted;
+    if switches {
+        hold::admit(machine, survey, "upgrade")?;
+        // No package script has closed the gate: whoever is killed from here on is finished.
+        stop_services::close_gate(machine, survey)?;
+    }
+    let mut journal = open_journal(machine, survey)?;
+    let held = Held::new(&journal);
+    let began = journal.elapsed();
+    let done = tree::switch::run(machine, &mut journal)
+        .map_err(Failed::at(Step::Switch))
+        .and_then(|()| {
+            start_services::restart(machine, &survey.running(), &mut journal)
+                .map_err(Failed::at(Step::Start))
+        })
+        .and_then(|started| {
+            success.downtime = journal.elapsed().saturating_sub(began);
+            check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))?;
+            baseline::close(machine, &mut journal).map_err(Failed::at(Step::Health))
+        })
+        .map_err(
+            |failed| if machine.tree.is_some() { failed.without_migrations() } else { failed },
+        );
+    match done {
+        Ok(()) => {
+            success.warnings = journal.losses();
+            success.comparison = journal.record().comparison.clone();
+            finish(machine, journal);
+            Ok(success)
+        }
+        Err(failed) => Err(fail::close(machine, survey, &mut journal, &held, failed)),
+    }
+}
