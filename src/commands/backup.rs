@@ -101,6 +101,11 @@ fn line(entry: &Entry) -> String {
 fn made_of(manifest: &Manifest) -> String {
     let clones: Vec<&str> = manifest.clones().collect();
     match manifest.kind {
+        // What a step left is of some databases only.
+        Kind::Dump if manifest.reason == Reason::AfterStep => {
+            let names: Vec<&str> = manifest.databases.iter().map(|d| d.name.as_str()).collect();
+            format!("  {}", names.join(", "))
+        }
         Kind::Dump => String::new(),
         Kind::Clone => format!("  clone {}", clones.join(", ")),
         Kind::External => format!("  external {}", manifest.identifier.as_deref().unwrap_or("")),
@@ -120,6 +125,7 @@ pub(super) fn entry_json(entry: &Entry) -> Value {
         "clones": manifest.map(|m| m.clones().collect::<Vec<_>>()),
         "identifier": manifest.and_then(|m| m.identifier.as_ref()),
         "reason": manifest.map(|m| m.reason.word()),
+        "databases": manifest.map(|m| m.databases.iter().map(|d| &d.name).collect::<Vec<_>>()),
         "proof": manifest.map(|m| m.proof),
         "trial": manifest.and_then(|m| m.trial.as_ref()),
         "from_version": manifest.and_then(|m| m.from_version.clone()),

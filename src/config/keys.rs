@@ -39,6 +39,8 @@ const fn operator(section: &'static str, name: &'static str) -> Key {
 /// Every known key; upgrade.conf(5) documents each of them, which a test proves.
 pub const KEYS: &[Key] = &[
     packager("app", "services"),
+    packager("app", "start_first"),
+    packager("app", "equal_versions"),
     packager("app", "version"),
     packager("app", "min_upgrade_from"),
     packager("app", "keep_files"),
@@ -106,6 +108,7 @@ pub const KEYS: &[Key] = &[
     operator("", "auto_backup"),
     operator("", "backup_dir"),
     operator("", "restore_point"),
+    operator("", "restore_point_after"),
     operator("", "restore_point_command"),
     operator("", "restore_point_timeout"),
     operator("", "restore_command"),
@@ -151,6 +154,8 @@ pub const KEYS: &[Key] = &[
     operator("retention.manual", "keep"),
     operator("retention.before_restore", "days"),
     operator("retention.before_restore", "keep"),
+    operator("retention.after_step", "days"),
+    operator("retention.after_step", "keep"),
 ];
 
 /// Tables of the two halves, with the way in which their headings are written.

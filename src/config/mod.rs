@@ -38,7 +38,7 @@ pub use self::load::appliance_of;
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
 pub use self::notify::{NotifySpec, SecretSpec};
 pub use self::require::{RequireSpec, Requirement};
-pub use self::restore_point::{Method, RestorePointSpec};
+pub use self::restore_point::{After, Method, RestorePointSpec};
 pub use self::retention::{Retention, Rule, Stated};
 pub use self::tree::TreeSpec;
 pub use self::window::{ANY_TIME, Opening, Window, Windows};
@@ -75,6 +75,10 @@ pub struct Config {
 pub struct App {
     /// Units, stopped in this order and started in reverse.
     pub services: Vec<String>,
+    /// Units of these that are started first, in this order.
+    pub start_first: Vec<String>,
+    /// Packages that must have one version wherever several of them are installed.
+    pub equal_versions: Vec<String>,
     /// Upgrades from older versions are refused: the required stop.
     pub min_upgrade_from: Option<Version>,
     /// Version of the installed package, where the file `version` beside it does not say it.
@@ -94,6 +98,8 @@ pub struct Policy {
     pub backup_dir: PathBuf,
     /// How a restore point is made.
     pub restore_point: RestorePointSpec,
+    /// Steps after which what they left is dumped too.
+    pub restore_point_after: Vec<After>,
     /// To whom restore points are encrypted.
     pub encryption: EncryptionSpec,
     /// How long and how many restore points are kept.

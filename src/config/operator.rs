@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::notes::{Notes, Place};
-use super::restore_point::RestorePointSpec;
+use super::restore_point::{self, RestorePointSpec};
 use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, files, path, program, size};
 use super::window::{self, Windows};
@@ -51,6 +51,7 @@ impl Wishes {
             auto_backup: true,
             backup_dir,
             restore_point: RestorePointSpec::defaults(),
+            restore_point_after: Vec::new(),
             encryption: EncryptionSpec::default(),
             retention: Retention::new(Some(30), 3),
             on_failure: OnFailure::Stop,
@@ -90,6 +91,9 @@ impl Wishes {
         }
         if let Some(place) = policy.restore_point.read(&mut top, notes) {
             self.chosen = Some(place);
+        }
+        if let Some(value) = top.take("restore_point_after") {
+            set(&mut policy.restore_point_after, restore_point::after(value, notes));
         }
         policy.encryption.read(&mut top, notes);
         policy.retention.read(&mut top, notes);

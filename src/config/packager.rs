@@ -70,6 +70,14 @@ fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {
             Vec::new()
         }
     };
+    let start_first = match table.take("start_first") {
+        Some(value) => start_first(value, &services, notes),
+        None => Vec::new(),
+    };
+    let equal_versions = match table.take("equal_versions") {
+        Some(value) => packages(value, notes),
+        None => Vec::new(),
+    };
     let version = table.take("version").and_then(|value| version_of(value, notes));
     let min_upgrade_from =
         table.take("min_upgrade_from").and_then(|value| version_of(value, notes));
@@ -78,6 +86,8 @@ fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {
     table.finish(notes);
     App {
         services,
+        start_first,
+        equal_versions,
         min_upgrade_from,
         version,
         keep_files: keep.unwrap_or_default(),
@@ -114,6 +124,49 @@ fn services(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Vec<String>
         }
     }
     units
+}
+
+/// Units of `services` that come up before the others.
+fn start_first(value: Value<'_>, services: &[String], notes: &mut Notes) -> Vec<String> {
+    let example = "[\"web.service\"]";
+    let Some(entries) = value.list(example, notes) else { return Vec::new() };
+    let mut found: Vec<String> = Vec::new();
+    for entry in entries {
+        let (name, place) = (entry.name.clone(), entry.place.clone());
+        let Some(unit) = entry.text(example, notes) else { continue };
+        let fault = match () {
+            () if !services.contains(&unit) => "is not in app.services",
+            () if found.contains(&unit) => "is named twice",
+            () => {
+                found.push(unit);
+                continue;
+            }
+        };
+        let fix = "name units of app.services, each once";
+        notes.problem(&place, format!("{name} {} {fault}", shown(&unit)), fix);
+    }
+    found
+}
+
+/// Names of packages, as dpkg and rpm have them.
+fn packages(value: Value<'_>, notes: &mut Notes) -> Vec<String> {
+    let example = "[\"app-web\", \"app-worker\"]";
+    let Some(entries) = value.list(example, notes) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries {
+        let (name, place) = (entry.name.clone(), entry.place.clone());
+        let Some(package) = entry.text(example, notes) else { continue };
+        // It becomes an argument of a package tool: no option, no pattern.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        let begins = package.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if begins && package.chars().all(plain) {
+            found.push(package);
+        } else {
+            let message = format!("{name} {} is not the name of a package", shown(&package));
+            notes.problem(&place, message, "write names as `dpkg -l` or `rpm -qa` shows them");
+        }
+    }
+    found
 }
 
 fn version_of(value: Value<'_>, notes: &mut Notes) -> Option<Version> {

@@ -46,6 +46,12 @@ impl Config {
     pub fn render(&self) -> String {
         let mut lines = Lines::default();
         lines.list("app.services", &self.app.services);
+        if !self.app.start_first.is_empty() {
+            lines.list("app.start_first", &self.app.start_first);
+        }
+        if !self.app.equal_versions.is_empty() {
+            lines.list("app.equal_versions", &self.app.equal_versions);
+        }
         lines.maybe("app.version", self.app.version.as_ref().map(|v| v.as_str()));
         lines.maybe("app.min_upgrade_from", self.app.min_upgrade_from.as_ref().map(|v| v.as_str()));
         lines.files("app.keep_files", &self.app.keep_files);
@@ -144,6 +150,10 @@ impl Config {
         lines.plain("auto_backup", policy.auto_backup);
         lines.text("backup_dir", &policy.backup_dir.to_string_lossy());
         render_restore_point(&policy.restore_point, lines);
+        if !policy.restore_point_after.is_empty() {
+            let words = policy.restore_point_after.iter().map(|step| step.word().to_owned());
+            lines.list("restore_point_after", &words.collect::<Vec<_>>());
+        }
         let encryption = &policy.encryption;
         if !encryption.recipients.is_empty() {
             let texts = encryption.recipients.iter().map(|found| found.as_str().to_owned());

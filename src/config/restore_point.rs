@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::notes::{Notes, Place};
-use super::section::Section;
+use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, program};
 
 /// How long the operator's command may take where nobody says otherwise: services are down.
@@ -35,6 +35,37 @@ impl Method {
             Self::External => "external",
         }
     }
+}
+
+const STEPS: &[(&str, After)] = &[("migrate", After::Migrate)];
+
+/// A step after which what it left is dumped too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Each database, as soon as its own migrations are done.
+    Migrate,
+}
+
+impl After {
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Migrate => "migrate",
+        }
+    }
+}
+
+/// Reads the steps of `restore_point_after`.
+pub(super) fn after(value: Value<'_>, notes: &mut Notes) -> Option<Vec<After>> {
+    let entries = value.list("[\"migrate\"]", notes)?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let step = choice(entry, STEPS, notes)?;
+        if !found.contains(&step) {
+            found.push(step);
+        }
+    }
+    Some(found)
 }
 
 /// How a restore point is made, and how one that the operator's command made is put back.

@@ -29,6 +29,8 @@ pub struct Retention {
     pub manual: Rule,
     /// What differs for points that keep the present state before a restore.
     pub before_restore: Rule,
+    /// What differs for points of what a step left.
+    pub after_step: Rule,
 }
 
 /// What differs for the restore points of one reason.
@@ -70,13 +72,14 @@ impl Retention {
     /// Returns a retention of days and number, without a limit of size and without rules.
     pub fn new(days: Option<u32>, keep: u32) -> Self {
         let rule = Rule::default();
-        let (upgrade, manual, before_restore) = (rule, rule, rule);
-        Self { days, keep, max_bytes: Stated::Unset, upgrade, manual, before_restore }
+        let (upgrade, manual, before_restore, after_step) = (rule, rule, rule, rule);
+        let max_bytes = Stated::Unset;
+        Self { days, keep, max_bytes, upgrade, manual, before_restore, after_step }
     }
 
     /// Returns whether some value makes no sense, so that no restore point may go.
     pub fn keeps_everything(&self) -> bool {
-        let rules = [self.upgrade, self.manual, self.before_restore];
+        let rules = [self.upgrade, self.manual, self.before_restore, self.after_step];
         self.days.is_none()
             || self.keep == KEEP_ALL
             || self.max_bytes.is_nonsense()
@@ -90,11 +93,12 @@ impl Retention {
     }
 
     /// Returns the rules that differ, under the word of their reason in the files.
-    pub fn rules(&self) -> [(&'static str, Rule); 3] {
+    pub fn rules(&self) -> [(&'static str, Rule); 4] {
         [
             ("upgrade", self.upgrade),
             ("manual", self.manual),
             ("before_restore", self.before_restore),
+            ("after_step", self.after_step),
         ]
     }
 
@@ -120,6 +124,7 @@ impl Retention {
             ("upgrade", "retention.upgrade", &mut self.upgrade),
             ("manual", "retention.manual", &mut self.manual),
             ("before_restore", "retention.before_restore", &mut self.before_restore),
+            ("after_step", "retention.after_step", &mut self.after_step),
         ] {
             let Some(value) = table.take(reason) else { continue };
             if !value.is_table() {

@@ -183,13 +183,59 @@ fn owner_by_dpkg(root: &Path, conf: &Path) -> Result<Option<Installed>> {
     let ask = || Call::new(&program).arg(format!("--admindir={}", database.display()));
     let Some(text) = asked(ask().arg("--search").arg(conf))? else { return Ok(None) };
     let Some(name) = dpkg_owner(&text) else { return Ok(None) };
+    let found = by_dpkg(&program, root, &name)?.into_iter().next();
+    Ok(found.map(|(_, version)| Installed { name, version, family: Family::Deb }))
+}
+
+/// What dpkg knows of a package, status and version: one for each architecture that is known; all
+/// that are installed have one version.
+fn by_dpkg(program: &Path, root: &Path, name: &str) -> Result<Vec<(String, Version)>> {
+    let call =
+        Call::new(program).arg(format!("--admindir={}", root.join("var/lib/dpkg").display()));
     let format = "--showformat=${db:Status-Status} ${Version}\\n";
-    let Some(text) = asked(ask().args(["--show", format]).arg(&name))? else { return Ok(None) };
-    // One line for each architecture that is known; all that are installed have one version.
+    let text = asked(call.args(["--show", format]).arg(name))?.unwrap_or_default();
     let states = text.lines().filter_map(|line| line.split_once(' '));
-    let version = states.filter(|(state, _)| *state != "not-installed").map(|(_, v)| v).next();
-    let Some(version) = version else { return Ok(None) };
-    Ok(Some(Installed { name, version: Version::new(version), family: Family::Deb }))
+    let there = states.filter(|(state, _)| *state != "not-installed");
+    Ok(there.map(|(state, version)| (state.to_owned(), Version::new(version))).collect())
+}
+
+/// How far the installation of a package has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is there, and configured where its tool knows that.
+    Whole,
+    /// Its own script runs at this moment, or failed.
+    HalfConfigured,
+    /// Its files are there, and it is not configured yet.
+    Unpacked,
+    /// Two versions are registered: its transaction is under way, or was broken off.
+    Twice,
+}
+
+/// Returns version and state of a package, whichever of dpkg and rpm knows it; none where it is not
+/// installed.
+pub(super) fn registered(root: &Path, name: &str) -> Result<Option<(Version, State)>> {
+    if root.join("var/lib/dpkg/status").exists()
+        && let Some(program) = process::find("dpkg-query")
+    {
+        let all = by_dpkg(&program, root, name)?;
+        let found = all.into_iter().find_map(|(status, version)| {
+            let state = match status.as_str() {
+                "installed" | "triggers-pending" | "triggers-awaited" => State::Whole,
+                "half-configured" => State::HalfConfigured,
+                "config-files" => return None,
+                _ => State::Unpacked,
+            };
+            Some((version, state))
+        });
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let versions = by_rpm(root, &["--query", name])?;
+    let state = if versions.len() > 1 { State::Twice } else { State::Whole };
+    let newest = versions.into_iter().map(|(_, version)| version).max_by(Version::order);
+    Ok(newest.map(|version| (version, state)))
 }
 
 /// Reads `PACKAGE[:ARCH][, PACKAGE…]: PATH`; a diversion is of another file.
@@ -202,22 +248,28 @@ fn dpkg_owner(text: &str) -> Option<String> {
 }
 
 fn owner_by_rpm(root: &Path, conf: &Path) -> Result<Option<Installed>> {
-    let Some(program) = process::find("rpm") else { return Ok(None) };
+    let conf = conf.to_string_lossy();
+    let Some((name, version)) = by_rpm(root, &["--query", "--file", &conf])?.into_iter().next()
+    else {
+        return Ok(None);
+    };
+    Ok(is_name(&name).then_some(Installed { name, version, family: Family::Rpm }))
+}
+
+/// Names and versions that rpm answers to a question.
+fn by_rpm(root: &Path, question: &[&str]) -> Result<Vec<(String, Version)>> {
+    let Some(program) = process::find("rpm") else { return Ok(Vec::new()) };
     // Asked where there is no database, rpm makes one.
     if !RPM_DATABASES.iter().any(|file| root.join(file).exists()) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let call = Call::new(&program);
     let call = if root == Path::new("/") { call } else { call.arg("--root").arg(root) };
     let format = "--queryformat=%{NAME} %{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n";
-    let Some(text) = asked(call.args(["--query", "--file", format]).arg(conf))? else {
-        return Ok(None);
-    };
-    let Some((name, version)) = text.lines().next().and_then(|line| line.split_once(' ')) else {
-        return Ok(None);
-    };
-    let version = Version::new(version.strip_prefix("0:").unwrap_or(version));
-    Ok(is_name(name).then(|| Installed { name: name.to_owned(), version, family: Family::Rpm }))
+    let text = asked(call.arg(format).args(question))?.unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    let plain = |version: &str| Version::new(version.strip_prefix("0:").unwrap_or(version));
+    Ok(lines.map(|(name, version)| (name.to_owned(), plain(version))).collect())
 }
 
 /// Returns what a package database answers; none where it says that it knows nothing.

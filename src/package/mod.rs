@@ -15,6 +15,7 @@ mod candidate_dnf;
 mod cpio;
 mod deb;
 mod entry;
+pub mod equal;
 pub mod exchange;
 mod fault;
 mod file;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::encryption::first_missing;
-use super::manifest::{Fault, Kind, Manifest};
+use super::manifest::{Fault, Kind, Manifest, Reason};
 use super::pin::PinNote;
 use super::store::{DAMAGED, PARTIAL, REMOVING};
 use crate::system::{clock, fs};
@@ -110,9 +110,20 @@ impl Entry {
         self.status == Status::Good && self.kind() == Kind::Dump
     }
 
-    /// Returns whether a removal of others may rely on it: it counts, was made here, and is not known
-    /// to fail when it is loaded.
+    /// Returns whether it leads back to before something, as every point does but what a step left: that
+    /// holds some of the databases only, on the schema of the new program.
+    pub fn leads_back(&self) -> bool {
+        self.manifest.as_ref().is_none_or(|manifest| manifest.reason != Reason::AfterStep)
+    }
+
+    /// Returns whether a removal of others may rely on it: it counts, was made here, leads back, and
+    /// is not known to fail when it is loaded.
     pub fn is_relied_on(&self) -> bool {
+        self.leads_back() && self.is_sound()
+    }
+
+    /// The same whether or not it leads back.
+    pub(super) fn is_sound(&self) -> bool {
         let failed = self.manifest.as_ref().and_then(|m| m.trial.as_ref()?.failed.as_ref());
         self.is_good_dump() && self.origin == Origin::Own && failed.is_none()
     }

@@ -76,15 +76,15 @@ impl Store {
     /// Estimates the space that a restore point of these databases takes, from their real sizes
     /// and the ratio of the last good one.
     pub fn estimate(&self, databases: &[&Database]) -> Result<Estimate> {
-        let last = self.own_dumps()?.into_iter().next();
+        let dumps = self.own_dumps()?;
         let free = disk::free(self.dir())
             .context(|| format!("cannot ask for the free space of {}", self.dir().display()))?;
         let mut sum = Estimate { needed: 0, databases: 0, files: 16, free };
         for database in databases {
             let facts = facts::of(database)?;
-            let before = last.as_ref().and_then(|manifest| {
-                manifest.databases.iter().find(|archive| archive.name == database.name())
-            });
+            // Not every point holds every database.
+            let mut archives = dumps.iter().flat_map(|manifest| &manifest.databases);
+            let before = archives.find(|archive| archive.name == database.name());
             let expected = match database.file() {
                 Some(_) => facts.size,
                 None => expected(facts.size, before),

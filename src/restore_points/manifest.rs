@@ -39,6 +39,8 @@ pub enum Reason {
     Manual,
     /// Before another restore point took the place of the present state.
     BeforeRestore,
+    /// What a step of an upgrade left, of the databases that the step changed.
+    AfterStep,
 }
 
 impl Reason {
@@ -48,6 +50,7 @@ impl Reason {
             Self::Upgrade => "upgrade",
             Self::Manual => "manual",
             Self::BeforeRestore => "before restore",
+            Self::AfterStep => "after step",
         }
     }
 }

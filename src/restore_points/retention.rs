@@ -137,7 +137,9 @@ impl Floor {
         // Where nothing made here is good, the newest of elsewhere is all there is.
         let own = |at: &&usize| entries[**at].origin == Origin::Own;
         let ours = |at: &&usize| !matches!(entries[**at].origin, Origin::OtherApp(_));
-        let newest = order.iter().find(own).or_else(|| order.iter().find(ours));
+        let leads_back = |at: &&usize| entries[**at].leads_back();
+        let mut whole = order.iter().filter(leads_back);
+        let newest = whole.clone().find(own).or_else(|| whole.find(ours));
         for at in newest.into_iter().chain(relied.first()) {
             floor.last.insert(*at, "the newest good one".into());
         }
@@ -149,7 +151,8 @@ impl Floor {
         for (reason, rule) in rules(policy) {
             let Some(keep) = rule.keep.value() else { continue };
             let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
-            let alike = relied.iter().filter(|at| reason_of(&entries[**at]) == Some(reason));
+            let sound = order.iter().filter(|at| entries[**at].is_sound());
+            let alike = sound.filter(|at| reason_of(&entries[**at]) == Some(reason));
             for at in alike.take(keep) {
                 let why =
                     || format!("one of the newest good ones with the reason {}", reason.word());
@@ -164,11 +167,12 @@ impl Floor {
     }
 }
 
-fn rules(policy: &Retention) -> [(Reason, Rule); 3] {
+fn rules(policy: &Retention) -> [(Reason, Rule); 4] {
     [
         (Reason::Upgrade, policy.upgrade),
         (Reason::Manual, policy.manual),
         (Reason::BeforeRestore, policy.before_restore),
+        (Reason::AfterStep, policy.after_step),
     ]
 }
 

@@ -260,12 +260,16 @@ impl Store {
     }
 }
 
-/// One that was carried here from elsewhere, or kept before a restore, is meant only where there is
-/// no other.
+/// One that was carried here from elsewhere, kept before a restore, or made of what a step left, is
+/// meant only where there is no other.
 fn latest(entries: Vec<Entry>) -> Option<Entry> {
     let rank = |entry: &Entry| {
-        let kept = entry.manifest.as_ref().is_some_and(|m| m.reason == Reason::BeforeRestore);
-        (entry.origin != Origin::Own, kept)
+        let order = entry.manifest.as_ref().map_or(0, |m| match m.reason {
+            Reason::Upgrade | Reason::Manual => 0,
+            Reason::BeforeRestore => 1,
+            Reason::AfterStep => 2,
+        });
+        (entry.origin != Origin::Own, order)
     };
     let good = entries.into_iter().filter(|entry| entry.status == Status::Good);
     // The first of the best: newest first is the order of the list.

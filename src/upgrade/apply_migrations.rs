@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::migrations::{self, DataState, HistoryPrint, How, Why};
 use crate::outcome::Outcome;
 
+use super::after_step;
 use super::create_restore_point::Secured;
 use super::hooks;
 use super::journal::Journal;
@@ -80,6 +81,7 @@ pub fn run(
                 before = DataState::Partly;
                 let note = format!("{name}: {}", applied.versions.join(" "));
                 journal.migrated(name, note, left_behind(surveyed))?;
+                after_step::migrate(machine, survey, surveyed, journal)?;
             }
             Err(failure) => {
                 let data = match (before, failure.data) {

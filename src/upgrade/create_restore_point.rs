@@ -118,7 +118,7 @@ fn external(machine: &Machine, request: &Request<'_>) -> Result<RestorePoint> {
 }
 
 /// Says what was made.
-fn told(point: &RestorePoint) -> String {
+pub(super) fn told(point: &RestorePoint) -> String {
     let manifest = point.manifest();
     let databases = disk::spoken(manifest.databases.iter().map(|d| d.database_bytes).sum());
     let took = clock::spoken(Duration::from_millis(manifest.duration_ms));

@@ -15,7 +15,7 @@ use super::recover;
 use super::settle;
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
-use super::{apply_migrations, create_restore_point, fail, hold, post_checks, preflight};
+use super::{apply_migrations, create_restore_point, fail, hold, post_checks, preflight, together};
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -47,6 +47,7 @@ pub enum Reach {
 pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     let _lock = machine.lock("migrate")?;
     recover::refuse_going_back(machine)?;
+    together::admit(machine)?;
     let survey = survey::take(machine, None)?;
     let locks = Locks::take(machine, &survey, locks::WAIT)?;
     let survey = locks.look_again(machine, None, survey)?;

@@ -9,6 +9,7 @@
 //! let forged = Secured { point: None };
 //! ```
 
+pub mod after_step;
 pub mod ahead;
 pub mod appliance;
 pub mod apply_migrations;
@@ -51,6 +52,7 @@ pub mod stop_services;
 pub mod survey;
 pub mod take_back;
 pub mod telling;
+pub mod together;
 pub mod tree;
 mod truth;
 pub mod unit;
@@ -142,6 +144,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     if let appliance::Course::WentBack(success) = appliance::begin(machine, again)? {
         return Ok(*success);
     }
+    together::admit_marked(machine)?;
     let asked = match again {
         Again::No => Asked::ByItself,
         Again::Yes => Asked::GoOn(Changes::Refused),

@@ -231,7 +231,13 @@ fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Fi
         if let Err(error) = store.check_travelling() {
             found.push(from_error(&error));
         }
-        store.estimate(&dumped)?.check(&store, reserve)
+        let mut estimate = store.estimate(&dumped)?;
+        if !machine.config.policy.restore_point_after.is_empty() {
+            // What the steps leave is dumped as well.
+            estimate.needed = estimate.needed.saturating_mul(2);
+            estimate.files = estimate.files.saturating_mul(2);
+        }
+        estimate.check(&store, reserve)
     });
     for made in missing {
         // Only empty ones go; what somebody else put there meanwhile stays.

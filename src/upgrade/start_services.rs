@@ -28,7 +28,7 @@ enum How {
     Restart,
 }
 
-/// Opens the gate, then starts the units in the reverse of the stop order.
+/// Opens the gate, then starts the units in their order.
 pub fn run(
     machine: &Machine,
     running: &[String],
@@ -42,6 +42,12 @@ pub fn run(
 /// pending, which is why no proof of a migration is asked for.
 pub fn restart(machine: &Machine, running: &[String], journal: &mut Journal) -> Result<Started> {
     bring_up(machine, running, How::Restart, journal)
+}
+
+/// What the packager wants first, then the others in the reverse of the stop order.
+fn order<'u>(running: &'u [String], first: &'u [String]) -> Vec<&'u String> {
+    let named = first.iter().filter(|unit| running.contains(unit));
+    named.chain(running.iter().rev().filter(|unit| !first.contains(unit))).collect()
 }
 
 fn bring_up(
@@ -62,7 +68,8 @@ fn bring_up(
     Pending::clear(&machine.layout)?;
     unit::ready();
     let mut units = Vec::new();
-    for name in running.iter().rev().filter(|_| managed) {
+    let order = order(running, &machine.config.app.start_first);
+    for name in order.into_iter().filter(|_| managed) {
         match how {
             How::Start => {
                 machine.progress.step(&format!("starting {name}"));

@@ -111,9 +111,10 @@ prop_compose! {
     fn any_policy()(
         days in 0u32..120, keep in 0u32..6, size in prop::option::of(0u64..6000),
         upgrade in any_rule(), manual in any_rule(), before_restore in any_rule(),
+        after_step in any_rule(),
     ) -> Retention {
         let max_bytes = size.map_or(Stated::Unset, Stated::Value);
-        Retention { days: Some(days), keep, max_bytes, upgrade, manual, before_restore }
+        Retention { days: Some(days), keep, max_bytes, upgrade, manual, before_restore, after_step }
     }
 }
 

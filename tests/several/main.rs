@@ -6,3 +6,4 @@ mod support;
 mod baseline;
 mod catalogue;
 mod three;
+mod together;

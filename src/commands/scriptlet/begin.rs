@@ -11,6 +11,7 @@ use crate::upgrade::ran_before;
 use crate::upgrade::rollback::given_up::GivenUp;
 use crate::upgrade::rollback::kept;
 use crate::upgrade::rollback::order::Order;
+use crate::upgrade::together;
 use crate::version::Version;
 
 use super::super::Reply;
@@ -21,6 +22,7 @@ pub(super) fn begin(context: &Context<'_>, family: Family, from: Option<Version>
     let layout = &context.layout;
     let to = package::installed_version(layout, None)
         .unwrap_or_else(|| Version::new(env!("CARGO_PKG_VERSION")));
+    let to = of_the_set(context, to);
     let noted = fs::read_text(&layout.installed_before(), 1024).ok().map(Version::new);
     let from = from.or(noted);
     // The gate first: whatever runs meanwhile goes by the mark.
@@ -80,6 +82,19 @@ fn mark(
     // The gate is closed also where the configuration no longer fits: that is told after it.
     mark.write(layout)?;
     running.map(|_| Reply::silent(Outcome::Ok))
+}
+
+/// A package of a set may come before the one whose version the program knows: the set leads to the
+/// newest of them.
+fn of_the_set(context: &Context<'_>, installed: Version) -> Version {
+    let layout = &context.layout;
+    let Ok(config) = Config::load(layout, context.operator_file) else { return installed };
+    let names = &config.app.equal_versions;
+    let newest = together::target(layout, names, installed.clone());
+    newest.unwrap_or_else(|error| {
+        context.progress.warn(&error.message());
+        installed
+    })
 }
 
 /// Keeps copies of the package files that the package tool has at hand just now. Without them a

@@ -1,5 +1,6 @@
 //! Every package of the run is in place: the upgrade unit does the work, we wait and show.
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::package;
@@ -8,6 +9,7 @@ use crate::system::fs;
 use crate::system::lock::FileLock;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::rollback::order::Order;
+use crate::upgrade::together;
 
 use super::super::Reply;
 use super::super::following::follow;
@@ -21,6 +23,10 @@ pub(super) fn complete(context: &Context<'_>) -> Result<Reply> {
     }
     let Some(mark) = Pending::read(layout)? else { return Ok(Reply::silent(Outcome::Ok)) };
     let _ = fs::remove_file(&layout.installed_before());
+    if let Some(waits) = waits_for_the_set(context, &mark)? {
+        (context.relay)(&waits);
+        return Ok(Reply::silent(Outcome::Ok));
+    }
     let manager = services::manager(layout);
     if !manager.is_present() {
         let line = format!(
@@ -43,6 +49,21 @@ pub(super) fn complete(context: &Context<'_>) -> Result<Reply> {
         return Ok(Reply::silent(Outcome::Ok));
     }
     Ok(Reply::silent(outcome))
+}
+
+/// The packages that must have one version are not all in place: whoever brings the last one calls
+/// us again, and the gate stays closed until then. That fails no package.
+fn waits_for_the_set(context: &Context<'_>, mark: &Pending) -> Result<Option<String>> {
+    let layout = &context.layout;
+    let config = Config::load(layout, context.operator_file)?;
+    let Some(unfit) = together::look(layout, &config)? else { return Ok(None) };
+    together::note(layout, mark.clone(), &unfit.why)?;
+    Ok(Some(format!(
+        "{}: waits: {}; the gate stays closed, no database is touched. {}",
+        layout.app(),
+        unfit.why,
+        unfit.hint
+    )))
 }
 
 /// A rollback is under way. Where it is what calls the package tool, it waits for us to get out of

@@ -15,9 +15,10 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::package::planned::{self, Planned};
-use crate::package::{self, candidate};
+use crate::package::{self, candidate, equal};
 use crate::upgrade::gate::Pending;
 use crate::upgrade::rollback::given_up::GivenUp;
+use crate::upgrade::together;
 
 use super::super::Reply;
 use super::{Context, early};
@@ -43,7 +44,7 @@ pub(super) fn run(
     arguments: &[String],
     input: &mut dyn Read,
 ) -> Result<Reply> {
-    let (tool, planned) = match tool {
+    let (tool, all) = match tool {
         "apt" => {
             let mut text = Vec::new();
             input
@@ -60,11 +61,11 @@ pub(super) fn run(
         return Ok(Reply::silent(Outcome::Ok));
     }
     for layout in package::applications(context.layout.root()) {
-        let Some(planned) = of_application(&layout, &planned) else { continue };
+        let Some(planned) = of_application(&layout, &all) else { continue };
         let progress = Arc::clone(&context.progress);
         let operator_file = context.operator_file.filter(|_| layout.app() == context.layout.app());
         let own = Context { layout, operator_file, progress, relay: context.relay };
-        match ask(&own, planned) {
+        match ask(&own, planned, &all) {
             Err(error) if error.outcome() == Outcome::Refused => {
                 return refused(tool, whole_run(error, tool, &planned.name));
             }
@@ -76,17 +77,22 @@ pub(super) fn run(
     Ok(Reply::silent(Outcome::Ok))
 }
 
-fn ask(context: &Context<'_>, planned: &Planned) -> Result<()> {
+fn ask(context: &Context<'_>, planned: &Planned, all: &[Planned]) -> Result<()> {
     let layout = &context.layout;
     let installed = package::installed_version(layout, None);
     let known = || Some(candidate::installed(layout).ok()?.version);
     let Some(from) = planned.from.clone().or(installed).or_else(known) else { return Ok(()) };
-    // What has begun must be finished: the run may be the repair. Other ways than up are the
-    // package's own affair.
-    if !planned.to.order(&from).is_gt() || Pending::read(layout)?.is_some() {
+    // What has begun must be finished: the run may be the repair.
+    if Pending::read(layout)?.is_some() {
         return Ok(());
     }
-    if !Config::load(layout, context.operator_file)?.policy.guard {
+    let config = Config::load(layout, context.operator_file)?;
+    if !config.policy.guard {
+        return Ok(());
+    }
+    stay_equal(layout, &config, all)?;
+    // Other ways than up are the package's own affair.
+    if !planned.to.order(&from).is_gt() {
         return Ok(());
     }
     if let Some(refusal) = GivenUp::refusal(layout, &planned.to) {
@@ -96,10 +102,25 @@ fn ask(context: &Context<'_>, planned: &Planned) -> Result<()> {
     early::preflight(context)
 }
 
-/// Finds the application's package in the run: mostly it has the same name.
+/// Refuses a run after which packages that must have one version would not.
+fn stay_equal(layout: &Layout, config: &Config, all: &[Planned]) -> Result<()> {
+    let names = &config.app.equal_versions;
+    let left = equal::after(equal::look(layout.root(), names)?, names, all);
+    match together::unequal(&left) {
+        Some(unfit) => Err(Error::new(Outcome::Refused, format!("after this run {}", unfit.why))
+            .hint(unfit.hint.replace(" too.", " in the same run."))),
+        None => Ok(()),
+    }
+}
+
+/// Finds the application's package in the run, mostly of the same name, or one of its set.
 fn of_application<'p>(layout: &Layout, planned: &'p [Planned]) -> Option<&'p Planned> {
     let named = |name: &str| planned.iter().find(|planned| planned.name == name);
-    named(layout.app()).or_else(|| named(&candidate::installed(layout).ok()?.name))
+    let of_set = || {
+        let config = Config::load(layout, None).ok()?;
+        config.app.equal_versions.iter().find_map(|name| named(name))
+    };
+    named(layout.app()).or_else(|| named(&candidate::installed(layout).ok()?.name)).or_else(of_set)
 }
 
 /// Says what is true of the other packages, and how they go on without ours.

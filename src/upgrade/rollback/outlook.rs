@@ -90,7 +90,9 @@ fn runs(machine: &Machine) -> Result<Vec<Record>> {
 fn points(machine: &Machine) -> Result<Vec<(String, Version)>> {
     let Some(store) = machine.stored()? else { return Ok(Vec::new()) };
     let known = |entry: Entry| {
-        let whole = entry.status == Status::Good && entry.origin == Origin::Own;
+        // What a step left holds some of the databases only.
+        let own = entry.status == Status::Good && entry.origin == Origin::Own;
+        let whole = own && entry.leads_back();
         Some((entry.id, entry.manifest.filter(|_| whole)?.from_version?))
     };
     Ok(store.list()?.into_iter().filter_map(known).collect())
