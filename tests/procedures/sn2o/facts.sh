@@ -74,7 +74,7 @@ new_system() { # VERSION of the next image, which has never seen the disk
     systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main/*"
   appliance_conf
   # An image has not run yet.
-  "$lab" halt "$machine"; "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
+  "$lab" halt "$machine"; starts
 }
 appliance_pair() { # [VERSION FEATURES]: the old one; a fact ends with neither
   appliance=$machine; trap sn2o_gone EXIT
@@ -86,6 +86,7 @@ swap_to() { # swap_to new VERSION: steps 2 to 5
   on new disk_is_awaited
   on new plug data
 }
+starts() { "$lab" start "$machine" >/dev/null 2>&1; m true || fail "no boot"; }   # degraded: without its disk
 halted() { "$lab" halt "$machine"; }
 disk_is_awaited() { # no disk, no service, and the gate says why
   expect_is inactive m systemctl is-active openwatch.service
@@ -96,7 +97,7 @@ phase() { m python3 -c "import json; print(json.load(open('/srv/data/openwatch/u
 settled() { [ "$(m systemctl is-active openwatch-upgrade.service)" != activating ]; }
 prepare() { run openwatch upgrade --prepare --for "$1"; expect_rc 0; expect_out "pre-v$1"; }
 back_on_old() { # the old system gets its disk back, and has its data again by itself
-  "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
+  starts
   disk_is_awaited; plug data
   wait_for 120 ready 1.0.0; wait_for 60 settled
   expect_same_data; expect_schema 0005; expect_is went_back phase; expect_mark none
@@ -251,7 +252,7 @@ power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
   cp --sparse=always "$scratch/data.img" "$scratch/kept.img"
   for step in quiesce restore_point migrate start health; do
     on new cut_before "$step"
-    "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
+    on new starts
     on new no_hook; on new plug data
     on new wait_for 120 ready 2.0.0; on new wait_for 60 settled
     on new expect_schema 0007; on new expect_is 'done' phase
@@ -263,7 +264,7 @@ power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
 as_before() { # the disk as the old system let it go, a new image that has never seen it
   losetup -d "$(cat "$scratch/data.dev")"
   cp --sparse=always "$scratch/kept.img" "$scratch/data.img"; disk_loop data data
-  "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
+  on new starts
   on new sh_ 'rm -rf /var/lib/openwatch/upgrade/*'
 }
 cut_before() { # cut_before STEP: power goes when the run is there
