@@ -122,7 +122,7 @@ except e.HTTPError as x: print(x.code)"
 }
 
 # The eight steps.
-fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
+whole_fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
 a_data_disk_moves_to_the_next_image_and_is_upgraded_there() {
   local FACT_LIMIT=150
   appliance_pair
