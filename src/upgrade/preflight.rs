@@ -12,6 +12,7 @@ use crate::system::process::Call;
 
 use super::hooks;
 use super::identity;
+use super::in_file;
 use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{Plan, Protection};
@@ -83,6 +84,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
         trial(machine, survey, plan, &mut found);
     }
     preflight_points::look(machine, survey, plan, &mut found);
+    in_file::look(machine, survey, &mut found);
     rollback::foresee::look(machine, survey, &mut found);
     requirements::findings(machine, &mut found);
     for command in &machine.config.policy.checks {
