@@ -8,7 +8,7 @@ use super::Event;
 pub(super) fn of(event: &Event, id: &str) -> Value {
     json!({
         "id": id,
-        "event": format!("upgrade.{}", event.kind().word()),
+        "event": format!("{}.{}", event.work.word(), event.kind().word()),
         "outcome": event.outcome.word(),
         "app": event.app,
         "host": event.host,

@@ -6,7 +6,7 @@ use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::system::journald;
 
-use super::{Event, Kind};
+use super::{Event, Kind, Work};
 
 /// What an entry is about, as `MESSAGE_ID` tells it; a contract, as exit codes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,13 @@ pub enum MessageId {
     OverrideEnded,
     /// Another host is upgrading the same database.
     WaitingForHost,
+    /// Data and program are those of the version before.
+    WentBack,
 }
 
 impl MessageId {
     /// Every id, as the catalog lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Begun,
         Self::Succeeded,
         Self::Failed,
@@ -46,6 +48,7 @@ impl MessageId {
         Self::GateOverridden,
         Self::OverrideEnded,
         Self::WaitingForHost,
+        Self::WentBack,
     ];
 
     /// Returns the id as the journal shows it.
@@ -61,6 +64,7 @@ impl MessageId {
             Self::GateOverridden => "142a5b3f324c43c0bbb32a86cf89dca1",
             Self::OverrideEnded => "ee0c43b431c542f2ba93723b30875ddf",
             Self::WaitingForHost => "44eeae9bc1b14e29af24416799cf5389",
+            Self::WentBack => "3a2e2db219684135a4c8012c94b895b4",
         }
     }
 
@@ -70,7 +74,11 @@ impl MessageId {
             Self::Stuck => "2",
             Self::Failed | Self::RolledBack => "3",
             Self::Deferred | Self::GateClosed | Self::GateOverridden => "4",
-            Self::Begun | Self::Succeeded | Self::OverrideEnded | Self::WaitingForHost => "5",
+            Self::Begun
+            | Self::Succeeded
+            | Self::WentBack
+            | Self::OverrideEnded
+            | Self::WaitingForHost => "5",
         }
     }
 }
@@ -109,6 +117,7 @@ pub fn say(layout: &Layout, id: MessageId, said: &Said<'_>) -> Option<String> {
 /// Writes how an upgrade ended.
 pub(super) fn ended(layout: &Layout, event: &Event) -> Option<String> {
     let id = match (event.kind(), event.outcome) {
+        (Kind::Succeeded, _) if event.work == Work::Rollback => MessageId::WentBack,
         (Kind::Succeeded, _) => MessageId::Succeeded,
         (Kind::RolledBack, _) => MessageId::RolledBack,
         (Kind::Deferred, _) => MessageId::Deferred,
@@ -116,13 +125,14 @@ pub(super) fn ended(layout: &Layout, event: &Event) -> Option<String> {
         (Kind::Failed, _) => MessageId::Failed,
     };
     let from = event.from.as_deref().unwrap_or("an unknown version");
-    let mut message =
-        format!("{}: upgrade from {from} to {} {}", event.app, event.to, event.kind().word());
+    let (app, work, to) = (&event.app, event.work.word(), &event.to);
+    let mut message = format!("{app}: {work} from {from} to {to} {}", event.kind().word());
     let line = event.line();
     if !line.is_empty() {
         message = format!("{message}: {line}");
     }
     let fields = [
+        ("WORK", work),
         ("FROM", event.from.as_deref().unwrap_or_default()),
         ("TO", event.to.as_str()),
         ("OUTCOME", event.outcome.word()),

@@ -45,8 +45,9 @@ fn text(event: &Event) -> String {
         Kind::Deferred => "is put off",
     };
     let mut lines = vec![format!(
-        "{}: the upgrade {from}{} {how} ({}, {})",
+        "{}: the {} {from}{} {how} ({}, {})",
         event.app,
+        event.work.word(),
         event.to,
         event.outcome.word(),
         event.finished

@@ -29,7 +29,9 @@ use self::spool::{Letter, Spool};
 /// What is reported.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// How the upgrade ended.
+    /// What ended.
+    pub work: Work,
+    /// How it ended.
     pub outcome: Outcome,
     /// Name of the application.
     pub app: String,
@@ -51,6 +53,25 @@ pub struct Event {
     pub message: String,
     /// What the operator is to do next.
     pub next: Option<String>,
+}
+
+/// What was done to the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It was to come to another version, usually a newer one.
+    Upgrade,
+    /// It was to go back to the version before, with its data.
+    Rollback,
+}
+
+impl Work {
+    /// Returns the word of the contract.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::Rollback => "rollback",
+        }
+    }
 }
 
 /// What kind of end it was, in the words of receivers.

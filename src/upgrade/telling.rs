@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use crate::database::Database;
 use crate::error::Error;
-use crate::notify::{self, Desk, Event, MessageId, Said};
+use crate::notify::{self, Desk, Event, MessageId, Said, Work};
 use crate::outcome::Outcome;
 use crate::system::{clock, fs, host};
 
 use super::appliance;
 use super::gate::{self, Pending};
-use super::journal::{Record, When};
+use super::journal::{Direction, Record, When};
 use super::machine::Machine;
 use super::public;
+use super::rollback::order::Order;
 use super::step::Step;
 use super::ways_out;
 
@@ -36,6 +37,7 @@ pub(crate) fn tell(machine: &Machine, record: &Record) {
     let event = Event {
         app: machine.layout.app().to_owned(),
         host: host::name(),
+        work: work(record, outcome),
         outcome: outcome.unwrap_or(Outcome::Failed),
         from: record.from.as_ref().map(ToString::to_string),
         to: record.to.to_string(),
@@ -80,9 +82,51 @@ pub fn send_kept(machine: &Machine) {
     warn(machine, desk.send_later(LATER));
 }
 
+/// An upgrade that was undone is an upgrade that ended so, although its record leads back.
+fn work(record: &Record, outcome: Option<Outcome>) -> Work {
+    match (record.direction, outcome) {
+        (Direction::Forward, _) | (Direction::Back, Some(Outcome::RolledBack)) => Work::Upgrade,
+        (Direction::Back, _) => Work::Rollback,
+    }
+}
+
 /// Reports a run that ended before it could begin: put off, or refused. Once for each upgrade and
 /// outcome, because the unit tries again every half minute, and automation every night.
 pub(crate) fn unfinished(machine: &Machine, error: &Error) {
+    let Ok(Some(mark)) = Pending::read(&machine.layout) else { return };
+    let next = match error.outcome() {
+        Outcome::Unreachable => "it is finished by itself when the database answers".to_owned(),
+        _ => format!("run `{}`", ways_out::retry_command(machine, mark.family)),
+    };
+    // A failure was told with its own end already, and `status` tells it again.
+    let news = if mark.held_back().is_some() { News::Told } else { News::New };
+    report_unfinished(machine, error, &mark, &next, (Work::Upgrade, news));
+}
+
+/// The same for a rollback, where the gate is closed.
+pub(crate) fn unfinished_back(machine: &Machine, order: &Order, error: &Error) {
+    let Ok(Some(mark)) = Pending::read(&machine.layout) else { return };
+    let (from, to) = (Some(order.from.clone()), order.to.clone());
+    let mark = Pending { from, to, since: order.since.clone(), ..mark };
+    let next = error.hint_line().map(str::to_owned);
+    let next = next.unwrap_or_else(|| format!("run `{}`", machine.command("rollback")));
+    report_unfinished(machine, error, &mark, &next, (Work::Rollback, News::New));
+}
+
+/// Whether somebody was told already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    New,
+    Told,
+}
+
+fn report_unfinished(
+    machine: &Machine,
+    error: &Error,
+    mark: &Pending,
+    next: &str,
+    (work, told): (Work, News),
+) {
     match error.outcome() {
         Outcome::Unreachable | Outcome::Refused | Outcome::Config => {}
         // Another run does the work and tells about it; the others have closed their journal.
@@ -98,26 +142,21 @@ pub(crate) fn unfinished(machine: &Machine, error: &Error) {
         | Outcome::Mismatch
         | Outcome::Stuck => return,
     }
-    let Ok(Some(mark)) = Pending::read(&machine.layout) else { return };
     let away = error.outcome() == Outcome::Unreachable;
-    let next = match away {
-        true => "it is finished by itself when the database answers".to_owned(),
-        false => format!("run `{}`", ways_out::retry_command(machine, mark.family)),
-    };
     let own = format!("{} {}\n", mark.since, error.outcome().word());
     let path = machine.layout.reported();
     let news = !fs::read_text(&path, 4096).is_ok_and(|before| before == own);
     if news || !away {
-        closed(machine, &mark, error, &next);
+        closed(machine, mark, error, next);
     }
-    // A failure was told with its own end already, and `status` tells it again.
-    if !news || mark.held_back().is_some() {
+    if !news || told == News::Told {
         return;
     }
     warn(machine, fs::replace(&path, own.as_bytes(), 0o644).err().map(|e| e.message()));
     let event = Event {
         app: machine.layout.app().to_owned(),
         host: host::name(),
+        work,
         outcome: error.outcome(),
         from: mark.from.as_ref().map(ToString::to_string),
         to: mark.to.to_string(),
@@ -126,7 +165,7 @@ pub(crate) fn unfinished(machine: &Machine, error: &Error) {
         started: mark.since.clone(),
         finished: clock::rfc3339(machine.clock.now()),
         message: error.message(),
-        next: Some(next),
+        next: Some(next.to_owned()),
     };
     report(machine, &event);
 }

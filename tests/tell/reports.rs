@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use openwatch::config::{NotifySpec, SecretSpec};
 use openwatch::layout::Layout;
-use openwatch::notify::{Desk, Event, MessageId};
+use openwatch::notify::{Desk, Event, MessageId, Work};
 use openwatch::outcome::Outcome;
 use openwatch::system::clock::Clock;
 use predicates::prelude::PredicateBooleanExt as _;
@@ -20,6 +20,7 @@ use super::support::machine::TestMachine;
 
 fn event(outcome: Outcome) -> Event {
     Event {
+        work: Work::Upgrade,
         outcome,
         app: "openwatch".into(),
         host: "web1".into(),
@@ -104,6 +105,10 @@ fn an_outcome_is_reported_to_its_own_address() {
     );
     let told: Vec<_> = failure.requests().iter().map(|r| r.json()["event"].clone()).collect();
     assert_eq!(told, ["upgrade.failed", "upgrade.rolled_back", "upgrade.deferred"]);
+    // The way back is no upgrade, however well it ends.
+    let back = Event { work: Work::Rollback, ..event(Outcome::Ok) };
+    assert_eq!(office.tell(&back), [""; 0]);
+    assert_eq!(success.requests()[1].json()["event"], "rollback.succeeded");
     assert!(office.spool().is_empty());
 }
 
