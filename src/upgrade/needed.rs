@@ -67,8 +67,9 @@ pub fn restore_points(machine: &Machine) -> Result<Needs> {
         needs.pins.push(Pin { id, reason: "the upgrade that the data disk tells of".into() });
     }
     let led_here = |record: &Record| {
-        record.outcome.as_deref() == Some("ok")
-            && record.direction == Direction::Forward
+        // A rollback led here too, and what it made is a copy of what it left behind.
+        record.direction == Direction::Forward
+            && record.outcome.as_deref() == Some("ok")
             && record.to == machine.version
             && record.restore_point.is_some()
     };
