@@ -36,7 +36,10 @@ use super::upgrading;
 pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply> {
     let global = &arguments.global;
     let layout = layout(global)?;
-    if matches!(arguments.verb, Verb::Upgrade(_) | Verb::Migrate(_) | Verb::Restore(_)) {
+    if matches!(
+        arguments.verb,
+        Verb::Upgrade(_) | Verb::Migrate(_) | Verb::Restore(_) | Verb::Rollback(_)
+    ) {
         signals::outlive_terminal();
     }
     match &arguments.verb {
