@@ -166,6 +166,11 @@ impl Layout {
         self.upgrade_dir().join("rollback")
     }
 
+    /// Returns what the last attempt at a rollback said, where it opened no journal.
+    pub fn rollback_refused(&self) -> PathBuf {
+        self.upgrade_dir().join("rollback-refused")
+    }
+
     /// Returns the note of a version that was rolled back, and is not tried again by itself.
     pub fn given_up(&self) -> PathBuf {
         self.upgrade_dir().join("given-up")

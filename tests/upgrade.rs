@@ -6,6 +6,8 @@ mod ahead;
 mod data_disk;
 #[path = "upgrade/drift.rs"]
 mod drift;
+#[path = "upgrade/going_on.rs"]
+mod going_on;
 #[path = "upgrade/held.rs"]
 mod held;
 #[path = "upgrade/proof.rs"]

@@ -32,13 +32,16 @@ pub fn run(machine: &Machine, patience: Patience) -> Result<Reply> {
         return Ok(Reply::ok(format!("the gate is {}", word.spoken()), json));
     }
     appliance::check_taken(machine)?;
-    if let Some(order) = Order::read(&machine.layout)? {
+    let mark = Pending::read(&machine.layout)?;
+    if let Some(order) = Order::read(&machine.layout)?
+        && order.closes_gate(mark.as_ref(), &machine.version)
+    {
         let message = format!("the rollback from {} to {} is not done", order.from, order.to);
         return Err(Error::new(Outcome::Pending, message)
             .state(format!("{}; the gate is closed", order.halves(&machine.version)))
             .hint(format!("Run `{}`.", machine.command("rollback"))));
     }
-    if let Some(mark) = Pending::read(&machine.layout)? {
+    if let Some(mark) = mark {
         return Err(closed(machine, &mark));
     }
     for shipped in &machine.databases {

@@ -12,11 +12,13 @@ use crate::restore_points::{
     self, Carried, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored,
 };
 use crate::system::clock;
+use crate::upgrade::Again;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::gate_of_restore::RestoreGate;
 use crate::upgrade::identity::{self, must_open};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover;
+use crate::upgrade::rollback;
 
 pub use crate::upgrade::rollback::present::Copy;
 use crate::upgrade::rollback::present::{self, Half, Present};
@@ -81,6 +83,9 @@ fn typed(wanted: &Wanted<'_>) -> String {
 /// Restores, once the operator has said yes and the units are down; beside the live database at once.
 pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let _lock = machine.lock("restore")?;
+    if wanted.into.is_none() {
+        rollback::stand_aside(machine, Again::No)?;
+    }
     let point = machine.store()?.find(wanted.id)?;
     must_open(machine, &point, &format!("restore {}{}", point.id(), typed(wanted)))?;
     let units = machine.services.look(&machine.config.app.services)?;
@@ -279,8 +284,7 @@ fn spoken(
     for replaced in &restored.replaced {
         lines.push(match &replaced.kept_as {
             Some(name) => {
-                let what = if name.starts_with('/') { "file" } else { "database" };
-                format!("  {}: the former data is kept as {what} {name}", replaced.database)
+                format!("  {}: the former data is kept as database {name}", replaced.database)
             }
             None => format!("  {}: the former data was replaced in place", replaced.database),
         });

@@ -8,12 +8,15 @@ use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::package::busy;
 use crate::restore_points::RestorePoint;
+use crate::services::Unit;
+use crate::upgrade::gate::Pending;
+use crate::upgrade::identity;
+use crate::upgrade::journal::{self, Direction};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rollback::order::Order;
 use crate::upgrade::rollback::outlook::{self, Outlook, Wanted};
 use crate::upgrade::rollback::present::Copy;
-use crate::upgrade::rollback::{self, Ended, Who};
-use crate::upgrade::{identity, journal};
+use crate::upgrade::rollback::{self, Ended, Who, again, refused};
 use crate::version::Version;
 
 use super::Reply;
@@ -66,7 +69,8 @@ pub fn run_as_unit(machine: &Machine, reopen: &dyn Fn() -> Result<Machine>) -> R
     waiting_for_others(machine, || ended(rollback::go_on(machine, reopen, Who::Machine)?))
 }
 
-/// Goes on with what was begun: what was lost by it is lost already, or was agreed to.
+/// Goes on with what was begun: what was lost by it is lost already, or was agreed to. What was only
+/// ordered, and nobody is at work on, is decided about anew.
 fn again(machine: &Machine, begun: Order, request: &Request<'_>) -> Result<Order> {
     if let Some(to) = request.to.filter(|to| !begun.leads_to(to)) {
         let message = format!("a rollback to {} is under way, not to {to}", begun.to);
@@ -74,15 +78,30 @@ fn again(machine: &Machine, begun: Order, request: &Request<'_>) -> Result<Order
             .state(begun.halves(&machine.version))
             .hint(format!("Finish it first with `{}`.", machine.command("rollback"))));
     }
+    let marked = Pending::read(&machine.layout)?;
+    if begun.failed.is_none() && !begun.has_begun(marked.as_ref()) && !is_at_work(machine, &begun) {
+        let (to, since) = (&begun.to, &begun.since);
+        machine.progress.note(&format!("the rollback to {to} of {since} never began"));
+        Order::clear(&machine.layout)?;
+        return begin(machine, request);
+    }
     machine.progress.note(&format!(
         "going on with the rollback to {}: {}",
         begun.to,
         begun.halves(&machine.version)
     ));
+    let begun = again::with_package(machine, begun, request.package)?;
     // A person has looked: the next attempt may be made.
     let order = Order { failed: None, ..begun };
     order.write(&machine.layout)?;
     Ok(order)
+}
+
+/// Returns whether the unit has the order, or the package tool that it waits for.
+fn is_at_work(machine: &Machine, order: &Order) -> bool {
+    let units = machine.services.look(&[machine.layout.rollback_unit()]);
+    let runs = units.is_ok_and(|units| units.iter().any(Unit::is_up));
+    runs || order.family.and_then(|family| busy::holder(machine.layout.root(), family)).is_some()
 }
 
 fn begin(machine: &Machine, request: &Request<'_>) -> Result<Order> {
@@ -141,7 +160,9 @@ fn carry_out(
     let code = follow(layout, &unit, request.relay)?;
     match (Order::read(layout)?, code) {
         (None, Some(Outcome::Ok) | None) => Ok(done(order)),
-        (None | Some(_), Some(outcome)) if outcome != Outcome::Ok => Ok(as_told(machine, outcome)),
+        (None | Some(_), Some(outcome)) if outcome != Outcome::Ok => {
+            Ok(as_told(machine, order, outcome))
+        }
         (None | Some(_), Some(_) | None) => {
             Err(Error::failed(format!("{unit} ended without a result"))
                 .state(order.halves(&machine.version))
@@ -190,13 +211,22 @@ fn json_of(order: &Order) -> Value {
     })
 }
 
-/// The unit has said what went wrong; programs are told from the journal.
-fn as_told(machine: &Machine, outcome: Outcome) -> Reply {
-    let last = journal::read(&machine.layout).ok().flatten();
-    let json = last.map_or(json!({}), |run| {
+/// The unit has said what went wrong; programs are told from what it wrote down.
+fn as_told(machine: &Machine, order: &Order, outcome: Outcome) -> Reply {
+    let refused = refused::of(&machine.layout, order);
+    let refused = refused.filter(|refused| refused.outcome == outcome.word());
+    let json = refused.map(|said| {
         json!({"error": {
-            "message": run.message, "detail": run.detail, "state": run.state, "hint": run.next,
+            "message": said.message, "detail": said.detail, "state": said.state, "hint": said.hint,
         }})
     });
+    let of_journal = || {
+        let last = journal::read(&machine.layout).ok().flatten();
+        let last = last.filter(|run| run.direction == Direction::Back)?;
+        Some(json!({"error": {
+            "message": last.message, "detail": last.detail, "state": last.state, "hint": last.next,
+        }}))
+    };
+    let json = json.or_else(of_journal).unwrap_or(json!({}));
     Reply { outcome, text: String::new(), json }
 }

@@ -12,7 +12,6 @@ use crate::upgrade::gate::Pending;
 use crate::upgrade::gate::opened::Opened;
 use crate::upgrade::hold::Look;
 use crate::upgrade::identity;
-use crate::upgrade::in_file;
 use crate::upgrade::journal::{self, Record};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover::{self, Report};
@@ -77,9 +76,19 @@ fn gate(machine: &Machine) -> (Value, Option<String>) {
     (json, next)
 }
 
+/// A mark that cannot be read closes the gate.
+fn closes_gate(machine: &Machine, order: &Order) -> bool {
+    let mark = Pending::read(&machine.layout);
+    mark.map_or(true, |mark| order.closes_gate(mark.as_ref(), &machine.version))
+}
+
 fn marked(machine: &Machine) -> (Value, Option<String>) {
     match Order::read(&machine.layout) {
         Ok(None) => {}
+        Ok(Some(order)) if !closes_gate(machine, &order) => {
+            let json = json!({"state": "open", "rollback_to": order.to, "ordered": order.since});
+            return (json, Some(machine.command("rollback")));
+        }
         Ok(Some(order)) => {
             let under_way = format!("a rollback to {} is under way", order.to);
             let failed = order.failed.as_ref();
@@ -158,9 +167,6 @@ fn databases(machine: &Machine) -> Vec<Value> {
         let found = migrations::look(&mut session, &shipped.migrations)?;
         let mut json = comparison_json(&found);
         json["server_version"] = facts::server_version(&mut session)?.into();
-        if let Some(file) = in_file::told(&shipped.database) {
-            json["file"] = file;
-        }
         Ok::<Value, crate::error::Error>(json)
     };
     machine
@@ -292,7 +298,10 @@ fn spoken(machine: &Machine, report: &Value) -> String {
     let gate = &report["gate"];
     lines.push(match gate["why"].as_str() {
         Some(why) => format!("  gate:          closed: {why}"),
-        None => "  gate:          open".into(),
+        None => match gate["rollback_to"].as_str() {
+            Some(to) => format!("  gate:          open; a rollback to {to} is ordered, not begun"),
+            None => "  gate:          open".into(),
+        },
     });
     if let Some(word) = Opened::holding(&machine.layout, machine.clock) {
         lines.push(format!("                 {}", word.spoken()));

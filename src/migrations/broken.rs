@@ -146,8 +146,7 @@ fn message(chain: &Chain, broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
             failure::of_statement(&sent, error, broken.statement, blockers)
         }
         (Cause::Sql(error), None) => {
-            let message = failed("the migrations could not be run".into());
-            error.detail.iter().fold(message, Error::detail).source(error.clone())
+            failed("the migrations could not be run".into()).source(error.clone())
         }
         (Cause::Commit(error), _) => {
             let mut message = failed("the migrations could not be committed".into());

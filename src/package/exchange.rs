@@ -26,7 +26,9 @@ pub fn rehearse(installed: &Installed, file: &Path) -> Result<()> {
             Some(apt) => by_apt(&apt, file).arg("--simulate"),
             None => dpkg()?.arg("--dry-run").args(["--install", "--"]).arg(file),
         },
-        Family::Rpm => rpm()?.args(["--upgrade", "--oldpackage", "--test"]).arg(file),
+        Family::Rpm => {
+            rpm()?.args(["--upgrade", "--oldpackage", "--replacepkgs", "--test"]).arg(file)
+        }
     };
     call.deadline(LIMIT).run().map(drop).map_err(|failure| {
         told(&format!("{} does not go back to {}", installed.name, file.display()), &failure)

@@ -65,6 +65,20 @@ impl FileLock {
         Ok(Self { _file: file, path: path.to_owned() })
     }
 
+    /// Returns who holds the lock, without taking it; none where it is free, or nobody can tell.
+    pub fn holder(path: &Path) -> Option<Holder> {
+        let file = super::fs::open_file(path).ok()?;
+        match file.try_lock_shared() {
+            Ok(()) => None,
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                file.take(4096).read_to_string(&mut text).ok()?;
+                serde_json::from_str(&text).ok()
+            }
+            Err(TryLockError::Error(_)) => None,
+        }
+    }
+
     /// Returns the file that is locked.
     pub fn path(&self) -> &Path {
         &self.path

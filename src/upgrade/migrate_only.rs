@@ -15,7 +15,10 @@ use super::recover;
 use super::settle;
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
-use super::{apply_migrations, create_restore_point, fail, hold, post_checks, preflight, together};
+use super::{
+    Again, apply_migrations, create_restore_point, fail, hold, post_checks, preflight, rollback,
+    together,
+};
 
 /// What was applied.
 #[derive(Debug, Default)]
@@ -47,6 +50,7 @@ pub enum Reach {
 pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     let _lock = machine.lock("migrate")?;
     recover::refuse_going_back(machine)?;
+    rollback::stand_aside(machine, Again::No)?;
     together::admit(machine)?;
     let survey = survey::take(machine, None)?;
     let locks = Locks::take(machine, &survey, locks::WAIT)?;

@@ -3,8 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod held;
-mod recorded;
 mod upgrading;
 
 use support::machine::TestMachine;

@@ -8,7 +8,7 @@ use crate::services;
 use crate::system::fs;
 use crate::system::lock::FileLock;
 use crate::upgrade::gate::Pending;
-use crate::upgrade::rollback::order::Order;
+use crate::upgrade::rollback::order::{Order, Program};
 use crate::upgrade::together;
 
 use super::super::Reply;
@@ -67,20 +67,32 @@ fn waits_for_the_set(context: &Context<'_>, mark: &Pending) -> Result<Option<Str
 }
 
 /// A rollback is under way. Where it is what calls the package tool, it waits for us to get out of
-/// its way; otherwise the older package was put in by hand, and the rest is done now.
+/// its way; where it waits for that tool to end, so do we not wait for it. Otherwise the older package
+/// was put in by hand, and the rest is done now.
 fn rolling_back(context: &Context<'_>, order: &Order) -> Result<Reply> {
     let layout = &context.layout;
     let _ = fs::remove_file(&layout.installed_before());
     let installed = package::installed_version(layout, None);
     let is_back = installed.as_ref().is_some_and(|version| order.leads_to(version));
-    let runs = FileLock::try_lock(&layout.lock(), "looking").is_err();
-    if !is_back || runs || !services::manager(layout).is_present() {
-        let then = if runs { "goes on" } else { "is not done; run `openwatch rollback`" };
+    // Others hold the lock too, such as the daily timer: they do nothing for the rollback.
+    let runs = FileLock::holder(&layout.lock()).is_some_and(|holder| holder.doing == "rollback");
+    let manager = services::manager(layout);
+    let say = |then: &str| {
         (context.relay)(&format!("{}: the rollback to {} {then}", layout.app(), order.to));
-        return Ok(Reply::silent(Outcome::Ok));
+        Ok(Reply::silent(Outcome::Ok))
+    };
+    if runs {
+        return say("goes on");
     }
-    services::manager(layout).reload()?;
+    if !is_back || !manager.is_present() || order.failed.is_some() {
+        return say(&format!("is not done; run `{}`", layout.command("rollback")));
+    }
+    manager.reload()?;
     let unit = layout.rollback_unit();
+    if order.program != Program::ByHand {
+        manager.schedule(&unit)?;
+        return say("goes on when the package tool has ended");
+    }
     let code = follow(layout, &unit, context.relay)?;
     match Order::read(layout)? {
         None => Ok(Reply::silent(Outcome::Ok)),

@@ -35,7 +35,7 @@ pub(super) fn allow_downgrade(context: &Context<'_>, family: Family, to: &Versio
             .is_some_and(|order| order.data_is_back() && order.failed.is_none())
     } else {
         let reopen = || -> Result<Machine> { opened(context) };
-        let ended = rollback::go_on(&machine, &reopen, Who::Person).map_err(refused)?;
+        let ended = rollback::go_on(&machine, &reopen, Who::PackageTool).map_err(refused)?;
         matches!(ended, Ended::WaitsForPackage)
     };
     if waits {

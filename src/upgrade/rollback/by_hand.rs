@@ -15,7 +15,7 @@ use super::super::gate::Pending;
 use super::super::journal::{self, Direction, Record};
 use super::super::machine::Machine;
 use super::data;
-use super::order::{Keep, Order, Program};
+use super::order::{FORMAT, Keep, Order, Program, Wish};
 use super::present::{Copy, Half, Present};
 
 /// What is so when an older package is about to be unpacked.
@@ -108,7 +108,7 @@ pub fn judge(machine: &Machine, to: &Version, family: Family) -> Result<Option<O
     match decide(Facts { upgrade, data: data.as_ref(id.as_deref()) }) {
         Verdict::LetIn => Ok(None),
         Verdict::PutBack(point) => Ok(Some(Order {
-            format: 1,
+            format: FORMAT,
             since: clock::rfc3339(machine.clock.now()),
             from: machine.version.clone(),
             to: to.clone(),
@@ -118,6 +118,7 @@ pub fn judge(machine: &Machine, to: &Version, family: Family) -> Result<Option<O
             point: Some(point.to_owned()),
             restored: None,
             copy: Keep::Nothing,
+            wish: Wish::Unsaid,
             copied: None,
             running: mark.and_then(|mark| mark.running).unwrap_or_default(),
             failed: None,

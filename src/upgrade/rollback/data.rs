@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::migrations::{self, DataState, State};
 use crate::restore_points::RestorePoint;
 
-use super::super::journal::Record;
+use super::super::journal::{self, Direction, Record};
 use super::super::machine::Machine;
 
 /// Returns whether every database has the schema that the older version left it with.
@@ -37,6 +37,50 @@ pub fn is_as_before(
         }
         let mut session = shipped.database.connect()?;
         if migrations::look(&mut session, &shipped.migrations)?.current != *before {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns whether the schema of any database is no longer the one that this restore point brought.
+///
+/// Of a tool only another version tells something; what cannot be compared has not moved.
+pub fn has_moved_on(machine: &Machine, id: &str) -> Result<bool> {
+    let Some(point) = machine.stored()?.and_then(|store| store.find(id).ok()) else {
+        return Ok(false);
+    };
+    for shipped in &machine.databases {
+        let mut archives = point.manifest().databases.iter();
+        let Some(archive) = archives.find(|archive| archive.name == shipped.database.name()) else {
+            continue;
+        };
+        let mut session = shipped.database.connect()?;
+        let found = migrations::look(&mut session, &shipped.migrations)?.current;
+        let told = shipped.migrations.command().is_none() || found.is_some();
+        if told && found != archive.schema.head {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns whether the data is as before the upgrade that made this restore point, which is gone by
+/// now: what the upgrade had noted is asked. Where nothing can be compared, the restore that was begun
+/// is believed.
+pub fn was_led_back_by(machine: &Machine, id: &str) -> Result<bool> {
+    let made = |run: &Record| {
+        run.direction == Direction::Forward && run.restore_point.as_deref() == Some(id)
+    };
+    let run = journal::history(&machine.layout)?.into_iter().find(made);
+    let Some(noted) = run.and_then(|run| run.baseline) else { return Ok(true) };
+    for shipped in &machine.databases {
+        let Some(before) = noted.databases.get(shipped.database.name()) else { continue };
+        if shipped.migrations.command().is_some() {
+            continue;
+        }
+        let mut session = shipped.database.connect()?;
+        if migrations::look(&mut session, &shipped.migrations)?.current != before.schema {
             return Ok(false);
         }
     }

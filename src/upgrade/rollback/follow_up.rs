@@ -12,7 +12,7 @@ use crate::version::Version;
 use super::super::gate::Pending;
 use super::super::machine::Machine;
 use super::super::tree;
-use super::order::{Keep, Order, Program};
+use super::order::{FORMAT, Keep, Order, Program, Wish};
 use super::source;
 
 /// Orders the older package, where the operator allows it and the package is at hand; what stands in
@@ -44,7 +44,7 @@ fn schedule(machine: &Machine, mark: &Pending, to: &Version, point: Option<&str>
     let file = source::bring(layout, &installed, to, &source)?;
     let now = clock::rfc3339(machine.clock.now());
     let order = Order {
-        format: 1,
+        format: FORMAT,
         since: now.clone(),
         from: machine.version.clone(),
         to: to.clone(),
@@ -54,6 +54,7 @@ fn schedule(machine: &Machine, mark: &Pending, to: &Version, point: Option<&str>
         point: point.map(str::to_owned),
         restored: point.map(|_| now),
         copy: Keep::Nothing,
+        wish: Wish::Unsaid,
         copied: None,
         running: mark.running.clone().unwrap_or_default(),
         failed: None,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
-use crate::package::candidate::{self, Installed};
+use crate::package::candidate;
 use crate::package::{Family, older};
 use crate::restore_points::sha256_of_file;
 use crate::system::fs;
@@ -49,7 +49,7 @@ pub fn named(layout: &Layout, file: &str) -> Result<PathBuf> {
     let note = notes(layout).into_iter().find(|note| note.file == file);
     let note = note.ok_or_else(|| {
         Error::new(Outcome::Refused, format!("the kept package {file} is gone"))
-            .hint("Name the older package with `openwatch rollback --package FILE`.")
+            .hint(format!("Run `{}`.", layout.command("rollback --package FILE")))
     })?;
     proven(layout, &note)
 }
@@ -66,7 +66,11 @@ fn proven(layout: &Layout, note: &Note) -> Result<PathBuf> {
     Err(Error::new(Outcome::Refused, message)
         .detail(format!("its SHA-256 is {found}, and was {}", note.sha256))
         .state("nothing was changed")
-        .hint(format!("Run `rm {}`, or name another file with `--package FILE`.", path.display())))
+        .hint(format!(
+            "Run `rm {}`, or name another file with `{}`.",
+            path.display(),
+            layout.command("rollback --package FILE")
+        )))
 }
 
 /// Keeps a copy of a package file, and returns its name there.
@@ -133,21 +137,6 @@ pub fn remember(layout: &Layout, versions: &[&Version]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Returns the file of this version from wherever it is at hand, kept from now on.
-pub fn at_hand(
-    layout: &Layout,
-    installed: &Installed,
-    version: &Version,
-) -> Result<Option<String>> {
-    if let Some(path) = find(layout, &installed.name, version)? {
-        return Ok(path.file_name().map(|name| name.to_string_lossy().into_owned()));
-    }
-    match older::cached(layout.root(), installed, version) {
-        Some(file) => keep(layout, &file, &installed.name, installed.family).map(Some),
-        None => Ok(None),
-    }
 }
 
 /// Removes the copies that no restore point leads back to any more.

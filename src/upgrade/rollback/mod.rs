@@ -4,8 +4,10 @@
 //! carries it out, from wherever an earlier attempt was killed. The gate is closed until data and
 //! program agree.
 
+pub mod again;
 pub mod by_hand;
 pub mod data;
+mod ends;
 pub mod follow_up;
 pub mod foresee;
 pub mod given_up;
@@ -15,22 +17,24 @@ pub mod order;
 pub mod outlook;
 pub mod present;
 mod record;
+pub mod refused;
 pub mod source;
 mod steps;
+mod turn;
 pub mod ways;
 
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
-use crate::system::{clock, signals};
+use crate::system::clock;
 
 use super::Again;
-use super::gate::{self, Pending};
+use super::gate;
+use super::gate::Pending;
 use super::journal::{self, Direction, Journal, Record};
 use super::machine::Machine;
 use super::step::Step;
-use super::{fail, run_log, tree, unit};
 use given_up::GivenUp;
-use order::{Order, Program};
+use order::Order;
 use steps::Failed;
 
 /// Who wants the rollback to go on.
@@ -40,6 +44,8 @@ pub enum Who {
     Person,
     /// The machine: never after an attempt that failed.
     Machine,
+    /// A script of the package tool that changes the program itself, and waits for us.
+    PackageTool,
 }
 
 /// How far a rollback came.
@@ -57,34 +63,30 @@ pub enum Ended {
 ///
 /// `reopen` reads the machine again once the older package is in place.
 pub fn go_on(machine: &Machine, reopen: &dyn Fn() -> Result<Machine>, who: Who) -> Result<Ended> {
-    let _lock = machine.lock("rollback")?;
-    run_log::begin(&machine.layout, &*machine.progress);
-    let Some(mut order) = Order::read(&machine.layout)? else { return Ok(Ended::NothingOrdered) };
+    let Some((_lock, mut order)) = turn::take(machine, who)? else {
+        return Ok(Ended::NothingOrdered);
+    };
+    refused::forget(&machine.layout);
     if let (Who::Machine, Some(failed)) = (who, &order.failed) {
-        return Err(held_back(machine, &order, failed));
+        return Err(ends::held_back(machine, &order, failed));
     }
     gate::opened::end_for_upgrade(machine);
     let marked = Pending::read(&machine.layout)?;
-    if let Err(error) = steps::prepare(machine, &order) {
-        return Err(given_back(machine, &order, marked.as_ref(), error));
+    if let Err(error) = steps::prepare(machine, &mut order, marked.as_ref()) {
+        return Err(ends::given_back(machine, &order, marked.as_ref(), who, error));
     }
     let before = journal::read(&machine.layout)?.filter(|run| run.direction == Direction::Back);
-    let mut journal = open_journal(machine, &order)?;
+    let mut journal = open_journal(machine, &order, before.as_ref())?;
     let mut now = None;
-    let done = all(machine, reopen, &mut order, before.as_ref(), &mut journal, &mut now);
+    let done = all(machine, reopen, &mut order, &mut journal, &mut now);
     let now = now.as_ref().unwrap_or(machine);
     match done {
         Ok(true) => {
             finish(now, &order, &mut journal)?;
             Ok(Ended::Done(Box::new(order)))
         }
-        Ok(false) => {
-            machine.progress.note("the data is back; the package tool goes on");
-            journal.close(Outcome::Pending, None)?;
-            unit::ready();
-            Ok(Ended::WaitsForPackage)
-        }
-        Err(failed) => Err(stuck(now, &mut order, marked.as_ref(), &mut journal, failed)),
+        Ok(false) => ends::half_way(machine, &order, &mut journal, who),
+        Err(failed) => Err(ends::failed(now, &mut order, marked.as_ref(), &mut journal, failed)),
     }
 }
 
@@ -93,13 +95,12 @@ fn all(
     machine: &Machine,
     reopen: &dyn Fn() -> Result<Machine>,
     order: &mut Order,
-    before: Option<&Record>,
     journal: &mut Journal,
     now: &mut Option<Machine>,
 ) -> std::result::Result<bool, Failed> {
     steps::quiesce(machine, order, journal).map_err(Failed::at(Step::Quiesce))?;
     steps::copy(machine, order, journal).map_err(Failed::at(Step::RestorePoint))?;
-    steps::restore(machine, order, before, journal).map_err(Failed::at(Step::Restore))?;
+    steps::restore(machine, order, journal).map_err(Failed::at(Step::Restore))?;
     if !steps::package(machine, order, journal).map_err(Failed::at(Step::Package))? {
         return Ok(false);
     }
@@ -108,9 +109,9 @@ fn all(
     Ok(true)
 }
 
-fn open_journal(machine: &Machine, order: &Order) -> Result<Journal> {
+fn open_journal(machine: &Machine, order: &Order, before: Option<&Record>) -> Result<Journal> {
     let now = machine.clock.now();
-    let record = Record::back(clock::stamp(now), clock::rfc3339(now), order);
+    let record = Record::back(clock::stamp(now), clock::rfc3339(now), order, before);
     Journal::begin(&machine.layout, machine.clock, record)
 }
 
@@ -146,128 +147,9 @@ fn give_up(machine: &Machine, order: &Order) -> Result<()> {
     note.write(&machine.layout)
 }
 
-fn again(machine: &Machine) -> String {
-    machine.command("rollback")
-}
-
-/// Says no to another attempt by the machine itself, until a person has looked.
-fn held_back(machine: &Machine, order: &Order, failed: &gate::Failed) -> Error {
-    let message = format!("the rollback to {} failed and is not tried again by itself", order.to);
-    Error::new(Outcome::Stuck, message)
-        .detail(format!("it ended as {}: {}", failed.outcome, failed.message))
-        .state(format!("{}; the gate is closed", order.halves(&machine.version)))
-        .hint(format!("Mend the cause, then run `{}`.", again(machine)))
-}
-
-/// Nothing has been changed by this attempt. Where none before it changed anything either, the order
-/// goes and all is as it was.
-fn given_back(machine: &Machine, order: &Order, marked: Option<&Pending>, error: Error) -> Error {
-    if order.restored.is_some() || is_ours(marked, order) {
-        return error
-            .state(format!("{}; the gate is closed", order.halves(&machine.version)))
-            .or_hint(format!("Mend the cause, then run `{}`.", again(machine)));
-    }
-    match Order::clear(&machine.layout) {
-        Ok(()) => error.state("nothing was changed"),
-        Err(problem) => error.detail(problem.message()),
-    }
-}
-
-/// Returns whether the mark is that of this rollback, so that an attempt has begun before.
-fn is_ours(marked: Option<&Pending>, order: &Order) -> bool {
-    marked.is_some_and(|mark| {
-        mark.to.order(&order.to).is_eq()
-            && mark.from.as_ref().is_some_and(|from| from.order(&order.from).is_eq())
-    })
-}
-
-/// Closes an attempt that failed: gate closed, units down, one file and one command named.
-fn stuck(
-    machine: &Machine,
-    order: &mut Order,
-    marked: Option<&Pending>,
-    journal: &mut Journal,
-    failed: Failed,
-) -> Error {
-    // Cut off by a shutdown or by hand: the next boot goes on, as it does after a power cut.
-    let interrupted = signals::received().is_some();
-    signals::hold_off();
-    let Failed { step, error } = failed;
-    let early = matches!(step, Step::Quiesce | Step::RestorePoint);
-    if early && !order.data_is_back() && !is_ours(marked, order) && !interrupted {
-        return undone(machine, order, marked, journal, error);
-    }
-    let noted = gate::Failed { outcome: Outcome::Stuck.word().into(), message: error.message() };
-    order.failed = (!interrupted).then_some(noted);
-    let (from, to) = (Some(order.from.clone()), order.to.clone());
-    let mark = Pending {
-        from,
-        family: order.family,
-        ..Pending::new(to, Some(order.running.clone()), machine.clock)
-    };
-    for done in [mark.write(&machine.layout), order.write(&machine.layout)] {
-        if let Err(problem) = done {
-            machine.progress.warn(&problem.message());
-        }
-    }
-    if matches!(step, Step::Start | Step::Health) {
-        fail::stop_units(machine);
-    }
-    let own = error.hint_line().map(|hint| format!("{hint} ")).unwrap_or_default();
-    let log = machine.layout.run_log();
-    let installed = match &machine.config.tree {
-        Some(spec) => tree::current(spec).ok().map(|tree| tree.version),
-        None => crate::package::installed_version(&machine.layout, None),
-    };
-    let halves = order.halves(&installed.unwrap_or_else(|| machine.version.clone()));
-    let error = error
-        .outcome_as(Outcome::Stuck)
-        .detail(format!("the rollback to {} stopped at: {}", order.to, step.spoken()))
-        .state(format!("{halves}; the gate is closed; see {}", log.display()))
-        .hint(format!("{own}Mend the cause, then run `{}`.", again(machine)));
-    if let Err(problem) = journal.close(Outcome::Stuck, Some(&error)) {
-        machine.progress.warn(&format!("the journal is not closed: {}", problem.message()));
-    }
-    super::tell(machine, journal.record());
-    error
-}
-
-/// Neither data nor program was touched: the units run again, the gate is as it was.
-fn undone(
-    machine: &Machine,
-    order: &Order,
-    marked: Option<&Pending>,
-    journal: &mut Journal,
-    error: Error,
-) -> Error {
-    let back = || -> Result<()> {
-        match marked {
-            Some(mark) => mark.write(&machine.layout)?,
-            None => {
-                Pending::clear(&machine.layout)?;
-                for name in order.running.iter().rev() {
-                    machine.progress.step(&format!("starting {name}"));
-                    machine.services.start(name)?;
-                }
-            }
-        }
-        Order::clear(&machine.layout)
-    };
-    let error = match back() {
-        Ok(()) => error.state("neither data nor package was changed; the units are as they were"),
-        Err(problem) => error
-            .detail(problem.message())
-            .state("neither data nor package was changed; look at the units"),
-    };
-    if let Err(problem) = journal.close(error.outcome(), Some(&error)) {
-        machine.progress.warn(&format!("the journal is not closed: {}", problem.message()));
-    }
-    error
-}
-
-/// Keeps an upgrade out while a rollback is under way. A person who says `--retry` goes forward
-/// instead, as long as the newer package is there.
-pub(super) fn stand_aside(machine: &Machine, again: Again) -> Result<()> {
+/// Keeps out whatever else changes the data, while a rollback is under way. A person who says
+/// `--retry` goes forward instead, as long as the newer package is there.
+pub fn stand_aside(machine: &Machine, again: Again) -> Result<()> {
     if again != Again::No
         && let Some(noted) = GivenUp::forget(&machine.layout)?
     {
@@ -289,9 +171,4 @@ pub(super) fn stand_aside(machine: &Machine, again: Again) -> Result<()> {
     Err(Error::new(Outcome::Refused, format!("a rollback to {} is under way", order.to))
         .state(format!("{}; nothing was changed by this run", order.halves(&machine.version)))
         .hint(format!("Finish it with `{}`.", machine.command("rollback"))))
-}
-
-/// Returns whether the order leaves the program to the package tool that is at work.
-pub fn waits_for_package(order: &Order) -> bool {
-    order.program == Program::ByHand
 }

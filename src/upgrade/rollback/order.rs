@@ -13,8 +13,11 @@ use crate::package::Family;
 use crate::system::fs;
 use crate::version::Version;
 
-use super::super::gate::Failed;
+use super::super::gate::{Failed, Pending};
 use super::super::state_file;
+
+/// The format that we write; one above it may mean something else.
+pub const FORMAT: u32 = 1;
 
 /// What a rollback is to reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,9 @@ pub struct Order {
     /// Whether the present state is kept first.
     #[serde(default)]
     pub copy: Keep,
+    /// What the operator said about that: a look before the first change may ask for a copy, too.
+    #[serde(default, skip_serializing_if = "Wish::is_unsaid")]
+    pub wish: Wish,
     /// The restore point of the present state, once it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<String>,
@@ -80,16 +86,39 @@ pub enum Keep {
     Nothing,
 }
 
+/// What the operator said about a copy of the present state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// Nothing: it is taken where something was written.
+    #[default]
+    Unsaid,
+    /// That there shall be none.
+    NoCopy,
+}
+
+impl Wish {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+    fn is_unsaid(&self) -> bool {
+        *self == Self::Unsaid
+    }
+}
+
 impl Order {
     /// Reads the order, where a rollback is under way.
     pub fn read(layout: &Layout) -> Result<Option<Self>> {
         let path = layout.rollback_order();
-        state_file::read_or(&path, || {
+        let unknown = |what: &str| {
             let shown = path.display();
-            Error::new(Outcome::Stuck, format!("the order of the rollback, {shown}, is damaged"))
+            Error::new(Outcome::Stuck, format!("the order of the rollback, {shown}, is {what}"))
                 .state("the database and the package were not looked at; the gate is as it was")
                 .hint(format!("Run `rm {shown}`, then `openwatch rollback` again."))
-        })
+        };
+        let order: Option<Self> = state_file::read_or(&path, || unknown("damaged"))?;
+        match order {
+            Some(order) if order.format > FORMAT => Err(unknown("that of a newer version")),
+            order => Ok(order),
+        }
     }
 
     /// Writes the order; only then may anything change.
@@ -112,6 +141,23 @@ impl Order {
         self.point.is_none() || self.restored.is_some()
     }
 
+    /// Returns whether the gate is closed for it, where this is the mark and that version is installed.
+    ///
+    /// Before the mark is written nothing has begun; when it is gone, data and program agree, and the
+    /// units that a rollback starts at its end ask the gate.
+    pub fn closes_gate(&self, mark: Option<&Pending>, installed: &Version) -> bool {
+        mark.is_some() || (self.restored.is_some() && !self.leads_to(installed))
+    }
+
+    /// Returns whether the mark is that of this rollback, so that an attempt has begun before.
+    pub fn has_begun(&self, mark: Option<&Pending>) -> bool {
+        let is_ours = |mark: &Pending| {
+            mark.to.order(&self.to).is_eq()
+                && mark.from.as_ref().is_some_and(|from| from.order(&self.from).is_eq())
+        };
+        self.restored.is_some() || mark.is_some_and(is_ours)
+    }
+
     /// Says which half is done.
     pub fn halves(&self, installed: &Version) -> String {
         let data = match (&self.point, self.data_is_back()) {
@@ -129,7 +175,7 @@ mod tests {
 
     pub(in super::super) fn order() -> Order {
         Order {
-            format: 1,
+            format: FORMAT,
             since: "2026-01-01T00:00:00Z".into(),
             from: Version::new("2.0.0"),
             to: Version::new("1.0.0-1"),
@@ -139,6 +185,7 @@ mod tests {
             point: Some("20260101T000000Z-1.0.0".into()),
             restored: None,
             copy: Keep::Copy,
+            wish: Wish::Unsaid,
             copied: None,
             running: vec!["openwatch.service".into()],
             failed: None,

@@ -23,8 +23,8 @@ use super::super::machine::{Machine, typed};
 use super::super::tree;
 use super::data;
 use super::older::Older;
-use super::order::{Keep, Order};
-use super::present::{Copy, Half, Present};
+use super::order::{FORMAT, Keep, Order, Wish};
+use super::present::{self, Copy, Half, Present};
 use super::source::{self, Source};
 use super::ways::{Recorded, Way};
 
@@ -231,6 +231,39 @@ fn loss(
     Ok((lost, present, in_place))
 }
 
+const fn kept(present: Present) -> Keep {
+    match present {
+        Present::Copied => Keep::Copy,
+        Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => {
+            Keep::Nothing
+        }
+    }
+}
+
+/// Returns whether the present state is kept, by what is so now: the order may have waited for a boot,
+/// or for the package tool, with the services at work. What was to be kept is.
+pub fn copy_by_now(machine: &Machine, order: &Order) -> Result<Keep> {
+    let Some(id) = order.point.as_ref().filter(|_| !order.data_is_back()) else {
+        return Ok(order.copy);
+    };
+    if order.copy == Keep::Copy || order.wish == Wish::NoCopy {
+        return Ok(order.copy);
+    }
+    // One that is gone is told by the restore.
+    let Some(point) = machine.stored()?.and_then(|store| store.find(id).ok()) else {
+        return Ok(order.copy);
+    };
+    let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
+    let all = machine.databases.iter().map(|shipped| &shipped.database);
+    let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
+    let lost = present::there(&databases)?
+        .iter()
+        .map(|database| point.loss(database, machine.clock))
+        .collect::<Result<Vec<_>>>()?;
+    let half = Half::of(machine, &point)?;
+    Ok(kept(Present::decide(Copy::WhereWritten, &lost, &[], half)))
+}
+
 impl Outlook {
     /// Returns whether something would be lost that somebody may have written.
     pub fn takes_away(&self) -> bool {
@@ -263,7 +296,7 @@ impl Outlook {
         let (installed, to) = (self.older.package(), &self.to);
         let program = self.older.bring(&machine.layout, to)?;
         Ok(Order {
-            format: 1,
+            format: FORMAT,
             since: clock::rfc3339(machine.clock.now()),
             from: self.from.clone(),
             to: to.clone(),
@@ -272,10 +305,11 @@ impl Outlook {
             program,
             point: self.point.as_ref().map(|point| point.id().to_owned()),
             restored: None,
-            copy: match self.present {
-                Present::Copied => Keep::Copy,
-                Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => {
-                    Keep::Nothing
+            copy: kept(self.present),
+            wish: match self.present {
+                Present::LeftOut => Wish::NoCopy,
+                Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::Copied => {
+                    Wish::Unsaid
                 }
             },
             copied: None,

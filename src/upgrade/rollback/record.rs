@@ -5,13 +5,20 @@ use crate::layout::Layout;
 use crate::migrations::DataState;
 use crate::outcome::Outcome;
 
-use super::super::journal::{self, Direction, Record};
+use super::super::journal::{self, Direction, Mark, Record};
+use super::super::step::Step;
 use super::order::Order;
 
 impl Record {
-    /// Returns the record of a rollback that begins now.
-    pub fn back(run: String, started: String, order: &Order) -> Self {
+    /// Returns the record of a rollback that begins now, or goes on with the one before.
+    ///
+    /// That a restore was begun stays known, however often the rollback is cut off after it.
+    pub fn back(run: String, started: String, order: &Order, before: Option<&Self>) -> Self {
+        let restores =
+            |mark: &&Mark| mark.step == Step::Restore && order.point.as_ref() == Some(&mark.note);
+        let marks = before.iter().flat_map(|run| run.marks.iter().filter(restores));
         Self {
+            marks: marks.cloned().collect(),
             from: Some(order.from.clone()),
             restore_point: order.copied.clone(),
             way_back: order.point.clone(),

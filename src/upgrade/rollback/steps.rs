@@ -8,20 +8,17 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::package::candidate::Installed;
-use crate::package::{busy, exchange, older};
+use crate::package::{exchange, older};
 use crate::restore_points::RestorePoint;
 use crate::system::{clock, signals};
 
 use super::super::gate::Pending;
-use super::super::journal::{Journal, Record, When};
+use super::super::journal::{Journal, Mark, Record, When};
 use super::super::machine::Machine;
 use super::super::step::Step;
 use super::super::{check_health, put_back, start_services, tree};
 use super::order::{Keep, Order, Program};
-use super::{data, kept, present};
-
-/// How long another run of the package tools is waited for.
-const BUSY_LIMIT: std::time::Duration = std::time::Duration::from_secs(2 * 60 * 60);
+use super::{data, kept, outlook, present};
 
 /// A step that failed.
 pub(super) struct Failed {
@@ -35,24 +32,52 @@ impl Failed {
     }
 }
 
-/// Checks what can be checked before anything changes: the package is whole, its tool is free and
-/// would do it.
-pub(super) fn prepare(machine: &Machine, order: &Order) -> Result<()> {
+/// Checks what can be checked before anything changes: the databases answer, the package is whole, and
+/// its tool would do it. Decides about the copy anew, where nothing has begun: the order may be old.
+///
+/// Where the package tool was killed half way, it refuses to be rehearsed; what leads out of that
+/// state is [`exchange::run`] alone.
+pub(super) fn prepare(
+    machine: &Machine,
+    order: &mut Order,
+    marked: Option<&Pending>,
+) -> Result<()> {
+    answered(machine)?;
+    let begun = order.has_begun(marked);
     if order.program == Program::Tree {
-        return tree::back::check(machine, &order.to);
+        tree::back::check(machine, &order.to)?;
     }
-    let Some((installed, file)) = exchanged(machine, order) else { return Ok(()) };
-    let path = kept::named(&machine.layout, file)?;
-    older::check(&path, &installed.name, &order.to)?;
-    busy::wait(machine.layout.root(), installed.family, BUSY_LIMIT, &*machine.progress)?;
-    if exchange::is_there(&installed, &order.to) {
-        return Ok(());
+    if let Some((installed, file)) = exchanged(machine, order)
+        && !exchange::is_there(&installed, &order.to)
+    {
+        let path = kept::named(&machine.layout, file)?;
+        older::check(&path, &installed.name, &order.to)?;
+        if !begun {
+            exchange::rehearse(&installed, &path)?;
+        }
     }
-    exchange::rehearse(&installed, &path)
+    if !begun {
+        order.copy = outlook::copy_by_now(machine, order)?;
+        order.write(&machine.layout)?;
+    }
+    Ok(())
+}
+
+/// Waits for each database as long as the operator allows. One that is not there at all is no reason
+/// to wait: the data may be what brings it back.
+fn answered(machine: &Machine) -> Result<()> {
+    let wait = machine.config.policy.database_wait;
+    for shipped in &machine.databases {
+        match machine.connect_waiting(&shipped.database, wait) {
+            Err(error) if error.outcome() == Outcome::Unreachable => return Err(error),
+            Err(_) | Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Returns the package that we exchange, and the name of the kept file.
-fn exchanged<'o>(machine: &Machine, order: &'o Order) -> Option<(Installed, &'o str)> {
+pub(super) fn exchanged<'o>(machine: &Machine, order: &'o Order) -> Option<(Installed, &'o str)> {
     let (Some(name), Some(family)) = (&order.package, order.family) else { return None };
     let version = machine.version.clone();
     match &order.program {
@@ -99,49 +124,50 @@ pub(super) fn copy(machine: &Machine, order: &mut Order, journal: &mut Journal) 
 }
 
 /// Puts the data back, unless it is.
-pub(super) fn restore(
-    machine: &Machine,
-    order: &mut Order,
-    before: Option<&Record>,
-    journal: &mut Journal,
-) -> Result<()> {
-    let Some(id) = order.point.clone().filter(|_| !order.data_is_back()) else { return Ok(()) };
-    if came_back(machine, &id, before)? {
+pub(super) fn restore(machine: &Machine, order: &mut Order, journal: &mut Journal) -> Result<()> {
+    let Some(id) = order.point.clone() else { return Ok(()) };
+    if order.restored.is_some() {
+        // The older program may be in place and at work; before it, somebody may have migrated again.
+        if order.leads_to(&machine.version) || !data::has_moved_on(machine, &id)? {
+            return Ok(());
+        }
+        machine.progress.note("the schema has changed since the data was put back");
+        order.restored = None;
+        order.write(&machine.layout)?;
+    } else if came_back(machine, &id, journal.record())? {
         machine.progress.note(&format!("the data of restore point {id} is back already"));
-    } else {
-        machine.progress.step(&format!("putting the data back from restore point {id}"));
-        let restored = put_back::run(machine, journal, &id)?;
-        for replaced in restored.iter().flat_map(|restored| &restored.replaced) {
-            if let Some(name) = &replaced.kept_as {
-                let database = &replaced.database;
-                machine.progress.note(&format!("{database}: the former data is kept as {name}"));
-            }
+        order.restored = Some(clock::rfc3339(machine.clock.now()));
+        return order.write(&machine.layout);
+    }
+    machine.progress.step(&format!("putting the data back from restore point {id}"));
+    let restored = put_back::run(machine, journal, &id)?;
+    for replaced in restored.iter().flat_map(|restored| &restored.replaced) {
+        if let Some(name) = &replaced.kept_as {
+            let database = &replaced.database;
+            machine.progress.note(&format!("{database}: the former data is kept as {name}"));
         }
     }
     order.restored = Some(clock::rfc3339(machine.clock.now()));
     order.write(&machine.layout)
 }
 
-/// Returns whether an attempt that was killed had put the data back, and could not note it any more.
+/// Returns whether an earlier attempt had put the data back, and could not note it any more.
 ///
-/// A clone that was put back has become the database, and its point is gone.
-fn came_back(machine: &Machine, id: &str, before: Option<&Record>) -> Result<bool> {
-    let begun = before.is_some_and(|run| {
-        let restores = |when| {
-            move |mark: &&super::super::journal::Mark| {
-                mark.step == Step::Restore && mark.when == when && mark.note == id
-            }
-        };
-        run.finished.is_none() && run.marks.iter().any(|mark| restores(When::Begun)(&mark))
-    });
-    if !begun {
+/// A clone that was put back has become the database: it is gone, and its point with it.
+fn came_back(machine: &Machine, id: &str, run: &Record) -> Result<bool> {
+    let begun = |mark: &Mark| mark.step == Step::Restore && mark.when == When::Begun;
+    if !run.marks.iter().any(|mark| begun(mark) && mark.note == id) {
         return Ok(false);
     }
     let point: Option<RestorePoint> = machine.stored()?.and_then(|store| store.find(id).ok());
-    match &point {
-        Some(point) => data::is_as_before(machine, None, Some(point)),
-        None => Ok(true),
+    let Some(point) = &point else { return data::was_led_back_by(machine, id) };
+    if data::is_as_before(machine, None, Some(point))? {
+        return Ok(true);
     }
+    let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
+    let all = machine.databases.iter().map(|shipped| &shipped.database);
+    let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
+    Ok(point.put_back_before(&databases)?.is_some())
 }
 
 /// Has the package tool put the older package in place; returns whether it is there.

@@ -6,12 +6,13 @@ use crate::error::{Error, Result};
 use crate::migrations::{self, TakeBack};
 use crate::outcome::Outcome;
 
+use super::Again;
 use super::hold;
 use super::locks;
 use super::machine::{Machine, Shipped};
 use super::migrate_only;
 use super::recover;
-use super::rollback::present;
+use super::rollback::{self, present};
 use super::survey;
 
 /// What was taken back.
@@ -36,6 +37,7 @@ pub fn look(shipped: &Shipped, version: &str) -> Result<TakeBack> {
 pub fn run(machine: &Machine, version: &str) -> Result<TakenBack> {
     let _lock = machine.lock("migrate")?;
     recover::refuse_going_back(machine)?;
+    rollback::stand_aside(machine, Again::No)?;
     let [shipped] = machine.databases.as_slice() else {
         return Err(Error::failed("one database has to be named").state("nothing was changed"));
     };

@@ -8,7 +8,7 @@ use crate::system::clock;
 use crate::version::Version;
 
 use super::super::machine::Machine;
-use super::super::rollback::order::{Keep, Order, Program};
+use super::super::rollback::order::{FORMAT, Keep, Order, Program, Wish};
 use super::super::rollback::{self, Ended, Who};
 use super::Tree;
 
@@ -22,7 +22,7 @@ pub fn order(
     check(machine, to)?;
     let now = clock::rfc3339(machine.clock.now());
     Ok(Order {
-        format: 1,
+        format: FORMAT,
         since: now.clone(),
         from: machine.version.clone(),
         to: to.clone(),
@@ -32,6 +32,7 @@ pub fn order(
         point: point.map(str::to_owned),
         restored: point.map(|_| now),
         copy: Keep::Nothing,
+        wish: Wish::Unsaid,
         copied: None,
         running,
         failed: None,

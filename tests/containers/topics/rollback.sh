@@ -104,3 +104,46 @@ the_way_back_that_a_failure_prints_works_as_printed() {
   back=$(the_way_back); [ -n "$back" ] || fail "no way back was printed"
   run sh -c "yes | ${back/FILE/$file}"; expect_rc 0; expect_back
 }
+
+# Rows 57 and 61. The units are ordered after the one that the rollback runs in.
+whole_fact "deb rpm" a_rollback_that_finds_no_room_for_its_copy_has_the_service_back_at_once
+a_rollback_that_finds_no_room_for_its_copy_has_the_service_back_at_once() {
+  old_machine; upgrade_to 2.0.0; expect_rc 0
+  sql "create table kept_by_hand as select n, repeat('x', 900) from generate_series(1, 9000) n" >/dev/null ||
+    fail "no rows were written"
+  remember_data
+  sh_ "mkdir -p /etc/openwatch/upgrade.conf.d; printf 'reserve = \"900TiB\"\n' > /etc/openwatch/upgrade.conf.d/room.conf"
+  run openwatch rollback --yes
+  expect_rc 6; expect_out 'the units are as they were'
+  expect_installed 2.0.0; expect_mark none; expect_same_data; wait_for 20 http /readyz; expect_ready 2.0.0
+}
+
+# Row 57.
+whole_fact "deb rpm" a_unit_that_asks_the_gate_itself_is_started_by_the_rollback
+a_unit_that_asks_the_gate_itself_is_started_by_the_rollback() {
+  old_machine; remember_data
+  sh_ "mkdir -p /etc/systemd/system/openwatch.service.d
+    printf '[Service]\nExecCondition=+/usr/bin/openwatch gate --wait\n' > /etc/systemd/system/openwatch.service.d/50-gate.conf
+    systemctl daemon-reload"
+  upgrade_to 2.0.0; expect_rc 0; expect_ready 2.0.0
+  run openwatch rollback --yes
+  expect_rc 0; expect_out 'back at version 1\.0\.0'; expect_back
+}
+
+hangs_in_dpkg() { sh_ 'test -e /hanging'; }
+
+# Rows 67 and 68.
+whole_fact "deb" a_machine_that_dies_while_the_package_tool_unpacks_finishes_at_the_next_boot
+a_machine_that_dies_while_the_package_tool_unpacks_finishes_at_the_next_boot() {
+  old_machine; remember_data; upgrade_to 2.0.0; expect_rc 0
+  # The script that dpkg runs when the files of the older package are there, and the newer is not gone.
+  sh_ "touch /hang; sed -i '1a while [ -e /hang ]; do touch /hanging; sleep 0.1; done' /var/lib/dpkg/info/openwatch.postrm"
+  sh_ 'systemd-run --quiet --collect openwatch rollback --yes'
+  wait_for 80 hangs_in_dpkg
+  sh_ 'sync'
+  "$lab" kill "$machine" >/dev/null 2>&1; LAB_TIMEOUT=1 "$lab" start "$machine" >/dev/null 2>&1
+  wait_for 60 m systemctl is-active postgresql
+  sh_ 'rm /hang'
+  wait_for 80 is_done
+  wait_for 20 http /readyz; expect_back
+}

@@ -61,7 +61,7 @@ old_system() { # 1.0.0 in use, its data on the disk, which it has marked
   m sh -c 'systemctl stop "postgresql@*"'
   appliance_conf
   plug data
-  sh_ 'major=$(ls /etc/postgresql); mv /var/lib/postgresql/$major/main /srv/data/postgresql; mkdir /var/lib/postgresql/$major/main' || fail "cluster"
+  sh_ 'major=$(ls /etc/postgresql); mv /var/lib/postgresql/$major/main /srv/data/postgresql' || fail "cluster"
   run openwatch disk init; expect_rc 0
   sh_ 'systemctl stop srv-data.mount; systemctl start srv-data.mount'
   wait_for 60 ready 1.0.0
@@ -71,10 +71,10 @@ new_system() { # VERSION of the next image, which has never seen the disk
   local machine=$appliance-new; fresh "$1"; tool install openwatch; expect_rc 0
   sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env
     tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
-    systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main/*"
+    systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main"
   appliance_conf
   # An image has not run yet.
-  "$lab" halt "$machine"; starts
+  "$lab" halt "$machine"; "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
 }
 appliance_pair() { # [VERSION FEATURES]: the old one; a fact ends with neither
   appliance=$machine; trap sn2o_gone EXIT
@@ -86,7 +86,6 @@ swap_to() { # swap_to new VERSION: steps 2 to 5
   on new disk_is_awaited
   on new plug data
 }
-starts() { "$lab" start "$machine" >/dev/null 2>&1; m true || fail "no boot"; }   # degraded: without its disk
 halted() { "$lab" halt "$machine"; }
 disk_is_awaited() { # no disk, no service, and the gate says why
   expect_is inactive m systemctl is-active openwatch.service
@@ -95,9 +94,9 @@ disk_is_awaited() { # no disk, no service, and the gate says why
 }
 phase() { m python3 -c "import json; print(json.load(open('/srv/data/openwatch/upgrade-state.json'))['upgrade']['phase'])"; }
 settled() { [ "$(m systemctl is-active openwatch-upgrade.service)" != activating ]; }
-prepare() { run openwatch upgrade --prepare --for "$1"; expect_rc 0; expect_out "pre-v$1"; }
+prepare() { run openwatch upgrade --prepare --for "$1-1"; expect_rc 0; expect_out "pre-v$1"; }
 back_on_old() { # the old system gets its disk back, and has its data again by itself
-  starts
+  "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
   disk_is_awaited; plug data
   wait_for 120 ready 1.0.0; wait_for 60 settled
   expect_same_data; expect_schema 0005; expect_is went_back phase; expect_mark none
@@ -107,7 +106,7 @@ back_on_old() { # the old system gets its disk back, and has its data again by i
 asked_over_http() {
   post '' 404
   sh_ "echo OPENWATCH_API_TOKEN=a-token-of-the-appliance >> /etc/openwatch/secrets.env
-    echo 'PREPARE_OPTIONS=--for $1' > /etc/openwatch/prepare.env"
+    echo 'PREPARE_OPTIONS=--for $1-1' > /etc/openwatch/prepare.env"
   post '' 401; post a-token-of-the-applianc 401
   post a-token-of-the-appliance 202
   wait_for 60 prepared
@@ -122,7 +121,7 @@ except e.HTTPError as x: print(x.code)"
 }
 
 # The eight steps.
-whole_fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
+fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
 a_data_disk_moves_to_the_next_image_and_is_upgraded_there() {
   local FACT_LIMIT=150
   appliance_pair
@@ -149,13 +148,13 @@ a_preparation_is_refused_with_every_reason_at_once() {
     gpg -q --export > /etc/openwatch/image.gpg && gpg -q --detach-sign -o next.raw.sig next.raw &&
     sed -i "1i verify_image = [\"/usr/bin/gpgv\", \"-q\", \"--keyring\", \"/etc/openwatch/image.gpg\", \"{image}.sig\", \"{image}\"]" /etc/openwatch/upgrade.conf' ||
     fail "signature"
-  run openwatch upgrade --prepare --for 2.0.0 --image /root/next.raw; expect_rc 0
+  run openwatch upgrade --prepare --for 2.0.0-1 --image /root/next.raw; expect_rc 0
   expect_is prepared phase
   sh_ 'echo other >> /root/next.raw; echo 29 > /etc/openwatch/licence-days
     sed -i "1i window = [\"$(date -d "12 hours" +%H:%M)-$(date -d "13 hours" +%H:%M)\"]" /etc/openwatch/upgrade.conf
     fallocate -l $(($(stat -f -c "%a * %S" /srv/data) - 33554432)) /srv/data/ballast'
   local before; before=$(sh_ 'cat /srv/data/openwatch/upgrade-state.json; ls /srv/data/openwatch/backups')
-  run openwatch upgrade --prepare --for 2.0.0 --image /root/next.raw; expect_rc 5
+  run openwatch upgrade --prepare --for 2.0.0-1 --image /root/next.raw; expect_rc 5
   expect_out 'signature of /root/next.raw does not verify'; expect_out 'licence ends in 29 days'
   expect_out 'outside the maintenance window'; expect_out 'less than twice the data is free'
   expect_out 'nothing was changed'
@@ -252,7 +251,7 @@ power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
   cp --sparse=always "$scratch/data.img" "$scratch/kept.img"
   for step in quiesce restore_point migrate start health; do
     on new cut_before "$step"
-    on new starts
+    "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
     on new no_hook; on new plug data
     on new wait_for 120 ready 2.0.0; on new wait_for 60 settled
     on new expect_schema 0007; on new expect_is 'done' phase
@@ -264,7 +263,7 @@ power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
 as_before() { # the disk as the old system let it go, a new image that has never seen it
   losetup -d "$(cat "$scratch/data.dev")"
   cp --sparse=always "$scratch/kept.img" "$scratch/data.img"; disk_loop data data
-  on new starts
+  "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
   on new sh_ 'rm -rf /var/lib/openwatch/upgrade/*'
 }
 cut_before() { # cut_before STEP: power goes when the run is there
