@@ -96,7 +96,7 @@ async fn past_runs(State(service): Shared) -> Response {
 }
 
 async fn hosts(State(service): Shared) -> Response {
-    draw(&service, Page::Hosts, |service| fleet::page(service)).await
+    draw(&service, Page::Hosts, fleet::page).await
 }
 
 /// What a page shows, or why it cannot.
