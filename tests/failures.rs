@@ -99,7 +99,9 @@ fn means_rows(words: &str) -> bool {
 /// The name of the test that a line begins: a function of a Rust file, a fact of a shell topic.
 fn test_name(line: &str) -> Option<&str> {
     let name = match line.trim_start() {
-        line if line.starts_with("fact ") => line.rsplit(' ').next()?,
+        line if line.starts_with("fact ") || line.starts_with("whole_fact ") => {
+            line.rsplit(' ').next()?
+        }
         line => line.strip_prefix("fn ")?,
     };
     let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());

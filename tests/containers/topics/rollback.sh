@@ -105,7 +105,8 @@ the_way_back_that_a_failure_prints_works_as_printed() {
   run sh -c "yes | ${back/FILE/$file}"; expect_rc 0; expect_back
 }
 
-# Rows 57 and 61. The units are ordered after the one that the rollback runs in.
+# The units are ordered after the one that the rollback runs in.
+# Rows 57 and 61.
 whole_fact "deb rpm" a_rollback_that_finds_no_room_for_its_copy_has_the_service_back_at_once
 a_rollback_that_finds_no_room_for_its_copy_has_the_service_back_at_once() {
   old_machine; upgrade_to 2.0.0; expect_rc 0
