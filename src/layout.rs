@@ -256,6 +256,11 @@ impl Layout {
         format!("{}-disk.service", self.app)
     }
 
+    /// Returns the note of which failure the operator's program was called for.
+    pub fn failure_told(&self) -> PathBuf {
+        self.upgrade_dir().join("failure-told")
+    }
+
     /// Returns the lock that upgrades, restores and prunes share.
     pub fn lock(&self) -> PathBuf {
         self.root.join("run").join(&self.app).join("upgrade.lock")

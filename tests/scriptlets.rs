@@ -87,6 +87,33 @@ fn configuring_over_an_old_version_writes_the_mark_and_stops_nothing() {
     machine.run(["gate"]).code(10);
 }
 
+/// The application's own tool comes with another package of the run, which is configured later.
+///
+/// Row 75.
+#[test]
+fn the_work_waits_until_every_package_of_the_run_is_in_place() {
+    for (begin, end) in [
+        (&["deb", "postinst", "configure", "1.0.0-1"][..], &["deb", "postinst", "triggered"][..]),
+        (&["rpm", "post", "2"][..], &["rpm", "posttrans", "2"][..]),
+    ] {
+        let machine = TestMachine::new().ship("good");
+        let runtime = machine.dir().join("runtime");
+        let check = format!("checks = [[\"/usr/bin/test\", \"-e\", \"{}\"]]", runtime.display());
+        let machine = machine.operator(&check);
+        let call = |words: &[&'static str]| [&["scriptlet"], words].concat();
+        machine.run(call(begin)).success();
+        assert_eq!((machine.acts(), machine.schema()), (vec![], "0002".into()));
+        // The last package of the run.
+        std::fs::write(&runtime, "").unwrap();
+        let end =
+            if end[0] == "deb" { [end, &["openwatch-upgrade"]].concat() } else { end.to_vec() };
+        machine.run(call(&end)).success();
+        assert_eq!(machine.schema(), "0004", "{begin:?}");
+        assert_eq!(machine.unit("openwatch.service"), "active");
+        machine.assert_clean();
+    }
+}
+
 #[test]
 fn rpm_learns_the_old_version_before_unpacking() {
     for count in ["2", "3"] {
@@ -269,6 +296,30 @@ fn the_upgrade_runs_in_its_unit_and_its_words_are_relayed() {
         assert_eq!(machine.schema(), "0004");
         machine.assert_clean();
     }
+}
+
+/// Row 90.
+#[test]
+fn the_operators_program_is_called_once_for_each_failure() {
+    let machine = TestMachine::new().ship("failing");
+    let asked = ["scriptlet", "unit", "failed", "openwatch-upgrade.service"];
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    machine.run(["upgrade", "--unit"]).code(7);
+    machine.run(asked).success();
+    // Each start of the service runs the unit again, which refuses.
+    for _ in 0..2 {
+        machine.run(["upgrade", "--unit"]).code(5);
+        machine.run(asked).code(5);
+    }
+    // Another try is another failure, and so is that of another unit.
+    machine.run(["upgrade", "--retry"]).code(7);
+    machine.run(asked).success();
+    machine.run(asked).code(5);
+    machine.run(["scriptlet", "unit", "failed", "openwatch-backup-cleanup.service"]).success();
+    machine.run(["scriptlet", "unit", "failed"]).code(2);
+    // In doubt it is told.
+    std::fs::write(machine.mark(), "{").unwrap();
+    machine.run(asked).success();
 }
 
 #[test]

@@ -14,9 +14,13 @@ mod held;
 mod proof;
 #[path = "upgrade/rollback.rs"]
 mod rollback;
+#[path = "upgrade/settings.rs"]
+mod settings;
 #[path = "upgrade/site_hooks.rs"]
 mod site_hooks;
 mod support;
+#[path = "upgrade/switches.rs"]
+mod switches;
 #[path = "upgrade/take_back.rs"]
 mod take_back;
 #[path = "upgrade/tree.rs"]

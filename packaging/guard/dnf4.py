@@ -25,12 +25,12 @@ class OpenwatchGuard(dnf.Plugin):
             return
         words = []
         for package in self.base.transaction.install_set:
-            words += [package.name, package.evr]
+            words += [package.name, package.evr, package.localPkg() or ""]
         if not words:
             return
         try:
             ended = subprocess.run(
-                [PROGRAM, "scriptlet", "guard", "dnf"] + words,
+                [PROGRAM, "scriptlet", "guard", "dnf", "--files"] + words,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -48,6 +48,7 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
     };
     let databases = replaced::prune(machine, mode);
     if mode == Mode::Act {
+        kept::remember_installed(machine);
         match kept::prune(machine) {
             Ok(files) => files.iter().for_each(|file| {
                 machine.progress.note(&format!("removed the kept package {file}"));

@@ -48,7 +48,7 @@ pub fn run(machine: &Machine) -> Result<Reply> {
         match plan::decide(&survey, &machine.config) {
             Decision::Upgrade(plan) => {
                 lines.extend(told(machine, &survey, &plan));
-                json["plan"] = plan_json(&survey, &plan);
+                json["plan"] = plan_json(machine, &survey, &plan);
             }
             // Refused above.
             Decision::NothingPending | Decision::Refuse(_) => {}

@@ -248,7 +248,7 @@ pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
                 preflight::Severity::Required => format!("  must be mended: {}", finding.message),
                 preflight::Severity::Advisory => format!("  warning: {}", finding.message),
             }));
-            let mut json = plan_json(&survey, &plan);
+            let mut json = plan_json(machine, &survey, &plan);
             json["decision"] = "upgrade".into();
             super::ahead::add(&mut json, &ahead);
             json["findings"] = findings_json(&found);
@@ -261,11 +261,13 @@ pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
 }
 
 /// Returns a plan for `--json`.
-pub(super) fn plan_json(survey: &survey::Survey<'_>, plan: &Plan) -> Value {
+pub(super) fn plan_json(machine: &Machine, survey: &survey::Survey<'_>, plan: &Plan) -> Value {
+    let off = machine.config.policy.switched_off();
     json!({
         "from": survey.from,
         "to": survey.version,
         "stop": plan.running,
+        "switched_off": off.iter().map(|off| off.key).collect::<Vec<_>>(),
         "databases": plan.databases.iter().map(|d| json!({
             "name": d.name,
             "restore_point": d.protection.word(),
@@ -288,6 +290,9 @@ pub(super) fn told(machine: &Machine, survey: &survey::Survey<'_>, plan: &Plan) 
     }
     lines.push(format!("  start:   {}", units(stop.into_iter().rev().collect())));
     lines.push(format!("  prove:   {} probes", machine.config.probes.len()));
+    for off in machine.config.policy.switched_off() {
+        lines.push(format!("  off:     {}: {}", off.key, off.loses));
+    }
     lines
 }
 

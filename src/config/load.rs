@@ -54,6 +54,7 @@ impl Config {
             require: packaged.require,
             probes: packaged.probes,
             expect: packaged.expect,
+            settings: packaged.settings,
             notify: wishes.notify,
             warnings,
         })

@@ -21,7 +21,9 @@ mod restore_point;
 mod retention;
 pub mod secrets;
 mod section;
+mod settings;
 mod source;
+mod switches;
 mod tree;
 mod values;
 mod window;
@@ -40,6 +42,8 @@ pub use self::notify::{NotifySpec, SecretSpec};
 pub use self::require::{RequireSpec, Requirement};
 pub use self::restore_point::{After, Method, RestorePointSpec};
 pub use self::retention::{Retention, Rule, Stated};
+pub use self::settings::{SettingRule, SettingSpec};
+pub use self::switches::SwitchedOff;
 pub use self::tree::TreeSpec;
 pub use self::window::{ANY_TIME, Opening, Window, Windows};
 
@@ -64,6 +68,8 @@ pub struct Config {
     pub probes: Vec<ProbeSpec>,
     /// Changes that a comparison with the baseline may find.
     pub expect: Vec<ExpectSpec>,
+    /// What the version needs of the application's own configuration.
+    pub settings: Vec<SettingSpec>,
     /// Where outcomes are reported.
     pub notify: NotifySpec,
     /// Unknown keys and retention values that made no sense, each with file and line.
@@ -130,6 +136,8 @@ pub struct Policy {
     pub checks: Vec<Vec<String>>,
     /// How long one hook may take.
     pub hook_timeout: Duration,
+    /// A file that is there while the services are down for an upgrade: for a maintenance page.
+    pub maintenance_file: Option<PathBuf>,
     /// When upgrades may begin.
     pub window: Windows,
     /// The file system of the data disk that belongs to this machine, where it was named.

@@ -67,6 +67,7 @@ impl Wishes {
             verify_limit: VERIFY_LIMIT,
             checks: Vec::new(),
             hook_timeout: HOOK_TIMEOUT,
+            maintenance_file: None,
             window: Windows::default(),
             data_disk_uuid: None,
             verify_image: None,
@@ -135,6 +136,14 @@ impl Wishes {
         }
         if let Some(value) = top.take("hook_timeout") {
             set(&mut policy.hook_timeout, duration(value, Zero::Refused, "10min", notes));
+        }
+        if let Some(value) = top.take("maintenance_file") {
+            // Empty text takes back what an earlier file said.
+            if value.as_text() == Some("") {
+                policy.maintenance_file = None;
+            } else if let Some(found) = path(value, Path::new("/run/app/maintenance"), notes) {
+                policy.maintenance_file = Some(found);
+            }
         }
         if let Some(value) = top.take("window") {
             set(&mut policy.window, window::read(value, notes));

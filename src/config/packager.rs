@@ -5,8 +5,8 @@ use super::of_file;
 use super::section::{Section, Value};
 use super::values::{files, unit_fault};
 use super::{
-    App, Appliance, DatabaseSpec, ExpectSpec, ProbeSpec, RequireSpec, TreeSpec, appliance, expect,
-    migrations, probes, require, tree,
+    App, Appliance, DatabaseSpec, ExpectSpec, ProbeSpec, RequireSpec, SettingSpec, TreeSpec,
+    appliance, expect, migrations, probes, require, settings, tree,
 };
 use crate::layout::Layout;
 use crate::version::Version;
@@ -20,6 +20,7 @@ pub(super) struct Packaged {
     pub(super) require: Vec<RequireSpec>,
     pub(super) probes: Vec<ProbeSpec>,
     pub(super) expect: Vec<ExpectSpec>,
+    pub(super) settings: Vec<SettingSpec>,
 }
 
 /// Reads the packager's half.
@@ -56,8 +57,10 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
         Some(value) => expect::read(value, &databases, notes),
         None => Vec::new(),
     };
+    let settings = top.take("setting").map_or_else(Vec::new, |value| settings::read(value, notes));
     top.finish(notes);
-    Packaged { app: app.unwrap_or_default(), appliance, databases, tree, require, probes, expect }
+    let app = app.unwrap_or_default();
+    Packaged { app, appliance, databases, tree, require, probes, expect, settings }
 }
 
 fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {

@@ -67,6 +67,11 @@ impl Config {
             lines.maybe(&key("database"), expect.database.as_deref());
             lines.maybe(&key("migration"), expect.migration.as_deref());
         }
+        for (at, setting) in self.settings.iter().enumerate() {
+            let told =
+                format!("{} {}: {}", setting.file.display(), setting.key, setting.rule.told());
+            lines.text(&format!("setting[{at}]"), &told);
+        }
         self.render_policy(&mut lines);
         self.render_notify(&mut lines);
         lines.0
@@ -181,6 +186,8 @@ impl Config {
             lines.list(&format!("checks[{at}]"), check);
         }
         lines.text("hook_timeout", &humantime::format_duration(policy.hook_timeout).to_string());
+        let file = policy.maintenance_file.as_ref().map(|path| path.to_string_lossy());
+        lines.maybe("maintenance_file", file.as_deref());
         match policy.window.written().as_slice() {
             [] => lines.text("window", ANY_TIME),
             [one] => lines.text("window", one),

@@ -1,5 +1,6 @@
 //! What apt offers, from the lists that it has: nothing of its state is written.
 
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +40,53 @@ impl Apt {
         }
         Ok(options.into_iter().fold(call(&program), |call, option| call.args(["-o", &option])))
     }
+}
+
+impl Apt {
+    /// Returns where this version lies, if its source is a directory of this machine.
+    pub(super) fn local(
+        &self,
+        installed: &Installed,
+        version: &Version,
+        scratch: &Path,
+        limit: Duration,
+    ) -> Option<PathBuf> {
+        // apt writes versions whole, and they are written so in what is installed.
+        let all = self.all(installed, scratch, limit).ok()?;
+        let offered = all.into_iter().find(|offered| offered.order(version).is_eq())?;
+        let asked = self
+            .tool("apt-get", scratch)
+            .ok()?
+            .args(["-qq", "--print-uris", "download"])
+            .arg(format!("{}={offered}", installed.name))
+            .deadline(limit)
+            .run();
+        local_file(&asked.ok()?.text())
+    }
+}
+
+/// Reads `'file:/path' NAME SIZE HASH`, with the path written as in an address.
+fn local_file(text: &str) -> Option<PathBuf> {
+    let address = text.lines().find_map(|line| line.strip_prefix("'file:"))?.split('\'').next()?;
+    let path = address.strip_prefix("//").unwrap_or(address);
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *first == b'%');
+        let byte = escaped.and_then(|two| std::str::from_utf8(two).ok());
+        match byte.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
+    path.is_absolute().then_some(path)
 }
 
 impl Tool for Apt {
@@ -109,6 +157,27 @@ mod tests {
         assert_eq!(candidate(text), Some(Version::new("1:2.0~rc1-1")));
         assert_eq!(candidate("openwatch:\n  Installed: 1.0-1\n  Candidate: (none)\n"), None);
         assert_eq!(candidate(""), None);
+    }
+
+    /// Row 58.
+    #[test]
+    fn a_package_of_a_local_source_is_found_where_it_lies() {
+        for (text, path) in [
+            (
+                "'file:/repo/apt/1.0.0/./shop_1.0.0-1_amd64.deb' shop_1.0.0-1_amd64.deb 9 SHA256:a\n",
+                Some("/repo/apt/1.0.0/./shop_1.0.0-1_amd64.deb"),
+            ),
+            (
+                "'file:///repo/a%20b/shop_1%3a2.deb' shop_1%3a2.deb 9\n",
+                Some("/repo/a b/shop_1:2.deb"),
+            ),
+            ("'file:/repo/100%/shop.deb' shop.deb 9\n", Some("/repo/100%/shop.deb")),
+            ("'https://host/shop.deb' shop.deb 9 SHA256:a\n", None),
+            ("'file:shop.deb' shop.deb 9\n", None),
+            ("", None),
+        ] {
+            assert_eq!(local_file(text).as_deref(), path.map(Path::new), "{text}");
+        }
     }
 
     /// Row 58.

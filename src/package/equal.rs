@@ -82,6 +82,7 @@ mod tests {
         let plan = |name: &str, to: &str| Planned {
             name: name.to_owned(),
             from: None,
+            file: None,
             to: Version::new(to),
         };
         let there = set(&[("a", "1.0-1"), ("b", "1.0-1")]);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::candidate::{Fetched, Installed, tool};
+use super::candidate_apt::Apt;
 use super::{Family, PackageFile};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -37,6 +38,19 @@ pub fn cached(root: &Path, installed: &Installed, version: &Version) -> Option<P
     });
     files.sort();
     files.into_iter().find(|path| is_of(path, &installed.name, version))
+}
+
+/// Returns the file of this version where a package source is a directory of this machine: of such a
+/// source (`file:`) apt keeps no copy. Only apt has an answer; that of dnf lies in its cache.
+pub fn in_local_source(root: &Path, installed: &Installed, version: &Version) -> Option<PathBuf> {
+    match installed.family {
+        Family::Deb => {
+            let dir = ScratchDir::new("openwatch-candidate-").ok()?;
+            let file = Apt::below(root).local(installed, version, dir.path(), ASK_LIMIT)?;
+            is_of(&file, &installed.name, version).then_some(file)
+        }
+        Family::Rpm => None,
+    }
 }
 
 fn collect(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) {

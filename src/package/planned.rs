@@ -1,5 +1,7 @@
 //! What a package tool is about to do, as it tells those who ask before it begins.
 
+use std::path::PathBuf;
+
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::version::Version;
@@ -13,6 +15,8 @@ pub struct Planned {
     pub from: Option<Version>,
     /// The version that would be unpacked.
     pub to: Version,
+    /// Where the package lies, where the tool tells it.
+    pub file: Option<PathBuf>,
 }
 
 /// Reads what apt writes to a hook of `DPkg::Pre-Install-Pkgs`, version 2 or 3 of the protocol.
@@ -38,22 +42,31 @@ pub fn from_apt(text: &str) -> Result<Vec<Planned>> {
             continue;
         }
         let from = (from != "-").then(|| Version::new(from));
-        found.push(Planned { name: (*name).to_owned(), from, to: Version::new(to) });
+        let file = Some(PathBuf::from(file));
+        found.push(Planned { name: (*name).to_owned(), from, to: Version::new(to), file });
     }
     Ok(found)
 }
 
-/// Reads names and versions, one after the other.
+/// Says before the words that each version is followed by the file of the package.
+const WITH_FILES: &str = "--files";
+
+/// Reads names and versions, one after the other, and files behind them where the first word says so.
 pub fn from_words(words: &[String]) -> Result<Vec<Planned>> {
-    if !words.len().is_multiple_of(2) {
+    let (words, width) = match words.split_first() {
+        Some((first, rest)) if first == WITH_FILES => (rest, 3),
+        Some(_) | None => (words, 2),
+    };
+    if !words.len().is_multiple_of(width) {
         return Err(Error::new(Outcome::Usage, "each package needs its version behind it"));
     }
-    let one = |pair: &[String]| {
+    let one = |of: &[String]| {
         // Epoch 0 is none, as in the version file of a package.
-        let to = pair[1].strip_prefix("0:").unwrap_or(&pair[1]);
-        Planned { name: pair[0].clone(), from: None, to: Version::new(to) }
+        let to = of[1].strip_prefix("0:").unwrap_or(&of[1]);
+        let file = of.get(2).filter(|file| !file.is_empty()).map(PathBuf::from);
+        Planned { name: of[0].clone(), from: None, to: Version::new(to), file }
     };
-    Ok(words.chunks_exact(2).map(one).collect())
+    Ok(words.chunks_exact(width).map(one).collect())
 }
 
 #[cfg(test)]
@@ -63,7 +76,16 @@ mod tests {
     const HEAD: &str = "APT::Architecture=amd64\nDPkg::Tools::Options::x::Version=3\n\n";
 
     fn planned(name: &str, from: Option<&str>, to: &str) -> Planned {
-        Planned { name: name.into(), from: from.map(Version::new), to: Version::new(to) }
+        Planned {
+            name: name.into(),
+            from: from.map(Version::new),
+            to: Version::new(to),
+            file: None,
+        }
+    }
+
+    fn lying(file: &str, planned: Planned) -> Planned {
+        Planned { file: Some(file.into()), ..planned }
     }
 
     #[test]
@@ -74,9 +96,12 @@ tool - - none < 0.9 all none /tmp/tool.deb
 gone 1.0 amd64 none > - - none **REMOVE**
 shop 1.0-1 amd64 none < 2.0-1 amd64 none **CONFIGURE**
 ";
-        let expected = [planned("shop", Some("1.0-1"), "2.0-1"), planned("tool", None, "0.9")];
+        let (shop, tool) = (planned("shop", Some("1.0-1"), "2.0-1"), planned("tool", None, "0.9"));
+        let shop_file = "/var/cache/apt/archives/shop 2.deb";
+        let expected = [lying(shop_file, shop.clone()), lying("/tmp/tool.deb", tool.clone())];
         assert_eq!(from_apt(&format!("VERSION 3\n{HEAD}{three}")).unwrap(), expected);
         let two = "shop 1.0-1 < 2.0-1 /a/shop.deb\ntool - < 0.9 /tool.deb\ngone 1 > - **REMOVE**\n";
+        let expected = [lying("/a/shop.deb", shop), lying("/tool.deb", tool)];
         assert_eq!(from_apt(&format!("VERSION 2\n{HEAD}{two}")).unwrap(), expected);
         assert_eq!(from_apt(&format!("VERSION 3\n{HEAD}")).unwrap(), []);
     }
@@ -97,5 +122,8 @@ shop 1.0-1 amd64 none < 2.0-1 amd64 none **CONFIGURE**
         assert_eq!(from_words(&words).unwrap(), expected);
         assert_eq!(from_words(&[]).unwrap(), []);
         assert!(from_words(&words[..3]).is_err());
+        let words = ["--files", "shop", "0:2.0-1", "/a/shop.rpm"].map(str::to_owned);
+        let shop = lying("/a/shop.rpm", planned("shop", None, "2.0-1"));
+        assert_eq!(from_words(&words).unwrap(), [shop]);
     }
 }

@@ -10,6 +10,7 @@ use super::gate::Pending;
 use super::gate_of_restore::mark;
 use super::identity;
 use super::machine::Machine;
+use super::maintenance;
 
 /// Whether the schema that came back is the one that the installed program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,7 @@ pub fn put_back(machine: &Machine, point: &RestorePoint, foreign: Override) -> R
     }
     if before.is_none() && fit == Fit::Program {
         Pending::clear(&machine.layout)?;
+        maintenance::end(machine);
     }
     Ok(fit)
 }

@@ -6,7 +6,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, SettingSpec};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::migrations::{self, Chain};
@@ -85,6 +85,19 @@ pub fn migrations_of(
         });
         read.collect()
     })
+}
+
+/// Reads what the version in a package file needs of the application's own configuration; asks
+/// nothing of this machine but a place for a moment.
+pub fn settings_of(
+    layout: &Layout,
+    operator_file: Option<&Path>,
+    file: &Path,
+) -> Result<Vec<SettingSpec>> {
+    let mut package = PackageFile::open(file)?;
+    let tree = ScratchDir::new("openwatch-package-")?;
+    let trees = Trees::below(tree.path(), file);
+    trees.told(|| Ok(unpacked(layout, operator_file, &mut package, &trees)?.1.settings))
 }
 
 /// Where a package lies for a moment.

@@ -16,8 +16,8 @@ use super::settle;
 use super::stop_services::Quiesced;
 use super::survey::{self, Survey};
 use super::{
-    Again, apply_migrations, create_restore_point, fail, hold, post_checks, preflight, rollback,
-    together,
+    Again, apply_migrations, create_restore_point, fail, hold, maintenance, post_checks, preflight,
+    rollback, together,
 };
 
 /// What was applied.
@@ -63,6 +63,7 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     refuse_running(machine, &survey)?;
     hold::admit(machine, &survey, "migrate")?;
     let ready = preflight::check(machine, &survey, &plan, locks)?;
+    survey.keep_pending()?;
     let mut journal = open(machine, &survey)?;
     let mut quiet = Quiesced::units_already_down(ready);
     let done = create_restore_point::run(machine, &survey, &plan, &mut quiet, &mut journal)
@@ -82,6 +83,8 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
             if reach == Reach::Whole {
                 agree(machine)?;
             }
+            // The first migration of an application follows its install: its package is at hand now.
+            rollback::kept::remember_installed(machine);
             let versions = plan.databases.into_iter().flat_map(|d| d.pending).collect();
             let ended_sessions = journal.record().ended_sessions.clone();
             let doubts = post_checks::run(machine);
@@ -126,7 +129,9 @@ fn agree(machine: &Machine) -> Result<()> {
     match Pending::read(&machine.layout)? {
         None => Ok(()),
         Some(mark) if mark.running.as_ref().is_none_or(Vec::is_empty) => {
-            Pending::clear(&machine.layout)
+            Pending::clear(&machine.layout)?;
+            maintenance::end(machine);
+            Ok(())
         }
         Some(mark) => {
             let next = machine.command("upgrade");

@@ -29,6 +29,7 @@ pub mod journal;
 pub mod locks;
 pub mod looked_into;
 pub mod machine;
+pub mod maintenance;
 pub mod migrate_only;
 pub mod needed;
 pub mod plan;
@@ -44,6 +45,7 @@ pub mod rehearsal;
 pub mod requirements;
 pub mod rollback;
 pub mod run_log;
+pub mod settings;
 pub mod settle;
 pub mod start_services;
 mod state_file;
@@ -238,6 +240,7 @@ fn with_migrations(
 ) -> Result<Success> {
     let ready = preflight::check(machine, survey, plan, locks)
         .and_then(|ready| hooks::before_quiesce(machine, survey).map(|()| ready))
+        .and_then(|ready| survey.keep_pending().map(|()| ready))
         .map_err(|error| refused(machine, survey, error))?;
     let mut journal = open_journal(machine, survey)?;
     let mut held = Held::new(&journal);
@@ -331,6 +334,7 @@ fn open_journal(machine: &Machine, survey: &Survey<'_>) -> Result<Journal> {
 /// Closes a good run. The work is done and proved, so a journal that cannot be written any more is
 /// told, but cannot make the run a failure.
 fn finish(machine: &Machine, mut journal: Journal) {
+    maintenance::end(machine);
     if let Err(error) = journal.close(Outcome::Ok, None) {
         machine.progress.warn(&format!("the journal is not closed: {}", error.message()));
     }

@@ -19,6 +19,7 @@ use super::preflight_points;
 use super::prove_restore_point;
 use super::requirements;
 use super::rollback;
+use super::settings;
 use super::survey::{Survey, Surveyed};
 
 /// How long one of the operator's own checks may take.
@@ -85,6 +86,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
     preflight_points::look(machine, survey, plan, &mut found);
     rollback::foresee::look(machine, survey, &mut found);
     requirements::findings(machine, &mut found);
+    found.extend(settings::findings(&machine.config.settings));
     for command in &machine.config.policy.checks {
         own_check(command, &mut found);
     }

@@ -9,6 +9,7 @@ use super::gate::Pending;
 use super::hooks;
 use super::journal::Journal;
 use super::machine::Machine;
+use super::maintenance;
 use super::plan::Plan;
 use super::preflight::Ready;
 use super::step::Step;
@@ -41,6 +42,7 @@ pub fn run(
     let up: Vec<String> =
         survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect();
     journal.begun(Step::Quiesce, up.join(" "))?;
+    maintenance::begin(machine);
     for name in &up {
         machine.progress.step(&format!("stopping {name}"));
         machine.services.stop(name, &*machine.progress)?;

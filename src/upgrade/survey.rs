@@ -66,6 +66,14 @@ impl Survey<'_> {
         })
     }
 
+    /// Keeps the texts of what is pending, so that the run needs no file of the package any more.
+    pub fn keep_pending(&self) -> Result<()> {
+        self.databases.iter().try_for_each(|surveyed| {
+            let pending = surveyed.comparison.pending.iter().map(|p| p.version.as_str());
+            surveyed.shipped.keep(&pending.collect::<Vec<_>>())
+        })
+    }
+
     /// Returns whether any database needs migrations.
     pub fn has_pending(&self) -> bool {
         self.databases.iter().any(|d| {

@@ -11,6 +11,7 @@ mod back;
 mod chain;
 mod changed;
 mod put_off;
+mod replaced;
 mod stopped;
 mod written;
 

@@ -1,6 +1,7 @@
 //! Put off: the database is away, or there is no running systemd.
 
 use super::support::machine::{TestMachine, message};
+use super::{killed_half_way, sleeping, wake_up};
 
 /// Rows 1 and 2.
 #[test]
@@ -41,4 +42,26 @@ fn without_a_running_systemd_one_line_is_said_and_the_first_boot_does_the_work()
     machine.run(["upgrade", "--unit"]).success();
     assert_eq!(machine.schema(), "0004");
     machine.assert_clean();
+}
+
+/// The services are down: waiting for the window would only make the downtime longer.
+///
+/// Rows 67 and 78.
+#[test]
+fn an_interrupted_upgrade_is_finished_by_the_boot_although_hold_and_window_say_no() {
+    let never = "window = \"Sun 00:00-00:01\"\n";
+    let machine = sleeping(TestMachine::new().marked(Some("deb"), &["openwatch.service"]));
+    killed_half_way(&machine, &["upgrade"]);
+    wake_up(&machine);
+    machine.run(["upgrade", "hold", "--reason", "audit"]).success();
+    let machine = machine.operator(never);
+    let said = machine.run(["upgrade", "--unit"]).success();
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(said.contains("has begun and is finished"), "{said}");
+    assert_eq!(machine.schema(), "0004");
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.assert_clean();
+    // The next one begins no earlier than it may.
+    let machine = machine.migration("0005_more.sql", "CREATE TABLE more (id int);");
+    machine.run(["upgrade"]).code(5);
 }

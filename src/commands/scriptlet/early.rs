@@ -1,12 +1,15 @@
 //! What the installed program is asked before anything is unpacked, where a "no" costs nothing: by
 //! the guard for a whole run of the package tool, and by the package's own script.
 
+use std::path::Path;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::clock::Clock;
 use crate::upgrade::hold::{Look, NOW, Timing};
-use crate::upgrade::survey;
+use crate::upgrade::preflight::refusal;
+use crate::upgrade::{looked_into, settings, survey};
 use crate::version::Version;
 
 use super::super::preflight;
@@ -43,6 +46,21 @@ pub(super) fn overrode(context: &Context<'_>) -> Option<String> {
 fn look(context: &Context<'_>) -> Option<Look> {
     let config = Config::load(&context.layout, context.operator_file).ok()?;
     Some(Look::take(&context.layout, &config, Clock::System.now()))
+}
+
+/// Holds the application's configuration against what the new package needs of it. A package that
+/// cannot be read is told: its tool is about to say so itself.
+pub(super) fn settings(context: &Context<'_>, file: &Path) -> Result<()> {
+    match looked_into::settings_of(&context.layout, context.operator_file, file) {
+        Ok(settings) => match refusal(&settings::findings(&settings)) {
+            Some(refusal) => Err(refusal.state("nothing was changed")),
+            None => Ok(()),
+        },
+        Err(error) => {
+            context.progress.warn(&error.message());
+            Ok(())
+        }
+    }
 }
 
 /// Checks what the next upgrade needs; what cannot be known yet is left to the upgrade.

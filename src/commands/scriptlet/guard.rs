@@ -99,6 +99,9 @@ fn ask(context: &Context<'_>, planned: &Planned, all: &[Planned]) -> Result<()> 
         return Err(refusal);
     }
     early::timing(context, &from, &planned.to)?;
+    if let Some(file) = planned.file.as_deref().filter(|file| file.is_file()) {
+        early::settings(context, file)?;
+    }
     early::preflight(context)
 }
 

@@ -5,6 +5,7 @@ mod begin;
 mod complete;
 mod downgrade;
 mod early;
+mod failed;
 mod guard;
 
 use std::io::Read;
@@ -47,6 +48,12 @@ pub fn run(
 ) -> Result<Reply> {
     if family == "guard" {
         return guard::run(context, script, arguments, input);
+    }
+    if (family, script) == ("unit", "failed") {
+        let [unit] = arguments else {
+            return Err(Error::new(Outcome::Usage, "the unit that failed is not named"));
+        };
+        return failed::is_news(&context.layout, unit);
     }
     let family = Family::from_name(family)
         .ok_or_else(|| Error::new(Outcome::Usage, format!("unknown package family {family}")))?;

@@ -1,10 +1,12 @@
 //! The text of a migration: not kept, but read again when it is needed.
 //!
 //! Only what is pending is ever sent, and a look at a long history would hold nothing but the texts of
-//! what was applied long ago. What is read again must be what was looked at.
+//! what was applied long ago. What is read again must be what was looked at. An upgrade keeps the texts
+//! of what is pending before it stops anything: whatever replaces files under it, it ends as it began.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::migrations::Migration;
@@ -19,6 +21,8 @@ pub enum Text {
     InFile {
         /// Tells whether the file still is what was looked at; of this run only.
         hash: u64,
+        /// The text, once a run that must not depend on the file any more has kept it.
+        kept: OnceLock<Box<str>>,
     },
     /// Here, because there is no file, or because it goes away.
     Held(Box<str>),
@@ -33,7 +37,7 @@ impl Default for Text {
 impl Text {
     /// Leaves a text that was just read in its file.
     pub(in crate::migrations) fn in_file(raw: &str) -> Self {
-        Self::InFile { hash: hash(raw) }
+        Self::InFile { hash: hash(raw), kept: OnceLock::new() }
     }
 }
 
@@ -59,7 +63,10 @@ impl Chain {
     pub(in crate::migrations) fn raw(&self, migration: &Migration) -> Result<String> {
         let known = match &migration.text {
             Text::Held(text) => return Ok(text.to_string()),
-            Text::InFile { hash } => *hash,
+            Text::InFile { hash, kept } => match kept.get() {
+                Some(text) => return Ok(text.to_string()),
+                None => *hash,
+            },
         };
         let path = self.path(migration);
         let raw = files::read_text(&path)?;
@@ -69,6 +76,18 @@ impl Chain {
         Err(Error::new(Outcome::Refused, format!("{} changed during the run", path.display()))
             .detail("it is not the text that was looked at when the run began")
             .hint("Run it again when nobody replaces the files."))
+    }
+
+    /// Keeps the texts of these versions: from now on their files may be replaced, or go.
+    pub fn keep(&self, versions: &[&str]) -> Result<()> {
+        let wanted = |migration: &&Migration| versions.contains(&migration.version.as_str());
+        for migration in self.migrations.iter().filter(wanted) {
+            if let Text::InFile { kept, .. } = &migration.text {
+                let text = self.raw(migration)?;
+                kept.get_or_init(|| text.into());
+            }
+        }
+        Ok(())
     }
 
     /// Takes all texts along, for a directory that goes away; the files are named as of another one.

@@ -11,7 +11,7 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::step::Step;
 use crate::upgrade::survey::Survey;
 use crate::upgrade::truth::{self, Aftermath};
-use crate::upgrade::{check_health, put_back, start_services, tell, tree, ways_out};
+use crate::upgrade::{check_health, maintenance, put_back, start_services, tell, tree, ways_out};
 use crate::version::Version;
 
 use super::decide::Data;
@@ -111,6 +111,7 @@ pub fn run(
             if let Err(error) = start(machine, &mark, &mut journal) {
                 return Err(failed(machine, survey, &mut journal, &mark, (None, error)));
             }
+            maintenance::end(machine);
             None
         }
         Fit::Other => Some(match &program {
@@ -175,6 +176,7 @@ fn stop(machine: &Machine, survey: &Survey<'_>, journal: &mut Journal) -> Result
     let up: Vec<&str> =
         survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.as_str()).collect();
     journal.begun(Step::Quiesce, up.join(" "))?;
+    maintenance::begin(machine);
     for name in &up {
         machine.progress.step(&format!("stopping {name}"));
         machine.services.stop(name, &*machine.progress)?;

@@ -9,7 +9,7 @@ use super::super::gate::{self, Pending};
 use super::super::journal::Journal;
 use super::super::machine::Machine;
 use super::super::step::Step;
-use super::super::{fail, telling, tree, unit};
+use super::super::{fail, maintenance, telling, tree, unit};
 use super::order::{Order, Program};
 use super::steps::Failed;
 use super::{Ended, Who, refused};
@@ -223,6 +223,7 @@ fn undone(
                     machine.progress.step(&format!("starting {name}"));
                     machine.services.start(name)?;
                 }
+                maintenance::end(machine);
             }
         }
         Order::clear(&machine.layout)

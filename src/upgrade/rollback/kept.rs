@@ -124,19 +124,32 @@ fn notes(layout: &Layout) -> Vec<Note> {
         .collect()
 }
 
-/// Keeps the package files of these versions that the package tools have in their caches at this
-/// instant; during a run that is the new one, which is the way back of the next upgrade.
+/// Keeps the package files of these versions that the package tools have in their caches or in a source
+/// on this machine at this instant; that of the new one is the way back of the next upgrade.
 pub fn remember(layout: &Layout, versions: &[&Version]) -> Result<()> {
     let Ok(installed) = candidate::installed(layout) else { return Ok(()) };
     for version in versions {
         if find(layout, &installed.name, version).is_ok_and(|kept| kept.is_some()) {
             continue;
         }
-        if let Some(file) = older::cached(layout.root(), &installed, version) {
+        let cached = older::cached(layout.root(), &installed, version);
+        let file = cached.or_else(|| older::in_local_source(layout.root(), &installed, version));
+        if let Some(file) = file {
             keep(layout, &file, &installed.name, installed.family)?;
         }
     }
     Ok(())
+}
+
+/// Keeps the package of the installed version while it is at hand, where the operator wants that;
+/// without it a rollback depends on the package sources, and nothing fails for it.
+pub fn remember_installed(machine: &Machine) {
+    if !machine.config.policy.keep_packages {
+        return;
+    }
+    if let Err(error) = remember(&machine.layout, &[&machine.version]) {
+        machine.progress.warn(&format!("no copy of the package is kept: {}", error.message()));
+    }
 }
 
 /// Removes the copies that no restore point leads back to any more.

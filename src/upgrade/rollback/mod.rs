@@ -32,6 +32,7 @@ use super::gate;
 use super::gate::Pending;
 use super::journal::{self, Direction, Journal, Record};
 use super::machine::Machine;
+use super::maintenance;
 use super::step::Step;
 use given_up::GivenUp;
 use order::Order;
@@ -123,6 +124,7 @@ fn finish(machine: &Machine, order: &Order, journal: &mut Journal) -> Result<()>
             machine.progress.warn(&error.message());
         }
     };
+    maintenance::end(machine);
     told(give_up(machine, order));
     told(journal.close(Outcome::Ok, None));
     // Without this the next boot would go on with what is done.

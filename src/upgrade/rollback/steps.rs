@@ -16,7 +16,7 @@ use super::super::gate::Pending;
 use super::super::journal::{Journal, Mark, Record, When};
 use super::super::machine::Machine;
 use super::super::step::Step;
-use super::super::{check_health, put_back, start_services, tree};
+use super::super::{check_health, maintenance, put_back, start_services, tree};
 use super::order::{Keep, Order, Program};
 use super::{data, kept, outlook, present};
 
@@ -101,6 +101,7 @@ pub(super) fn quiesce(machine: &Machine, order: &Order, journal: &mut Journal) -
     let units = machine.services.look(&machine.config.app.services)?;
     let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
     journal.begun(Step::Quiesce, up.join(" "))?;
+    maintenance::begin(machine);
     for name in &up {
         machine.progress.step(&format!("stopping {name}"));
         machine.services.stop(name, &*machine.progress)?;

@@ -9,7 +9,7 @@ use super::machine::Machine;
 use super::step::Step;
 use super::survey::Survey;
 use super::{
-    Success, Work, baseline, check_health, finish, hold, open_journal, start_services,
+    Success, Work, baseline, check_health, finish, hold, maintenance, open_journal, start_services,
     stop_services, tree, unit,
 };
 
@@ -33,6 +33,7 @@ pub(super) fn run(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
     let switches = tree::switch::is_due(machine);
     if survey.pending.is_none() && survey.interrupted.is_none() && !switches {
         unit::ready();
+        maintenance::end(machine);
         return Ok(success);
     }
     success.work = Work::Restarted;
