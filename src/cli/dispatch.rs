@@ -64,8 +64,8 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             only_a_stream(global, verb)?;
             let mut machine = open(global, layout, printer)?;
             let reply = backup(&mut machine, verb);
-            // A look leaves everything as it was.
-            if verb.changes() {
+            // A look leaves everything as it was, and so does a refusal.
+            if verb.changes() && reply.is_ok() {
                 public::leave(&machine);
             }
             reply
@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             };
             let machine = open(global, layout, printer)?;
             let reply = commands::restore::run(&machine, &request);
-            if options.yes {
+            if options.yes && reply.is_ok() {
                 public::leave(&machine);
             }
             reply
