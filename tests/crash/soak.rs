@@ -16,12 +16,13 @@ const ROUNDS: usize = 3;
 /// How many rows are waited for under each version.
 const ROWS: usize = 3;
 
-/// The application: it writes until it is ended, never the same number twice.
+/// The application: it writes until it is ended, never the same number twice. Ended between making a
+/// file empty and writing it, it would begin at 1 again.
 const CLIENT: &str = r#"
 number=$(cat "$here/number" 2>/dev/null || echo 0)
 while :; do
     number=$((number + 1))
-    echo $number >"$here/number"
+    echo $number >"$here/number.new" && mv "$here/number.new" "$here/number"
     write_row "insert into written values ($number)" && echo $number >>"$here/acknowledged"
 done
 "#;
