@@ -68,7 +68,7 @@ where_it_is_allowed_the_older_package_follows_when_the_package_tool_has_ended() 
 fact "deb rpm" a_package_that_is_nowhere_is_told_before_the_upgrade_and_refuses_the_rollback
 a_package_that_is_nowhere_is_told_before_the_upgrade_and_refuses_the_rollback() {
   old_machine
-  sh_ 'rm -rf /etc/apt/sources.list.d/* /etc/apt/sources.list /etc/yum.repos.d/* /var/cache/dnf /var/cache/apt/archives/*.deb
+  sh_ 'rm -rf /etc/apt/sources.list.d/* /etc/apt/sources.list /etc/yum.repos.d/* /var/cache/dnf /var/cache/apt/archives/*.deb /var/lib/openwatch/packages
     ! command -v apt-get >/dev/null || apt-get -qq update'
   run openwatch preflight
   expect_rc 0; expect_out 'a rollback would bring back the data only'
@@ -96,7 +96,7 @@ the_way_back_that_a_failure_prints_works_as_printed() {
   expect_installed 1.0.0; expect_schema 0005; expect_mark none; expect_ready 1.0.0
   # The same where no package source has the older package, and no copy is here: its file has to be named.
   "$lab" down "$machine" >/dev/null 2>&1; old_machine; remember_data
-  sh_ 'rm -rf /etc/apt/sources.list.d/* /etc/apt/sources.list /etc/yum.repos.d/* /var/cache/dnf /var/cache/apt/archives/*.deb
+  sh_ 'rm -rf /etc/apt/sources.list.d/* /etc/apt/sources.list /etc/yum.repos.d/* /var/cache/dnf /var/cache/apt/archives/*.deb /var/lib/openwatch/packages
     ! command -v apt-get >/dev/null || apt-get -qq update'
   file_upgrade_to 2.1.0
   expect_out 'to go back, .openwatch rollback --package FILE., where FILE is the package openwatch 1\.0\.0'
