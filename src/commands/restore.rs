@@ -284,7 +284,8 @@ fn spoken(
     for replaced in &restored.replaced {
         lines.push(match &replaced.kept_as {
             Some(name) => {
-                format!("  {}: the former data is kept as database {name}", replaced.database)
+                let what = if name.starts_with('/') { "file" } else { "database" };
+                format!("  {}: the former data is kept as {what} {name}", replaced.database)
             }
             None => format!("  {}: the former data was replaced in place", replaced.database),
         });

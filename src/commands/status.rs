@@ -12,6 +12,7 @@ use crate::upgrade::gate::Pending;
 use crate::upgrade::gate::opened::Opened;
 use crate::upgrade::hold::Look;
 use crate::upgrade::identity;
+use crate::upgrade::in_file;
 use crate::upgrade::journal::{self, Record};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover::{self, Report};
@@ -167,6 +168,9 @@ fn databases(machine: &Machine) -> Vec<Value> {
         let found = migrations::look(&mut session, &shipped.migrations)?;
         let mut json = comparison_json(&found);
         json["server_version"] = facts::server_version(&mut session)?.into();
+        if let Some(file) = in_file::told(&shipped.database) {
+            json["file"] = file;
+        }
         Ok::<Value, crate::error::Error>(json)
     };
     machine

@@ -71,6 +71,13 @@ impl ScratchDatabase {
         stamp: &str,
         purpose: Purpose,
     ) -> Result<(Self, Vec<String>)> {
+        if let Some(file) = place.file() {
+            let text = format!("no scratch database is made beside the {}", file.described());
+            return Err(Error::new(Outcome::Refused, text)
+                .detail("a rehearsal needs databases on servers")
+                .state("nothing was changed")
+                .hint("Rehearse on a copy of the machine, or look with `openwatch migrate --dry-run`."));
+        }
         let mut server = Server::beside(place)?;
         may_create(&mut server, place, purpose)?;
         let name = stamped(like.dbname(), purpose.word(), stamp);

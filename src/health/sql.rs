@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Connect;
 use super::ask::{Attempt, within};
+use crate::database::{Dialect, Session};
 use crate::outcome::Outcome;
 
 pub(super) fn ask(database: &str, statement: &str, connect: &Connect, limit: Duration) -> Attempt {
@@ -24,6 +25,9 @@ fn answer(database: &str, statement: &str, connect: &Connect, limit: Duration) -
         }
         Err(error) => return Attempt::Wrong(error.message()),
     };
+    if session.dialect() == Dialect::Sqlite {
+        return answer_of_file(&mut session, statement);
+    }
     // A look changes nothing, and it ends with its deadline.
     let milliseconds = limit.as_millis().clamp(1, 86_400_000);
     let settings =
@@ -35,6 +39,21 @@ fn answer(database: &str, statement: &str, connect: &Connect, limit: Duration) -
             Ok(Some(false)) => Attempt::Wrong("false".into()),
             Ok(None) => Attempt::Wrong("null".into()),
             Err(_) => Attempt::Hopeless("the answer is not a boolean".into()),
+        },
+        Ok(rows) => Attempt::Wrong(format!("{} rows instead of one", rows.len())),
+        Err(error) => Attempt::Wrong(error.to_string()),
+    }
+}
+
+/// SQLite has numbers for what is true: 1 is right.
+fn answer_of_file(session: &mut Session, statement: &str) -> Attempt {
+    let rows = session.begin_looking().and_then(|()| session.simple(statement));
+    match rows.as_deref() {
+        Ok([row]) => match row.first().and_then(Option::as_deref) {
+            Some("1") => Attempt::right("true"),
+            Some("0") => Attempt::Wrong("false".into()),
+            None => Attempt::Wrong("null".into()),
+            Some(_) => Attempt::Hopeless("the answer is neither 1 nor 0".into()),
         },
         Ok(rows) => Attempt::Wrong(format!("{} rows instead of one", rows.len())),
         Err(error) => Attempt::Wrong(error.to_string()),

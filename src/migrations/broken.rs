@@ -146,7 +146,8 @@ fn message(chain: &Chain, broken: &Broken<'_>, blockers: &[Blocker]) -> Error {
             failure::of_statement(&sent, error, broken.statement, blockers)
         }
         (Cause::Sql(error), None) => {
-            failed("the migrations could not be run".into()).source(error.clone())
+            let message = failed("the migrations could not be run".into());
+            error.detail.iter().fold(message, Error::detail).source(error.clone())
         }
         (Cause::Commit(error), _) => {
             let mut message = failed("the migrations could not be committed".into());

@@ -7,10 +7,11 @@ use super::answers::quoted;
 use super::{Connection, Fault, File};
 use crate::error::Result;
 
-/// Tables that somebody made and that hold rows of their own: no views, none of SQLite itself, none
-/// that a virtual table keeps its index in.
+/// Tables that hold rows of their own: no views, none of SQLite itself. What a virtual table holds is
+/// counted in the tables that it is made of, because the module that it needs may be the
+/// application's own.
 const TABLES: &str = "select name from pragma_table_list \
-    where schema = 'main' and type in ('table', 'virtual') and name not like 'sqlite\\_%' escape '\\' \
+    where schema = 'main' and type in ('table', 'shadow') and name not like 'sqlite\\_%' escape '\\' \
     order by name";
 
 /// What was found of a database file.

@@ -25,6 +25,7 @@ pub mod gate_of_restore;
 pub mod hold;
 pub mod hooks;
 pub mod identity;
+pub mod in_file;
 pub mod journal;
 pub mod locks;
 pub mod looked_into;

@@ -7,11 +7,12 @@ use crate::database::clients::Client;
 use crate::database::{Database, DatabaseLock, dump, dumpable};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
-use crate::restore_points::Lasts;
+use crate::restore_points::{Lasts, Store};
 use crate::system::process::Call;
 
 use super::hooks;
 use super::identity;
+use super::in_file;
 use super::locks::Locks;
 use super::machine::Machine;
 use super::plan::{Plan, Protection};
@@ -84,6 +85,7 @@ pub fn findings(machine: &Machine, survey: &Survey<'_>, plan: &Plan) -> Vec<Find
         trial(machine, survey, plan, &mut found);
     }
     preflight_points::look(machine, survey, plan, &mut found);
+    in_file::look(machine, survey, &mut found);
     rollback::foresee::look(machine, survey, &mut found);
     requirements::findings(machine, &mut found);
     found.extend(settings::findings(&machine.config.settings));
@@ -225,10 +227,7 @@ fn dumped<'m>(survey: &Survey<'m>, plan: &Plan) -> Vec<&'m Database> {
 fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Finding>) {
     let dumped = dumped(survey, plan);
     let reserve = machine.config.policy.reserve;
-    // Looking leaves nothing behind: what had to be made to look is taken away again.
-    let dir = &machine.config.policy.backup_dir;
-    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
-    let checked = machine.store().and_then(|store| {
+    let checked = looking_at_store(machine, |store| {
         store.probe()?;
         if let Err(error) = store.check_travelling() {
             found.push(from_error(&error));
@@ -239,15 +238,26 @@ fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Fi
             estimate.needed = estimate.needed.saturating_mul(2);
             estimate.files = estimate.files.saturating_mul(2);
         }
-        estimate.check(&store, reserve)
+        estimate.check(store, reserve)
     });
+    if let Err(error) = checked {
+        found.push(from_error(&error));
+    }
+}
+
+/// Looks at the store and leaves nothing behind: what had to be made to look is taken away again.
+pub(super) fn looking_at_store<T>(
+    machine: &Machine,
+    look: impl FnOnce(&Store) -> Result<T>,
+) -> Result<T> {
+    let dir = &machine.config.policy.backup_dir;
+    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+    let looked = machine.store().and_then(|store| look(&store));
     for made in missing {
         // Only empty ones go; what somebody else put there meanwhile stays.
         let _ = std::fs::remove_dir(made);
     }
-    if let Err(error) = checked {
-        found.push(from_error(&error));
-    }
+    looked
 }
 
 /// Returns the finding that an error of a look amounts to.

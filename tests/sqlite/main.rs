@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod held;
+mod recorded;
 mod upgrading;
 
 use support::machine::TestMachine;

@@ -41,6 +41,8 @@ pub struct Attached {
 struct Note {
     id: String,
     device: u64,
+    /// Who took it. While the machine shuts down, a machine-id that was only mounted is gone again.
+    machine: String,
 }
 
 /// Marks a disk that has no marker as this application's; the data on it is that of the installed
@@ -82,12 +84,12 @@ pub fn run(machine: &Machine, claim: Claim) -> Result<Attached> {
 
 /// Lets the disk go: another machine may take it. What cannot be written is told by whoever calls.
 pub fn release(machine: &Machine) -> Result<Option<Lease>> {
+    let taker = noted(machine).map(|note| note.machine);
     fs::remove_file(&machine.layout.attached_disk())?;
     let disk = required(machine)?;
-    let Some(mut lease) = Lease::read(&disk.dir)?.filter(|lease| lease.is_ours(&machine.layout))
-    else {
-        return Ok(None);
-    };
+    let ours =
+        |lease: &Lease| lease.is_ours(&machine.layout) || taker.as_ref() == Some(&lease.machine);
+    let Some(mut lease) = Lease::read(&disk.dir)?.filter(ours) else { return Ok(None) };
     lease.released = Some(clock::rfc3339(machine.clock.now()));
     lease.write(&disk.dir)?;
     Ok(Some(lease))
@@ -95,15 +97,18 @@ pub fn release(machine: &Machine) -> Result<Option<Lease>> {
 
 /// Makes sure that the disk is the one that was looked at when it was mounted; looks where nobody did.
 pub(super) fn make_sure(machine: &Machine, disk: &DataDisk) -> Result<()> {
-    let noted = fs::read_text(&machine.layout.attached_disk(), marker::MOST_BYTES).ok();
-    let noted: Option<Note> = noted.and_then(|text| serde_json::from_str(&text).ok());
     let found = Marker::read(&disk.dir)?;
-    if let (Some(noted), Some(found)) = (&noted, &found)
-        && *noted == note(disk, found)?
+    if let (Some(noted), Some(found)) = (noted(machine), &found)
+        && noted == note(disk, found, noted.machine.clone())?
     {
         return Ok(());
     }
     run(machine, Claim::Respected).map(drop)
+}
+
+fn noted(machine: &Machine) -> Option<Note> {
+    let text = fs::read_text(&machine.layout.attached_disk(), marker::MOST_BYTES).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 fn required(machine: &Machine) -> Result<DataDisk> {
@@ -211,14 +216,15 @@ fn remember(machine: &Machine, disk: &DataDisk, found: &Marker) -> Result<()> {
     if let Some(dir) = path.parent() {
         fs::make_dir(dir, 0o755)?;
     }
-    let text = serde_json::to_vec(&note(disk, found)?).context(|| "cannot write a note".into())?;
+    let taken = note(disk, found, Lease::new(machine).machine)?;
+    let text = serde_json::to_vec(&taken).context(|| "cannot write a note".into())?;
     fs::replace(&path, &text, 0o644)
 }
 
-fn note(disk: &DataDisk, found: &Marker) -> Result<Note> {
+fn note(disk: &DataDisk, found: &Marker, machine: String) -> Result<Note> {
     let data = std::fs::metadata(&disk.point)
         .context(|| format!("cannot look at {}", disk.point.display()))?;
-    Ok(Note { id: found.id.clone(), device: data.dev() })
+    Ok(Note { id: found.id.clone(), device: data.dev(), machine })
 }
 
 /// Closes the gate where the data is not that of the installed version; the upgrade unit, which is

@@ -101,7 +101,7 @@ fn open_upgrade(machine: &Machine, disk: &DataDisk, found: &mut Vec<Finding>) ->
 fn room(machine: &Machine, disk: &DataDisk, found: &mut Vec<Finding>) {
     let looked = targets(machine, |_| true).and_then(|targets| {
         let all: Vec<_> = targets.iter().map(|target| target.database).collect();
-        machine.store()?.estimate(&all)
+        preflight::looking_at_store(machine, |store| store.estimate(&all))
     });
     let data = match looked {
         Ok(estimate) => estimate.databases,

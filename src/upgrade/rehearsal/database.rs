@@ -213,6 +213,9 @@ fn changes(before: &[(String, Option<u64>)], after: &[(String, Option<u64>)]) ->
 
 /// Asks what a restore point taken after the upgrade would fail on, and tries to dump the definitions.
 fn next_dump(machine: &Machine, database: &Database) -> Result<Vec<String>> {
+    if database.file().is_some() {
+        return Ok(Vec::new());
+    }
     machine.progress.step("trying the next dump");
     let mut session = database.connect()?;
     let server = facts::facts(&mut session)?;

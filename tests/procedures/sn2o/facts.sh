@@ -15,7 +15,7 @@ disk_loop() { # disk_loop DEV IMG: another block device on the same disk
   losetup -f --show "$scratch/$2.img" > "$scratch/$1.dev" || fail "losetup"
 }
 disk_uuid() { blkid -p -s UUID -o value "$scratch/$1.img"; }
-on() { # on old|new CMD...: in that machine
+at() { # at old|new CMD...: in that machine
   local machine=$appliance-$1; shift; "$@"
 }
 plug() { # plug DISK: the node and the name that udev gives it, and the mount that it asks for
@@ -61,7 +61,7 @@ old_system() { # 1.0.0 in use, its data on the disk, which it has marked
   m sh -c 'systemctl stop "postgresql@*"'
   appliance_conf
   plug data
-  sh_ 'major=$(ls /etc/postgresql); mv /var/lib/postgresql/$major/main /srv/data/postgresql' || fail "cluster"
+  sh_ 'major=$(ls /etc/postgresql); mv /var/lib/postgresql/$major/main /srv/data/postgresql; mkdir /var/lib/postgresql/$major/main' || fail "cluster"
   run openwatch disk init; expect_rc 0
   sh_ 'systemctl stop srv-data.mount; systemctl start srv-data.mount'
   wait_for 60 ready 1.0.0
@@ -71,21 +71,22 @@ new_system() { # VERSION of the next image, which has never seen the disk
   local machine=$appliance-new; fresh "$1"; tool install openwatch; expect_rc 0
   sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env
     tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
-    systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main"
+    systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main/*"
   appliance_conf
   # An image has not run yet.
-  "$lab" halt "$machine"; "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
+  "$lab" halt "$machine"; starts
 }
 appliance_pair() { # [VERSION FEATURES]: the old one; a fact ends with neither
   appliance=$machine; trap sn2o_gone EXIT
   old_system "${2:-^mmp}"
-  on old remember_data
+  at old remember_data
 }
 swap_to() { # swap_to new VERSION: steps 2 to 5
-  on old halted; new_system "$1"
-  on new disk_is_awaited
-  on new plug data
+  at old halted; new_system "$1"
+  at new disk_is_awaited
+  at new plug data
 }
+starts() { "$lab" start "$machine" >/dev/null 2>&1; m true || fail "no boot"; }   # degraded: without its disk
 halted() { "$lab" halt "$machine"; }
 disk_is_awaited() { # no disk, no service, and the gate says why
   expect_is inactive m systemctl is-active openwatch.service
@@ -94,9 +95,9 @@ disk_is_awaited() { # no disk, no service, and the gate says why
 }
 phase() { m python3 -c "import json; print(json.load(open('/srv/data/openwatch/upgrade-state.json'))['upgrade']['phase'])"; }
 settled() { [ "$(m systemctl is-active openwatch-upgrade.service)" != activating ]; }
-prepare() { run openwatch upgrade --prepare --for "$1-1"; expect_rc 0; expect_out "pre-v$1"; }
+prepare() { run openwatch upgrade --prepare --for "$1"; expect_rc 0; expect_out "pre-v$1"; }
 back_on_old() { # the old system gets its disk back, and has its data again by itself
-  "$lab" start "$machine" >/dev/null 2>&1 || fail "no boot"
+  starts
   disk_is_awaited; plug data
   wait_for 120 ready 1.0.0; wait_for 60 settled
   expect_same_data; expect_schema 0005; expect_is went_back phase; expect_mark none
@@ -106,7 +107,7 @@ back_on_old() { # the old system gets its disk back, and has its data again by i
 asked_over_http() {
   post '' 404
   sh_ "echo OPENWATCH_API_TOKEN=a-token-of-the-appliance >> /etc/openwatch/secrets.env
-    echo 'PREPARE_OPTIONS=--for $1-1' > /etc/openwatch/prepare.env"
+    echo 'PREPARE_OPTIONS=--for $1' > /etc/openwatch/prepare.env"
   post '' 401; post a-token-of-the-applianc 401
   post a-token-of-the-appliance 202
   wait_for 60 prepared
@@ -121,21 +122,21 @@ except e.HTTPError as x: print(x.code)"
 }
 
 # The eight steps.
-fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
+whole_fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
 a_data_disk_moves_to_the_next_image_and_is_upgraded_there() {
   local FACT_LIMIT=150
   appliance_pair
-  on old asked_over_http 2.0.0
+  at old asked_over_http 2.0.0
   swap_to 2.0.0
-  on new wait_for 120 ready 2.0.0
-  on new expect_schema 0007
-  on new expect_is 'done' phase
-  on new expect_mark none
-  on new expect_is 20000 sql 'select count(*) from customer_notes'
-  on new m test -s /run/smoke || fail "no record was collected"
+  at new wait_for 120 ready 2.0.0
+  at new expect_schema 0007
+  at new expect_is 'done' phase
+  at new expect_mark none
+  at new expect_is 20000 sql 'select count(*) from customer_notes'
+  at new m test -s /run/smoke || fail "no record was collected"
   # A reboot with the disk is nothing special.
-  on new run openwatch disk status; expect_out 'they belong together'
-  on new expect_no_secret
+  at new run openwatch disk status; expect_out 'they belong together'
+  at new expect_no_secret
 }
 
 whole_fact "deb" a_preparation_is_refused_with_every_reason_at_once
@@ -148,13 +149,13 @@ a_preparation_is_refused_with_every_reason_at_once() {
     gpg -q --export > /etc/openwatch/image.gpg && gpg -q --detach-sign -o next.raw.sig next.raw &&
     sed -i "1i verify_image = [\"/usr/bin/gpgv\", \"-q\", \"--keyring\", \"/etc/openwatch/image.gpg\", \"{image}.sig\", \"{image}\"]" /etc/openwatch/upgrade.conf' ||
     fail "signature"
-  run openwatch upgrade --prepare --for 2.0.0-1 --image /root/next.raw; expect_rc 0
+  run openwatch upgrade --prepare --for 2.0.0 --image /root/next.raw; expect_rc 0
   expect_is prepared phase
   sh_ 'echo other >> /root/next.raw; echo 29 > /etc/openwatch/licence-days
     sed -i "1i window = [\"$(date -d "12 hours" +%H:%M)-$(date -d "13 hours" +%H:%M)\"]" /etc/openwatch/upgrade.conf
     fallocate -l $(($(stat -f -c "%a * %S" /srv/data) - 33554432)) /srv/data/ballast'
   local before; before=$(sh_ 'cat /srv/data/openwatch/upgrade-state.json; ls /srv/data/openwatch/backups')
-  run openwatch upgrade --prepare --for 2.0.0-1 --image /root/next.raw; expect_rc 5
+  run openwatch upgrade --prepare --for 2.0.0 --image /root/next.raw; expect_rc 5
   expect_out 'signature of /root/next.raw does not verify'; expect_out 'licence ends in 29 days'
   expect_out 'outside the maintenance window'; expect_out 'less than twice the data is free'
   expect_out 'nothing was changed'
@@ -166,14 +167,14 @@ whole_fact "deb" a_failing_migration_gives_the_disk_back_to_the_old_image
 a_failing_migration_gives_the_disk_back_to_the_old_image() {
   local FACT_LIMIT=150
   appliance_pair
-  on old prepare 2.1.0
+  at old prepare 2.1.0
   swap_to 2.1.0
-  on new wait_for 120 failed_on_disk
-  on new expect_is 1 m systemctl show -P ExecMainStatus openwatch-upgrade.service
-  on new expect_is inactive m systemctl is-active openwatch.service
-  on new expect_schema 0005
-  on new halted
-  on old back_on_old
+  at new wait_for 120 failed_on_disk
+  at new expect_is 1 m systemctl show -P ExecMainStatus openwatch-upgrade.service
+  at new expect_is inactive m systemctl is-active openwatch.service
+  at new expect_schema 0005
+  at new halted
+  at old back_on_old
 }
 failed_on_disk() { [ "$(phase)" = failed ] && settled; }
 
@@ -181,15 +182,15 @@ whole_fact "deb" failing_health_gives_the_disk_back_to_the_old_image
 failing_health_gives_the_disk_back_to_the_old_image() {
   local FACT_LIMIT=150
   appliance_pair
-  on old prepare 2.0.0
-  on old halted; new_system 2.0.0
+  at old prepare 2.0.0
+  at old halted; new_system 2.0.0
   # The smoke test, which is the last of the proofs.
-  on new sh_ 'printf "#!/bin/sh\nexit 1\n" > /usr/local/bin/record'
-  on new plug data
-  on new wait_for 120 failed_on_disk
-  on new expect_is inactive m systemctl is-active openwatch.service
-  on new halted
-  on old back_on_old
+  at new sh_ 'printf "#!/bin/sh\nexit 1\n" > /usr/local/bin/record'
+  at new plug data
+  at new wait_for 120 failed_on_disk
+  at new expect_is inactive m systemctl is-active openwatch.service
+  at new halted
+  at old back_on_old
 }
 
 whole_fact "deb" a_data_disk_that_is_pulled_while_running_stops_the_services_and_comes_back
@@ -223,11 +224,11 @@ a_data_disk_that_is_attached_twice_is_refused() {
   appliance_pair
   new_system 2.0.0
   # The other machine has it mounted, and has not let it go.
-  on new plug data
-  on new expect_is inactive m systemctl is-active openwatch.service
-  on new run openwatch disk attach; expect_rc 5; expect_out 'attached to another machine'
-  on new m systemctl stop srv-data.mount
-  on old expect_ready 1.0.0
+  at new plug data
+  at new expect_is inactive m systemctl is-active openwatch.service
+  at new run openwatch disk attach; expect_rc 5; expect_out 'attached to another machine'
+  at new m systemctl stop srv-data.mount
+  at old expect_ready 1.0.0
   # The same disk twice in one machine.
   local machine=$appliance-old dev
   m systemctl stop srv-data.mount
@@ -246,25 +247,25 @@ whole_fact "deb" power_cuts_of_the_new_image_at_five_points_are_finished_by_its_
 power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
   local FACT_LIMIT=150 step
   appliance_pair
-  on old prepare 2.0.0
-  on old halted; new_system 2.0.0
+  at old prepare 2.0.0
+  at old halted; new_system 2.0.0
   cp --sparse=always "$scratch/data.img" "$scratch/kept.img"
   for step in quiesce restore_point migrate start health; do
-    on new cut_before "$step"
-    "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
-    on new no_hook; on new plug data
-    on new wait_for 120 ready 2.0.0; on new wait_for 60 settled
-    on new expect_schema 0007; on new expect_is 'done' phase
-    on new expect_is 20000 sql 'select count(*) from customer_notes'
+    at new cut_before "$step"
+    at new starts
+    at new no_hook; at new plug data
+    at new wait_for 120 ready 2.0.0; at new wait_for 60 settled
+    at new expect_schema 0007; at new expect_is 'done' phase
+    at new expect_is 20000 sql 'select count(*) from customer_notes'
     say "cut before $step: finished by the next boot"
-    on new halted; as_before
+    at new halted; as_before
   done
 }
 as_before() { # the disk as the old system let it go, a new image that has never seen it
   losetup -d "$(cat "$scratch/data.dev")"
   cp --sparse=always "$scratch/kept.img" "$scratch/data.img"; disk_loop data data
-  "$lab" start "$appliance-new" >/dev/null 2>&1 || fail "no boot"
-  on new sh_ 'rm -rf /var/lib/openwatch/upgrade/*'
+  at new starts
+  at new sh_ 'rm -rf /var/lib/openwatch/upgrade/*'
 }
 cut_before() { # cut_before STEP: power goes when the run is there
   sh_ "mkdir -p /etc/openwatch/hooks.d/$1.before.d; cd /etc/openwatch/hooks.d/$1.before.d
@@ -280,8 +281,8 @@ whole_fact "deb" a_power_cut_of_the_new_image_and_the_old_one_takes_its_disk_bac
 a_power_cut_of_the_new_image_and_the_old_one_takes_its_disk_back_by_itself() {
   local FACT_LIMIT=150
   appliance_pair 2.0.0 mmp
-  on old prepare 2.0.0
-  on old halted; new_system 2.0.0
-  on new cut_before start
-  on old back_on_old
+  at old prepare 2.0.0
+  at old halted; new_system 2.0.0
+  at new cut_before start
+  at old back_on_old
 }
