@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::system::process::{self, Call};
+use crate::system::signals;
 
 /// Where client programs are looked for.
 #[derive(Clone, Debug, Default)]
@@ -159,7 +160,11 @@ impl Clients {
 
     /// Chooses the client for a server of this major; a warning comes with one that is newer.
     pub fn choose(&self, server_major: u32) -> Result<(Client, Option<String>)> {
-        choose(&self.all(), server_major)
+        choose(&self.all(), server_major).map_err(|error| match signals::received() {
+            // Asked for their versions, they end with us.
+            Some(signal) => Error::failed(format!("stopped because we received {signal}")),
+            None => error,
+        })
     }
 }
 
