@@ -111,8 +111,11 @@ fn units(layout: &Layout, app: &App, appliance: &Appliance) -> Vec<(String, Stri
 /// Returns what lets the unprivileged service ask for a preparation: an empty file in its own runtime
 /// directory, taken away and taken up by root, whose options stand in a file of root.
 fn request_units(head: &str, disk: &str) -> [(String, String); 3] {
+    // By default it would come before basic.target, and the disk after: a cycle, which systemd breaks
+    // at shutdown by not letting the disk go.
     let path = format!(
-        "{head}Description=Requests to prepare the data disk\nBindsTo={disk}\nAfter={disk}\n\n\
+        "{head}Description=Requests to prepare the data disk\nDefaultDependencies=no\n\
+         Conflicts=shutdown.target\nBefore=shutdown.target\nBindsTo={disk}\nAfter={disk}\n\n\
          [Path]\nPathExists=/run/openwatch-request/prepare\n"
     );
     let service = format!(

@@ -159,14 +159,14 @@ synnefo_packages_that_come_one_by_one_are_one_upgrade() {
 }
 
 # --- three hosts: accounts with the web server and the database server, compute, storage
-on() { local machine=$machine; [ "$1" = accounts ] || machine=$machine-$1; shift; "$@"; } # on HOST CMD...
+at_host() { local machine=$machine; [ "$1" = accounts ] || machine=$machine-$1; shift; "$@"; } # at_host HOST CMD...
 synnefo_unit() { case $1 in accounts) echo web ;; compute) echo dispatcher ;; storage) echo events ;; esac; }
 synnefo_release() { # synnefo_release HOST VERSION OVERLAYS...: what the package sources of a host offer from now on
   local host=$1 version=$2; shift 2
-  on "$host" synnefo_tree "$version" "$@"
-  on "$host" m sh -s "$version" "$host" "$(synnefo_unit "$host")" < "$synnefo/mkkind" || fail "kind $host"
-  on "$host" synnefo_debs "$version" synnefo "synnefo-$(synnefo_unit "$host")"
-  on "$host" synnefo_repo "$version"
+  at_host "$host" synnefo_tree "$version" "$@"
+  at_host "$host" m sh -s "$version" "$host" "$(synnefo_unit "$host")" < "$synnefo/mkkind" || fail "kind $host"
+  at_host "$host" synnefo_debs "$version" synnefo "synnefo-$(synnefo_unit "$host")"
+  at_host "$host" synnefo_repo "$version"
 }
 
 # synnefo_hosts: 1.0 in use on three machines with cables between them; the database server is on the first.
@@ -175,24 +175,24 @@ synnefo_hosts() {
   synnefo_files
   local host unit net=0 table
   for host in accounts compute storage; do
-    unit=$(synnefo_unit "$host"); on "$host" old_machine
+    unit=$(synnefo_unit "$host"); at_host "$host" old_machine
     if [ "$host" = accounts ]; then
       m sh -s "$secret" < "$synnefo/mkserver" || fail "server"
     else
       net=$((net + 1))
       "$lab" link "$machine" "to-$host" "$machine-$host" to-accounts || fail "no cable to $host"
       sh_ "ip addr add 10.9.$net.1/24 dev to-$host && ip link set to-$host up" || fail "network"
-      on "$host" sh_ "ip addr add 10.9.$net.2/24 dev to-accounts && ip link set to-accounts up && systemctl stop postgresql" || fail "network"
+      at_host "$host" sh_ "ip addr add 10.9.$net.2/24 dev to-accounts && ip link set to-accounts up && systemctl stop postgresql" || fail "network"
     fi
     synnefo_release "$host" 1.0
-    on "$host" sh_ "useradd --system synnefo; mkdir -p /etc/synnefo; umask 077
+    at_host "$host" sh_ "useradd --system synnefo; mkdir -p /etc/synnefo; umask 077
       echo '${host^^}_URL=postgresql://synnefo:$secret@10.9.${net/#0/1}.1/synnefo_$host' > /etc/synnefo/secrets.env" || fail "secrets"
-    FACT_LIMIT=200 on "$host" run apt-get -y install "synnefo-$unit"; expect_rc 0
-    FACT_LIMIT=300 on "$host" run openwatch --app synnefo migrate; expect_rc 0
+    FACT_LIMIT=200 at_host "$host" run apt-get -y install "synnefo-$unit"; expect_rc 0
+    FACT_LIMIT=300 at_host "$host" run openwatch --app synnefo migrate; expect_rc 0
     case $host in accounts) table=accounts_user ;; compute) table=compute_server ;; storage) table=objects ;; esac
     synnefo_sql "$host" "insert into $table (name) values ('$host')" || fail "data"
-    on "$host" run systemctl start "synnefo-$unit.service"; expect_rc 0
-    on "$host" synnefo_order >/dev/null
+    at_host "$host" run systemctl start "synnefo-$unit.service"; expect_rc 0
+    at_host "$host" synnefo_order >/dev/null
   done
 }
 
@@ -202,7 +202,7 @@ synnefo_play() {
   ansible=$("$synnefo/mktools" ansible 2>> "$scratch/log") || fail "no Ansible"
   for host in $hosts; do
     printf "%s ansible_host=%s openwatch_packages='[\"synnefo\", \"synnefo-%s\"]'\n" \
-      "$host" "$(on "$host" eval 'echo "$machine"')" "$(synnefo_unit "$host")"
+      "$host" "$(at_host "$host" eval 'echo "$machine"')" "$(synnefo_unit "$host")"
   done > "$scratch/hosts.ini"
   printf '\n[all:vars]\nopenwatch_app=synnefo\nansible_connection=lab\nansible_become=false\nansible_python_interpreter=/usr/bin/python3\n' >> "$scratch/hosts.ini"
   printf '$ the play over %s %s\n' "$hosts" "$*" >> "$scratch/log"
@@ -211,8 +211,8 @@ synnefo_play() {
     "$here/../../contrib/ansible/upgrade.yml" "$@" > "$scratch/out" 2>&1 < /dev/null; rc=$?
   out=$(cat "$scratch/out"); printf '%s\nstatus %s\n' "$out" "$rc" >> "$scratch/log"
 }
-synnefo_at() { on "$1" m dpkg-query -W -f '${Version}' synnefo; } # synnefo_at HOST
-synnefo_began() { on "$1" sh_ 'ls /var/lib/synnefo/upgrade/history | sort | tail -n 1'; }
+synnefo_at() { at_host "$1" m dpkg-query -W -f '${Version}' synnefo; } # synnefo_at HOST
+synnefo_began() { at_host "$1" sh_ 'ls /var/lib/synnefo/upgrade/history | sort | tail -n 1'; }
 
 whole_fact "deb" synnefo_three_hosts_are_upgraded_one_after_the_other
 synnefo_three_hosts_are_upgraded_one_after_the_other() {
@@ -221,12 +221,12 @@ synnefo_three_hosts_are_upgraded_one_after_the_other() {
   synnefo_play "accounts compute storage" --check; expect_rc 0
   expect_out 'an upgrade can begin'; expect_no_out 'changed=[1-9]'
   for host in accounts compute storage; do
-    expect_is 1.0-1 synnefo_at "$host"; expect_is '' on "$host" synnefo_order
+    expect_is 1.0-1 synnefo_at "$host"; expect_is '' at_host "$host" synnefo_order
   done
   synnefo_play "accounts compute storage"; expect_rc 0
   for host in accounts compute storage; do
     expect_is 2.0-1 synnefo_at "$host"
-    expect_is "stopped $(synnefo_unit "$host") started $(synnefo_unit "$host") " on "$host" synnefo_order
+    expect_is "stopped $(synnefo_unit "$host") started $(synnefo_unit "$host") " at_host "$host" synnefo_order
   done
   expect_is 'accounts|0' synnefo_sql accounts 'select name, quota from accounts_user'
   expect_is 'compute|small' synnefo_sql compute 'select name, flavor from compute_server'
@@ -242,15 +242,15 @@ synnefo_the_second_host_that_fails_leaves_the_third_alone() {
   synnefo_play "accounts storage compute"; expect_failure
   expect_out 'synnefo on storage is not upgraded'; expect_out 'relation .*nothing.* does not exist'
   expect_is 2.0-1 synnefo_at accounts; expect_is active m systemctl is-active synnefo-web.service
-  expect_is '' on storage sh_ 'systemctl is-active synnefo-events.service | grep -x active'
+  expect_is '' at_host storage sh_ 'systemctl is-active synnefo-events.service | grep -x active'
   # The third host was not even asked.
-  expect_is 1.0-1 synnefo_at compute; expect_is '' on compute synnefo_order
-  expect_is active on compute m systemctl is-active synnefo-dispatcher.service
+  expect_is 1.0-1 synnefo_at compute; expect_is '' at_host compute synnefo_order
+  expect_is active at_host compute m systemctl is-active synnefo-dispatcher.service
   expect_no_out 'compute +: ok=[1-9]'
   # The play does not go over a host whose upgrade is open; the next release mends it there.
   synnefo_play "accounts storage compute"; expect_failure; expect_out 'synnefo on storage is closed'
   synnefo_release storage 2.1 2.0
-  FACT_LIMIT=300 on storage run apt-get -y upgrade; expect_rc 0
+  FACT_LIMIT=300 at_host storage run apt-get -y upgrade; expect_rc 0
   synnefo_play "accounts storage compute"; expect_rc 0
   expect_is 2.1-1 synnefo_at storage; expect_is 2.0-1 synnefo_at compute
   expect_is 'compute|small' synnefo_sql compute 'select name, flavor from compute_server'
