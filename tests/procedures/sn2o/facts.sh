@@ -154,7 +154,7 @@ a_preparation_is_refused_with_every_reason_at_once() {
   expect_is prepared phase
   sh_ 'echo other >> /root/next.raw; echo 29 > /etc/openwatch/licence-days
     sed -i "1i window = [\"$(date -d "12 hours" +%H:%M)-$(date -d "13 hours" +%H:%M)\"]" /etc/openwatch/upgrade.conf
-    fallocate -l $(($(stat -f -c "%a * %S" /srv/data) - 33554432)) /srv/data/ballast'
+    fallocate -l $(($(stat -f -c "%a * %S" /srv/data) - 16777216)) /srv/data/ballast'
   local before; before=$(sh_ 'cat /srv/data/openwatch/upgrade-state.json; ls /srv/data/openwatch/backups')
   run openwatch upgrade --prepare --for 2.0.0 --image /root/next.raw; expect_rc 5
   expect_out 'signature of /root/next.raw does not verify'; expect_out 'licence ends in 29 days'
