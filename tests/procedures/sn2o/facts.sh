@@ -186,7 +186,7 @@ failing_health_gives_the_disk_back_to_the_old_image() {
   at old prepare 2.0.0
   at old halted; new_system 2.0.0
   # The smoke test, which is the last of the proofs.
-  at new sh_ 'printf "#!/bin/sh\nexit 1\n" > /usr/local/bin/record'
+  at new sh_ 'printf "#!/bin/sh\n[ \$# != 0 ]\n" > /usr/local/bin/record'
   at new plug data
   at new wait_for 240 failed_on_disk
   at new expect_is inactive m systemctl is-active openwatch.service
