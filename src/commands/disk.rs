@@ -25,7 +25,7 @@ pub fn init(machine: &Machine) -> Result<Reply> {
 pub fn attach(machine: &Machine, claim: Claim) -> Result<Reply> {
     let attached = attach::run(machine, claim)?;
     let json = json!({
-        "disk": attached.marker, "state": attached.state, "arrival": word(&attached.arrival),
+        "disk": attached.marker, "state": attached.state, "arrival": attached.arrival.word(),
     });
     let text = format!(
         "attached: {}; data of version {}, {} is installed: {}",
@@ -80,20 +80,9 @@ pub fn status(machine: &Machine) -> Result<Reply> {
     }
     let outcome = if marker.is_some() { Outcome::Ok } else { Outcome::Refused };
     let json = json!({
-        "disk": marker, "lease": lease, "state": state, "arrival": word(&arrival),
+        "disk": marker, "lease": lease, "state": state, "arrival": arrival.word(),
     });
     Ok(Reply { outcome, text: lines.join("\n"), json })
-}
-
-const fn word(arrival: &Arrival) -> &'static str {
-    match arrival {
-        Arrival::Home => "home",
-        Arrival::Forward => "forward",
-        Arrival::Tried => "tried",
-        Arrival::Unprepared => "unprepared",
-        Arrival::Back(_) => "back",
-        Arrival::Newer(_) => "newer",
-    }
 }
 
 const fn spoken(arrival: &Arrival) -> &'static str {

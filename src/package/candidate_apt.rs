@@ -69,22 +69,7 @@ impl Apt {
 fn local_file(text: &str) -> Option<PathBuf> {
     let address = text.lines().find_map(|line| line.strip_prefix("'file:"))?.split('\'').next()?;
     let path = address.strip_prefix("//").unwrap_or(address);
-    let mut bytes = Vec::new();
-    let mut rest = path.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| *first == b'%');
-        let byte = escaped.and_then(|two| std::str::from_utf8(two).ok());
-        match byte.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
     let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
     path.is_absolute().then_some(path)
 }

@@ -113,6 +113,26 @@ pub struct Success {
     pub doubts: Vec<post_checks::Found>,
 }
 
+impl Success {
+    /// Returns one of this version, which took no restore point and migrated nothing.
+    fn without_migrations(work: Work, from: Option<Version>, to: Version, started: bool) -> Self {
+        Self {
+            work,
+            from,
+            to,
+            applied: Vec::new(),
+            started,
+            restore_point: None,
+            restore_point_kind: None,
+            downtime: Duration::ZERO,
+            ended_sessions: Vec::new(),
+            warnings: Vec::new(),
+            comparison: None,
+            doubts: Vec::new(),
+        }
+    }
+}
+
 /// Whether anything had to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {

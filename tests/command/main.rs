@@ -13,6 +13,7 @@ mod meaning;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use support::copy_tree;
 use support::machine::TestMachine;
 use support::postgres::wait_for;
 
@@ -35,26 +36,13 @@ impl Project {
     /// Ships another release over the present one, as an update of the package does.
     fn ship(&self, release: &str) {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-        copy(&fixtures.join(self.name).join(release), &self.dir);
+        copy_tree(&fixtures.join(self.name).join(release), &self.dir);
     }
 
     /// Takes files of a release away again.
     fn withdraw(&self, files: &[&str]) {
         for file in files {
             fs::remove_file(self.dir.join(file)).unwrap();
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use predicates::str::contains;
 
+use super::support::copy_tree;
 use super::support::machine::{TestMachine, message};
 
 /// A machine whose application is 2.2 behind a link, with releases that can be fetched.
@@ -32,7 +33,7 @@ impl Trees {
             fs::write(tree.join("VERSION"), format!("{}\n", &tag[1..])).unwrap();
             sets.iter().for_each(|set| copy_set(set, &tree.join("migrations")));
         }
-        copy(&releases.join("v2.2"), &home.join("versions/v2.2"));
+        copy_tree(&releases.join("v2.2"), &home.join("versions/v2.2"));
         std::os::unix::fs::symlink(home.join("versions/v2.2"), home.join("current")).unwrap();
         let link = home.join("current");
         let source = format!(
@@ -77,20 +78,7 @@ impl Trees {
 
 fn copy_set(set: &str, to: &Path) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/migrations");
-    copy(&fixtures.join(set), to);
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, target).unwrap();
-        }
-    }
+    copy_tree(&fixtures.join(set), to);
 }
 
 #[test]

@@ -55,6 +55,18 @@ const fn unprepared(by_package: bool) -> Arrival {
 }
 
 impl Arrival {
+    /// Returns the word for JSON.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Forward => "forward",
+            Self::Tried => "tried",
+            Self::Unprepared => "unprepared",
+            Self::Back(_) => "back",
+            Self::Newer(_) => "newer",
+        }
+    }
+
     /// Says why nothing is done by itself.
     pub(super) fn refusal(&self, machine: &Machine, state: Option<&DiskState>) -> Error {
         let data = state.map_or("another version".to_owned(), |state| state.version.to_string());
@@ -114,17 +126,6 @@ mod tests {
         DiskState { format: 1, app: "app".into(), version: Version::new(version), upgrade }
     }
 
-    fn word(arrival: &Arrival) -> &'static str {
-        match arrival {
-            Arrival::Home => "home",
-            Arrival::Forward => "forward",
-            Arrival::Tried => "tried",
-            Arrival::Unprepared => "unprepared",
-            Arrival::Back(_) => "back",
-            Arrival::Newer(_) => "newer",
-        }
-    }
-
     #[test]
     fn each_state_of_the_disk_says_what_each_version_does() {
         use Phase::{Begun, Done, Failed, Prepared, WentBack};
@@ -144,7 +145,7 @@ mod tests {
             let state = state(data, upgrade);
             for (mine, wanted) in [("1", old), ("2", new)] {
                 let found = arrival(&Version::new(mine), Some(&state), None);
-                assert_eq!(word(&found), wanted, "{mine} finds {state:?}");
+                assert_eq!(found.word(), wanted, "{mine} finds {state:?}");
             }
         }
         assert_eq!(arrival(&Version::new("1"), None, None), Arrival::Home);

@@ -1,7 +1,5 @@
 //! The old system has its disk back: the data as it was, and the services on it, by itself.
 
-use std::time::Duration;
-
 use super::DataDisk;
 use super::state::{DiskState, DiskUpgrade};
 use crate::error::{Error, Result};
@@ -47,20 +45,10 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
         state.went_back(machine);
         state.write(&disk.dir)?;
     }
-    Ok(Success {
-        work: Work::WentBack,
-        from: upgrade.to.clone(),
-        to: machine.version.clone(),
-        applied: Vec::new(),
-        started: !upgrade.running.is_empty(),
-        restore_point: undone.restore_point,
-        restore_point_kind: None,
-        downtime: Duration::ZERO,
-        ended_sessions: Vec::new(),
-        warnings: Vec::new(),
-        comparison: None,
-        doubts: Vec::new(),
-    })
+    let (from, to) = (upgrade.to.clone(), machine.version.clone());
+    let started = !upgrade.running.is_empty();
+    let success = Success::without_migrations(Work::WentBack, from, to, started);
+    Ok(Success { restore_point: undone.restore_point, ..success })
 }
 
 /// Returns whether the data has to be put back, and from where.

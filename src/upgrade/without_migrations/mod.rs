@@ -1,7 +1,5 @@
 //! An upgrade that has no migration to apply.
 
-use std::time::Duration;
-
 use crate::error::Result;
 
 use super::fail::{self, Failed, Held};
@@ -16,20 +14,9 @@ use super::{
 /// Nothing is pending: no stop, no dump. A new program takes the place of the running one, and an
 /// interrupted run gets its units back.
 pub(super) fn run(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
-    let mut success = Success {
-        work: Work::Nothing,
-        from: survey.from.clone(),
-        to: survey.version.clone(),
-        applied: Vec::new(),
-        started: !survey.running().is_empty(),
-        restore_point: None,
-        restore_point_kind: None,
-        downtime: Duration::ZERO,
-        ended_sessions: Vec::new(),
-        warnings: Vec::new(),
-        comparison: None,
-        doubts: Vec::new(),
-    };
+    let (from, to) = (survey.from.clone(), survey.version.clone());
+    let started = !survey.running().is_empty();
+    let mut success = Success::without_migrations(Work::Nothing, from, to, started);
     let switches = tree::switch::is_due(machine);
     if survey.pending.is_none() && survey.interrupted.is_none() && !switches {
         unit::ready();
