@@ -376,7 +376,11 @@ fn the_dump_of_a_rehearsal_gives_way_to_an_upgrade() {
         .spawn()
         .unwrap();
     let locked = || {
-        machine.sql("select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'readings'::regclass") == "1"
+        machine.sql(
+            "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted
+               and relation = 'readings'::regclass and database =
+                 (select oid from pg_database where datname = current_database())",
+        ) == "1"
     };
     wait_for("the table lock", locked);
     let mut child = machine.spawn(["rehearse"]);

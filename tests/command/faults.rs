@@ -186,7 +186,10 @@ fn holder(machine: &TestMachine) -> std::process::Child {
                select pg_sleep(600)";
     let child = command.arg("-c").arg(sql).stderr(std::process::Stdio::null()).spawn().unwrap();
     wait_for("the holder", || {
-        machine.sql("select count(*) from pg_locks where relation = 'readings'::regclass") == "1"
+        machine.sql(
+            "select count(*) from pg_locks where relation = 'readings'::regclass and database =
+               (select oid from pg_database where datname = current_database())",
+        ) == "1"
     });
     child
 }
@@ -200,8 +203,10 @@ fn who_blocks_the_tool_is_named_and_ended_by_flag_alone() {
     let mut holding = holder(&machine);
     let told = machine.run(["upgrade"]).code(7);
     told.stderr(contains("the tool waits for a lock, blocked by pid").and(contains("holder")));
-    let still =
-        machine.sql("select count(*) from pg_stat_activity where application_name = 'holder'");
+    let still = machine.sql(
+        "select count(*) from pg_stat_activity where application_name = 'holder'
+           and datname = current_database()",
+    );
     assert_eq!(still, "1");
     let machine = machine.tool(&script, "");
     machine.run(["upgrade", "--retry", "--terminate-blockers"]).success();

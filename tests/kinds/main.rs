@@ -21,6 +21,7 @@ use support::postgres::wait_for;
 struct Beside {
     child: Child,
     application: &'static str,
+    database: String,
 }
 
 impl Beside {
@@ -33,24 +34,27 @@ impl Beside {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, application }
+        Self { child, application, database: database.to_owned() }
     }
 
     /// A report that reads the application's database, and is connected by now.
     fn report(machine: &TestMachine) -> Self {
         let report = Self::run(machine, machine.dbname(), "report", "select pg_sleep(600)");
         wait_for("the other session", || {
-            machine.sql("select count(*) from pg_stat_activity where application_name = 'report'")
-                == "1"
+            machine.sql(
+                "select count(*) from pg_stat_activity where application_name = 'report' \
+                         and datname = current_database()",
+            ) == "1"
         });
         report
     }
 
     /// Has the server end it.
     fn end(mut self, machine: &TestMachine) {
-        let name = self.application;
+        let (name, database) = (self.application, &self.database);
         let sql = format!(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{name}'"
+            "select pg_terminate_backend(pid) from pg_stat_activity
+              where application_name = '{name}' and datname = '{database}'"
         );
         machine.server().psql("postgres", &sql);
         self.child.wait().unwrap();
