@@ -87,7 +87,7 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
             rollback::kept::remember_installed(machine);
             let versions = plan.databases.into_iter().flat_map(|d| d.pending).collect();
             let ended_sessions = journal.record().ended_sessions.clone();
-            let doubts = post_checks::run(machine);
+            let doubts = post_checks::run(machine, post_checks::NextDump::Asked);
             let mut applied = Applied { versions, ended_sessions, doubts, ..Applied::default() };
             if let Some((id, kind)) = restore_point {
                 applied.restore_point_kind = Some(complete(machine, &id, kind));

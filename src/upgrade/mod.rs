@@ -307,7 +307,7 @@ fn with_migrations(
                 ended_sessions: journal.record().ended_sessions.clone(),
                 warnings: journal.losses(),
                 comparison: journal.record().comparison.clone(),
-                doubts: post_checks::run(machine),
+                doubts: post_checks::run(machine, post_checks::NextDump::Tried),
             };
             finish(machine, journal);
             settle_clone(machine, &mut success);

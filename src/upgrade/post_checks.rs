@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::database::clients::Clients;
-use crate::database::{Database, Doubt, DoubtKind, dump, dumpable, facts};
+use crate::database::{Database, Doubt, DoubtKind, Session, dump, dumpable, facts};
 use crate::error::Result;
 
 use super::machine::Machine;
@@ -38,23 +38,37 @@ impl Found {
     }
 }
 
+/// How thoroughly it is asked whether the next dump will work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextDump {
+    /// The catalogue is asked what the role may read.
+    Asked,
+    /// And the client dumps the definitions to nowhere, which takes as long as they are many: a second
+    /// for some thousand tables, which only a run whose services are back by now has to spare.
+    Tried,
+}
+
 /// Looks at every database and tells what is in doubt.
-pub fn run(machine: &Machine) -> Vec<Found> {
+pub fn run(machine: &Machine, next: NextDump) -> Vec<Found> {
     let mut found = Vec::new();
     for shipped in &machine.databases {
-        let name = shipped.database.name();
-        if machine.config.policy.auto_backup && shipped.database.file().is_none() {
-            tell(machine, name, next_dump(&shipped.database), &mut found);
+        let (database, name) = (&shipped.database, shipped.database.name());
+        let mut session = match database.connect() {
+            Ok(session) => session,
+            Err(error) => {
+                let why = error.message();
+                machine.progress.warn(&format!("{name} was not looked at afterwards: {why}"));
+                continue;
+            }
+        };
+        if machine.config.policy.auto_backup && database.file().is_none() {
+            tell(machine, name, next_dump(database, &mut session, next), &mut found);
         }
-        let looked = shipped.database.connect().map(|mut session| session.doubts());
-        match looked {
-            Ok(Ok(doubts)) => tell(machine, name, doubts, &mut found),
-            Ok(Err(error)) => {
+        match session.doubts() {
+            Ok(doubts) => tell(machine, name, doubts, &mut found),
+            Err(error) => {
                 machine.progress.warn(&format!("{name} was not looked at afterwards: {error}"));
             }
-            Err(error) => machine
-                .progress
-                .warn(&format!("{name} was not looked at afterwards: {}", error.message())),
         }
     }
     found
@@ -69,27 +83,29 @@ fn tell(machine: &Machine, name: &str, doubts: Vec<Doubt>, found: &mut Vec<Found
 
 /// Asks what the restore point of the next upgrade would fail on: the migrations may have made what the
 /// role cannot read. The services run again, so a lock of theirs is no news.
-fn next_dump(database: &Database) -> Vec<Doubt> {
-    let asked = || -> Result<Vec<Doubt>> {
-        let server = facts::facts(&mut database.connect()?)?;
-        let (client, _) = Clients::default().choose(server.major)?;
-        let (missed, tried) = dumpable::problems(database, &client, LOCK_WAIT)?;
-        let doubt = |why: String, remedy: String| Doubt {
-            kind: DoubtKind::NextDump,
-            what: format!("the next dump would fail because {why}"),
-            remedy,
-        };
-        let mut doubts = Vec::new();
+fn next_dump(database: &Database, session: &mut Session, next: NextDump) -> Vec<Doubt> {
+    let doubt = |why: String, remedy: String| Doubt {
+        kind: DoubtKind::NextDump,
+        what: format!("the next dump would fail because {why}"),
+        remedy,
+    };
+    let mut ask = || -> Result<Vec<Doubt>> {
+        let missed = dumpable::undumpable(session)?;
         if !missed.is_empty() {
             let why = format!("the role cannot read {}", dumpable::named(&missed));
-            doubts.push(doubt(why, dumpable::hint(&missed)));
+            return Ok(vec![doubt(why, dumpable::hint(&missed))]);
         }
-        doubts.extend(tried.filter(|error| dump::locked_by(error).is_empty()).map(|error| {
+        if next == NextDump::Asked {
+            return Ok(Vec::new());
+        }
+        let (client, _) = Clients::default().choose(facts::facts(session)?.major)?;
+        let tried = dump::try_definitions(database, &client, LOCK_WAIT).err();
+        let told = tried.filter(|error| dump::locked_by(error).is_empty()).map(|error| {
             let said = error.details().first().cloned().unwrap_or_else(|| error.message());
             doubt(format!("the client says: {said}"), "mend what it names".into())
-        }));
-        Ok(doubts)
+        });
+        Ok(told.into_iter().collect())
     };
     // A server or a client that is away now is told by the looks that follow, and by the next preflight.
-    asked().unwrap_or_default()
+    ask().unwrap_or_default()
 }
