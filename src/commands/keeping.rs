@@ -11,7 +11,7 @@ use crate::restore_points::{
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rollback::kept;
 use crate::upgrade::settle::{self, Settled};
-use crate::upgrade::{journal, needed, rehearsal, telling};
+use crate::upgrade::{journal, needed, public, rehearsal, telling};
 
 use super::{Reply, replaced};
 
@@ -22,6 +22,9 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
         telling::send_kept(machine);
     }
     let Some(looked) = machine.stored()? else {
+        if !dry_run {
+            public::leave(machine);
+        }
         return Ok(Reply::ok("there is no restore point", json!({"decisions": []})));
     };
     // A dry run looks: it makes no lock file, and waits for nobody.
@@ -37,10 +40,11 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
         settled = settle::run(machine);
     }
     let Settled { problems: mut warnings, listed } = settled;
-    let listed = listed.map_or_else(|| store.list(), Ok)?;
+    let mut listed = listed.map_or_else(|| store.list(), Ok)?;
     let needs = needed::restore_points(machine)?;
     let retention = &machine.config.policy.retention;
-    let decisions = store.prune_listed(listed, retention, &needs, machine.clock.now(), mode)?;
+    let decisions =
+        store.prune_listed(&mut listed, retention, &needs, machine.clock.now(), mode)?;
     let word = |verdict: Verdict| match (verdict, mode) {
         (Verdict::Keep, _) => "keep",
         (Verdict::Remove, Mode::DryRun) => "would remove",
@@ -48,13 +52,16 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
     };
     let databases = replaced::prune(machine, mode);
     if mode == Mode::Act {
+        let pairs = listed.iter().zip(&decisions);
+        let left: Vec<_> = pairs.filter(|(_, d)| d.verdict == Verdict::Keep).collect();
         kept::remember_installed(machine);
-        match kept::prune(machine) {
+        match kept::prune_beside(machine, left.iter().map(|(entry, _)| *entry)) {
             Ok(files) => files.iter().for_each(|file| {
                 machine.progress.note(&format!("removed the kept package {file}"));
             }),
             Err(error) => warnings.push(error.message()),
         }
+        public::leave_pruned(machine, &left);
     }
     let mut lines: Vec<String> = decisions
         .iter()

@@ -379,14 +379,7 @@ pub(super) fn read_manifest(dir: &Path) -> io::Result<Vec<u8>> {
 
 /// Reads a file of a restore point; a link at its place is an error.
 pub(super) fn read_whole(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    fs::open_file(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        let text = format!("larger than {limit} bytes");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    Ok(bytes)
+    fs::read_bounded(fs::open_file(path)?, limit)
 }
 
 /// Returns whether a name can be that of an archive: one visible path component in plain letters.

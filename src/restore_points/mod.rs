@@ -29,6 +29,7 @@ mod replaced;
 mod restore;
 mod retention;
 mod room;
+mod spread;
 mod store;
 mod travelling;
 mod trial;

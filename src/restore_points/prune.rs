@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::entry::{Entry, Status, is_locked};
 use super::manifest::MANIFEST;
 use super::retention::{Decision, Floor, Needs, Verdict, decide};
+use super::spread::spread;
 use super::store::{REMOVING, RestorePoint, Store};
 use super::trial::NEW;
 use super::verify;
@@ -37,13 +38,14 @@ impl Store {
         now: SystemTime,
         mode: Mode,
     ) -> Result<Vec<Decision>> {
-        self.prune_listed(self.list()?, policy, needs, now, mode)
+        self.prune_listed(&mut self.list()?, policy, needs, now, mode)
     }
 
-    /// Does the same with a listing that was made under the same lock: nothing was added since.
+    /// Does the same with a listing that was made under the same lock: nothing was added since. It is
+    /// left as it was decided about, an entry for each decision.
     pub fn prune_listed(
         &self,
-        mut entries: Vec<Entry>,
+        entries: &mut Vec<Entry>,
         policy: &Retention,
         needs: &Needs,
         now: SystemTime,
@@ -59,27 +61,26 @@ impl Store {
             }
         }
         if policy.max_bytes.value().is_some() {
-            measure(&mut entries);
+            measure(entries);
         }
         let mut decisions = loop {
-            let decisions = decide(&entries, policy, needs, now);
-            if !distrust(&mut entries, &decisions, policy) {
+            let decisions = decide(entries, policy, needs, now);
+            if !distrust(entries, &decisions, policy) {
                 break decisions;
             }
         };
-        let mut going = Vec::new();
-        for (entry, decision) in entries.iter().zip(&mut decisions) {
-            if decision.verdict == Verdict::Keep {
-                continue;
-            }
+        let removed = |pair: &(&Entry, &mut Decision)| pair.1.verdict == Verdict::Remove;
+        let pairs = entries.iter().zip(&mut decisions).filter(removed).collect();
+        let going = spread(pairs, |(entry, decision): (&Entry, &mut Decision)| {
             // Who exports or rehearses from a point holds a lock on it and none on the machine.
             if entry.status != Status::Removing && is_locked(&entry.path) {
                 decision.verdict = Verdict::Keep;
                 decision.reason = "being read".into();
-            } else {
-                going.push(entry);
+                return None;
             }
-        }
+            Some(entry)
+        });
+        let going: Vec<&Entry> = going.into_iter().flatten().collect();
         if mode == Mode::Act {
             self.discard(&going)?;
             self.drop_pins_of_nothing()?;
@@ -117,28 +118,18 @@ impl Store {
     ///
     /// What cannot be removed does not keep the others: the first failure is told at the end.
     pub(super) fn discard(&self, entries: &[&Entry]) -> Result<()> {
-        let mut failed: Option<Error> = None;
-        let mut hidden = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if entry.status == Status::Removing {
-                hidden.push(entry.path.clone());
-                continue;
-            }
-            let name = format!("{REMOVING}{}", entry.id.trim_start_matches('.'));
-            match self.hide(entry, &name) {
-                Ok(path) => hidden.push(path),
-                Err(error) => failed = Some(failed.unwrap_or(error)),
-            }
-        }
         if entries.is_empty() {
             return Ok(());
         }
-        fs::sync_dir(self.dir()).context(|| format!("cannot sync {}", self.dir().display()))?;
-        for dir in hidden {
-            if let Err(error) = fs::remove_tree(&dir) {
-                failed = Some(failed.unwrap_or(error));
+        let hidden = spread(entries.to_vec(), |entry| {
+            if entry.status == Status::Removing {
+                return Ok(entry.path.clone());
             }
-        }
+            self.hide(entry, &format!("{REMOVING}{}", entry.id.trim_start_matches('.')))
+        });
+        fs::sync_dir(self.dir()).context(|| format!("cannot sync {}", self.dir().display()))?;
+        let removed = spread(hidden, |hidden| hidden.and_then(|dir| fs::remove_tree(&dir)));
+        let failed = removed.into_iter().find_map(Result::err);
         for entry in entries.iter().filter(|entry| entry.pin.is_some()) {
             fs::remove_file(&self.pin_path(&entry.id))?;
         }

@@ -6,6 +6,7 @@ use super::encryption::Keyring;
 use super::entry::{Entry, Looker, Name, Origin, Status, newest_first};
 use super::manifest::{Manifest, Reason};
 use super::pin::{PINS, Pins};
+use super::spread::spread;
 use super::travelling::Travelling;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -19,9 +20,6 @@ pub(super) const REMOVING: &str = ".removing-";
 
 /// Name of the note that a verification which failed leaves in a restore point.
 pub(super) const DAMAGED: &str = "damaged";
-
-/// Number of names from which threads share the reading of manifests.
-const MANY: usize = 256;
 
 /// The restore points of one application.
 #[derive(Clone, Debug)]
@@ -148,36 +146,13 @@ impl Store {
         Ok(entries)
     }
 
-    /// Reads the manifests, by several threads where there are many and there is more than one processor.
-    fn judge(&self, mut names: Vec<Name>, pins: &Pins) -> Vec<Entry> {
+    /// Reads the manifests.
+    fn judge(&self, names: Vec<Name>, pins: &Pins) -> Vec<Entry> {
         let host = host::name();
         let looker = Looker { app: &self.app, host: &host };
-        let judge = |names: Vec<Name>| {
-            let judged = names.into_iter().map(|item| {
-                let pin = pins.of(&item.name);
-                looker.judge(item, pin)
-            });
-            judged.collect::<Vec<_>>()
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        if names.len() < MANY || threads == 1 {
-            return judge(names);
-        }
-        let share = names.len().div_ceil(threads);
-        std::thread::scope(|scope| {
-            let mut running = Vec::new();
-            while names.len() > share {
-                let part = names.split_off(names.len() - share);
-                running.push(scope.spawn(|| judge(part)));
-            }
-            let mut entries = judge(names);
-            for thread in running {
-                match thread.join() {
-                    Ok(part) => entries.extend(part),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            entries
+        spread(names, |item| {
+            let pin = pins.of(&item.name);
+            looker.judge(item, pin)
         })
     }
 

@@ -82,11 +82,12 @@ pub enum Backup {
 }
 
 impl Backup {
-    /// Returns whether it may change the restore points of this machine.
+    /// Returns whether it may change the restore points of this machine, and does not itself leave
+    /// what everybody may know of them.
     pub const fn changes(&self) -> bool {
         match self {
-            Self::List | Self::Show { .. } | Self::Export { .. } => false,
-            Self::Prune { dry_run } => !*dry_run,
+            // A prune listed everything, and leaves what it knows by itself.
+            Self::List | Self::Show { .. } | Self::Export { .. } | Self::Prune { .. } => false,
             Self::Create { .. }
             | Self::Verify { .. }
             | Self::Pin { .. }

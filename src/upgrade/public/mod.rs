@@ -14,6 +14,7 @@ pub mod times;
 use std::path::Path;
 
 use crate::error::Result;
+use crate::restore_points::{Decision, Entry};
 use crate::system::fs;
 
 use super::machine::Machine;
@@ -23,11 +24,20 @@ pub use summary::{Point, Summary};
 /// Leaves the summary, and the measurements where the operator names a file for them; what goes wrong
 /// is told and fails nothing.
 pub fn leave(machine: &Machine) {
+    leave_with(machine, || summary::leave(machine));
+}
+
+/// Does the same for restore points that a prune has just decided about and left.
+pub fn leave_pruned(machine: &Machine, left: &[(&Entry, &Decision)]) {
+    leave_with(machine, || summary::leave_pruned(machine, left));
+}
+
+fn leave_with(machine: &Machine, summary: impl FnOnce() -> Result<()>) {
     if machine.backup_dir_is_named || machine.looked_into.is_some() {
         // About another directory, or another package, than the machine's own.
         return;
     }
-    if let Err(error) = summary::leave(machine) {
+    if let Err(error) = summary() {
         machine.progress.warn(&format!("the console was not told: {}", error.message()));
     }
     if let Some(file) = &machine.config.policy.metrics_textfile {

@@ -133,6 +133,16 @@ pub fn read(layout: &Layout) -> Option<Summary> {
 
 /// Looks at the restore points and leaves what everybody may know.
 pub(super) fn leave(machine: &Machine) -> Result<()> {
+    write(machine, points(machine))
+}
+
+/// Leaves what everybody may know of restore points that were looked at just now.
+pub(super) fn leave_pruned(machine: &Machine, left: &[(&Entry, &Decision)]) -> Result<()> {
+    let point = |(entry, decision): &(&Entry, &Decision)| Point::of(entry, Some(decision));
+    write(machine, Ok(left.iter().map(point).collect()))
+}
+
+fn write(machine: &Machine, points: Result<Vec<Point>>) -> Result<()> {
     let mut summary = Summary {
         format: FORMAT,
         written: clock::rfc3339(machine.clock.now()),
@@ -140,7 +150,7 @@ pub(super) fn leave(machine: &Machine) -> Result<()> {
         free_bytes: disk::free(&machine.config.policy.backup_dir).ok().map(|free| free.bytes),
         ..Summary::default()
     };
-    match points(machine) {
+    match points {
         Ok(points) => summary.points = points,
         Err(error) => summary.problem = Some(error.message()),
     }
@@ -151,14 +161,10 @@ pub(super) fn leave(machine: &Machine) -> Result<()> {
 
 fn points(machine: &Machine) -> Result<Vec<Point>> {
     let Some(store) = machine.stored()? else { return Ok(Vec::new()) };
-    let listed = store.list()?;
+    let mut listed = store.list()?;
     let needs = needed::restore_points(machine)?;
     let retention = &machine.config.policy.retention;
     let now = machine.clock.now();
-    let decided = store.prune_listed(listed.clone(), retention, &needs, now, Mode::DryRun)?;
-    let of = |entry: &Entry| {
-        let decision = decided.iter().find(|decision| decision.id == entry.id);
-        Point::of(entry, decision)
-    };
-    Ok(listed.iter().map(of).collect())
+    let decided = store.prune_listed(&mut listed, retention, &needs, now, Mode::DryRun)?;
+    Ok(listed.iter().zip(&decided).map(|(entry, d)| Point::of(entry, Some(d))).collect())
 }

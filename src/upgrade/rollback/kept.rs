@@ -1,6 +1,7 @@
 //! Copies of package files, kept for the way back: by then the package sources may have the newest
 //! version only.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::package::candidate;
 use crate::package::{Family, older};
-use crate::restore_points::sha256_of_file;
+use crate::restore_points::{Entry, sha256_of_file};
 use crate::system::fs;
 use crate::system::new_file::NewFile;
 use crate::version::Version;
@@ -154,24 +155,35 @@ pub fn remember_installed(machine: &Machine) {
 
 /// Removes the copies that no restore point leads back to any more.
 pub fn prune(machine: &Machine) -> Result<Vec<String>> {
+    let listed = machine.stored()?.map_or_else(|| Ok(Vec::new()), |store| store.list())?;
+    prune_beside(machine, listed.iter())
+}
+
+/// Does the same beside restore points that were listed already.
+pub fn prune_beside<'e>(
+    machine: &Machine,
+    points: impl Iterator<Item = &'e Entry>,
+) -> Result<Vec<String>> {
     let layout = &machine.layout;
-    let mut needed = vec![machine.version.clone()];
+    let notes = notes(layout);
+    if notes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut needed = HashSet::from([machine.version.clone()]);
     needed.extend(Ran::of_cut_off(layout).map(|ran| ran.version));
     if let Some(mark) = Pending::read(layout)? {
         needed.extend(mark.from);
-        needed.push(mark.to);
+        needed.insert(mark.to);
     }
     let order = Order::read(layout)?;
-    if let Some(store) = machine.stored()? {
-        let manifests = store.list()?.into_iter().filter_map(|entry| entry.manifest);
-        needed.extend(manifests.filter_map(|manifest| manifest.from_version));
-    }
+    let manifests = points.filter_map(|entry| entry.manifest.as_ref());
+    needed.extend(manifests.filter_map(|manifest| manifest.from_version.clone()));
     let ordered = |file: &str| match order.as_ref().map(|order| &order.program) {
         Some(Program::Exchanged { file: own }) => own == file,
         Some(Program::ByHand | Program::Tree) | None => false,
     };
     let mut removed = Vec::new();
-    for note in notes(layout) {
+    for note in notes {
         let wanted = needed.iter().any(|version| version.order(&note.version).is_eq());
         if !wanted && !ordered(&note.file) {
             forget(layout, &note.file)?;
