@@ -16,6 +16,7 @@ use crate::upgrade::Again;
 use crate::upgrade::gate::Pending;
 use crate::upgrade::gate_of_restore::RestoreGate;
 use crate::upgrade::identity::{self, must_open};
+use crate::upgrade::locks::Exchanging;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover;
 use crate::upgrade::rollback;
@@ -108,6 +109,11 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     if let Some(reply) = cut_off(machine, wanted, &point, &databases)? {
         return Ok(reply);
     }
+    // Before it is measured what is lost; a look changes nothing, and locks nobody out.
+    let _exchanging = match wanted.confirmed {
+        true => Some(Exchanging::take(databases.iter().copied(), "restore")?),
+        false => None,
+    };
     let mut lost = databases
         .iter()
         .map(|database| point.loss(database, machine.clock))

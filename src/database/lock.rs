@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::Database;
 use super::blockers::{Blocker, Ended, OnBlockers};
+use super::exchange_lock::ExchangeLock;
 use super::session::{Session, SqlError};
+use super::swap::literal;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::sqlite;
@@ -30,10 +32,40 @@ pub struct DatabaseLock {
 }
 
 impl DatabaseLock {
-    /// Takes the lock, trying for this long; the loser is told who holds it.
+    /// Takes the lock, trying for this long; the loser is told who holds it, or who puts data back.
     ///
     /// `doing` is shown to others, such as `upgrade`.
     pub fn acquire(database: &Database, doing: &str, wait: Duration) -> Result<Self> {
+        let deadline = Deadline::after(wait);
+        let mut putting_back: Option<String> = None;
+        loop {
+            let found = Self::attempt(database, doing, deadline).and_then(|mut lock| {
+                let seen = match database.file() {
+                    Some(_) => Ok(None),
+                    None => ExchangeLock::holder(&mut lock.session, database.dbname()),
+                };
+                Ok((seen.map_err(|error| failed(&lock.described, error))?, lock))
+            });
+            match found {
+                Ok((None, lock)) => return Ok(lock),
+                Ok((Some(holder), lock)) => {
+                    // Whoever puts data back waits for it.
+                    drop(lock);
+                    putting_back = Some(holder);
+                }
+                // The exchange ends every session in the database, ours among them.
+                Err(_) if putting_back.is_some() && !deadline.passed() => {}
+                Err(error) => return Err(error),
+            }
+            if deadline.passed() {
+                let what = format!("the lock of {}", database.described());
+                return Err(busy(&what, putting_back));
+            }
+            clock::pause(BETWEEN.min(deadline.remaining()));
+        }
+    }
+
+    fn attempt(database: &Database, doing: &str, deadline: Deadline) -> Result<Self> {
         let described = database.described();
         if database.file().is_some() {
             // A file is of one machine, where the lock of the run keeps all others off; and whoever
@@ -44,22 +76,10 @@ impl DatabaseLock {
         }
         let mut session = database.connect()?;
         let failed = |error: SqlError| failed(&described, error);
-        // While a dump runs the lock's session is silent; if our machine goes away meanwhile, the
-        // server must notice and free the lock.
-        session.patience().map_err(failed)?;
-        let name = format!("openwatch {doing}, {}", place());
-        // A limit on idle sessions, set for the role's daily work, would end the lock.
-        session
-            .run(&format!(
-                "set application_name = '{}'; set statement_timeout = 0; \
-                 select set_config('idle_session_timeout', '0', false) \
-                 where current_setting('idle_session_timeout', true) is not null",
-                name.replace('\'', "").chars().take(63).collect::<String>()
-            ))
-            .map_err(failed)?;
+        prepare(&mut session, doing).map_err(failed)?;
         refuse_pooler(database, &mut session)?;
-        if !poll(&mut session, KEY, Deadline::after(wait)).map_err(failed)? {
-            return Err(busy(&mut session, KEY, &format!("the lock of {described}")));
+        if !poll(&mut session, KEY, deadline).map_err(failed)? {
+            return Err(held(&mut session, KEY, &format!("the lock of {described}")));
         }
         let backend = session.backend().map_err(failed)?;
         let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
@@ -81,7 +101,7 @@ impl DatabaseLock {
             self.give_back(&keys[..taken]);
             return Err(match had {
                 Err(error) => failed(&self.described, error),
-                Ok(_) => busy(
+                Ok(_) => held(
                     &mut self.session,
                     *key,
                     &format!("the lock of {of} on {}", self.described),
@@ -197,15 +217,69 @@ fn poll(
     }
 }
 
+/// Makes a session one that holds locks, and says who we are.
+pub(super) fn prepare(session: &mut Session, doing: &str) -> std::result::Result<(), SqlError> {
+    // While a dump runs the lock's session is silent; if our machine goes away meanwhile, the
+    // server must notice and free the lock.
+    session.patience()?;
+    let name = format!("openwatch {doing}, {}", place());
+    // A limit on idle sessions, set for the role's daily work, would end the lock.
+    session.run(&format!(
+        "set application_name = '{}'; set statement_timeout = 0; \
+         select set_config('idle_session_timeout', '0', false) \
+         where current_setting('idle_session_timeout', true) is not null",
+        name.replace('\'', "").chars().take(63).collect::<String>()
+    ))
+}
+
 /// The rows of the lock table that are about a lock of this key, in this database; the table shows
 /// the key in two halves.
 fn granted(key: i64) -> String {
+    format!("from pg_locks where {}", granted_in(key, "current_database()"))
+}
+
+fn granted_in(key: i64, dbname: &str) -> String {
     let (high, low) = ((key >> 32) & 0xffff_ffff, key & 0xffff_ffff);
     format!(
-        "from pg_locks where locktype = 'advisory' and granted and objsubid = 1 \
+        "locktype = 'advisory' and granted and objsubid = 1 \
          and classid = {high} and objid = {low} \
-         and database = (select oid from pg_database where datname = current_database())"
+         and database = (select oid from pg_database where datname = {dbname})"
     )
+}
+
+/// Whoever else holds a lock that is seen from anywhere on the server.
+pub(super) struct Holder {
+    condition: String,
+}
+
+impl Holder {
+    /// Of the lock of whoever upgrades or migrates the database of this name.
+    pub(super) fn of_upgrade(dbname: &str) -> Self {
+        Self { condition: granted_in(KEY, &literal(dbname)) }
+    }
+
+    /// Of an advisory lock, in whichever database it was taken.
+    pub(super) fn on_server(key: String) -> Self {
+        Self { condition: format!("locktype = 'advisory' and granted and {key}") }
+    }
+
+    /// Returns who holds it, in words; none where nobody else does.
+    pub(super) fn find(
+        &self,
+        session: &mut Session,
+    ) -> std::result::Result<Option<String>, SqlError> {
+        session.single(&format!(
+            "select concat_ws(', ', 'pid ' || l.pid, nullif(a.application_name, ''), \
+               'user ' || a.usename, \
+               case when a.backend_start is not null then \
+                 'from ' || coalesce(host(a.client_addr), 'this host''s socket') end, \
+               'since ' || to_char(a.backend_start at time zone 'UTC', \
+                 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) \
+             from (select pid from pg_locks where {} and pid <> pg_backend_pid()) l \
+             left join pg_stat_activity a on a.pid = l.pid limit 1",
+            self.condition
+        ))
+    }
 }
 
 /// Two connections that meet in one server process, or one that changes its process, are a pooler
@@ -234,19 +308,13 @@ fn refuse_pooler(database: &Database, session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-fn busy(session: &mut Session, key: i64, what: &str) -> Error {
-    let sql = format!(
-        "select concat_ws(', ', 'pid ' || l.pid, nullif(a.application_name, ''), \
-           'user ' || a.usename, \
-           case when a.backend_start is not null then \
-             'from ' || coalesce(host(a.client_addr), 'this host''s socket') end, \
-           'since ' || to_char(a.backend_start at time zone 'UTC', \
-             'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) \
-         from (select pid {}) l left join pg_stat_activity a on a.pid = l.pid",
-        granted(key)
-    );
+fn held(session: &mut Session, key: i64, what: &str) -> Error {
+    let holder = Holder { condition: granted_in(key, "current_database()") };
     // The holder may end at this very instant; without a name the message still stands.
-    let holder = session.single(&sql).ok().flatten();
+    busy(what, holder.find(session).ok().flatten())
+}
+
+pub(super) fn busy(what: &str, holder: Option<String>) -> Error {
     let error = Error::new(Outcome::Busy, format!("another run holds {what}"))
         .state("this run changed nothing")
         .hint("Wait for it, then run this again.");
@@ -256,7 +324,7 @@ fn busy(session: &mut Session, key: i64, what: &str) -> Error {
     }
 }
 
-fn failed(described: &str, error: SqlError) -> Error {
+pub(super) fn failed(described: &str, error: SqlError) -> Error {
     let lost = error.trouble() == super::Trouble::ConnectionLost;
     let outcome = if lost { Outcome::Unreachable } else { Outcome::Failed };
     Error::new(outcome, format!("cannot lock {described}"))

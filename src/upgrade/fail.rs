@@ -13,6 +13,7 @@ use super::create_restore_point::Secured;
 use super::external;
 use super::gate::{self, Pending};
 use super::journal::{Journal, Record};
+use super::locks::Exchanging;
 use super::machine::Machine;
 use super::put_back;
 use super::recover::facts::Stuck;
@@ -241,10 +242,24 @@ fn back_where_wanted(
     (step, full): (Step, bool),
     (error, after): (Error, Aftermath),
 ) -> (Error, Aftermath) {
-    if let Some(why) = why_not_restored(machine, step, after.data, held) {
+    let left = |why: &str| format!("the data is not put back by itself: {why}");
+    let wanted = machine.config.policy.on_failure == OnFailure::Restore
+        && after.data != DataState::Unchanged
+        && held.point().is_some();
+    if !wanted {
+        return (error, after);
+    }
+    // Before it is looked at what was written since: another host may be about to go on from here.
+    let _exchanging = match Exchanging::all(machine, "restore") {
+        Ok(exchanging) => exchanging,
+        Err(busy) => {
+            let error = busy.details().iter().fold(error, Error::detail);
+            return (error.detail(left(&busy.message())), after);
+        }
+    };
+    if let Some(why) = why_not_restored(machine, step, held) {
         return (why.into_iter().fold(error, Error::detail), after);
     }
-    let left = |why: &str| format!("the data is not put back by itself: {why}");
     if left_to_others(machine, held) {
         return (error.detail(left("there is no restore_command")), after);
     }
@@ -260,17 +275,8 @@ fn back_where_wanted(
 ///
 /// Once units were started on the new schema they may have written, and a restore would lose that
 /// silently: then the operator decides.
-fn why_not_restored(
-    machine: &Machine,
-    step: Step,
-    data: DataState,
-    held: &Held,
-) -> Option<Option<String>> {
-    let wanted = machine.config.policy.on_failure == OnFailure::Restore
-        && data != DataState::Unchanged
-        && held.point().is_some();
+fn why_not_restored(machine: &Machine, step: Step, held: &Held) -> Option<Option<String>> {
     match step {
-        _ if !wanted => Some(None),
         Step::Migrate => held.opened.as_ref().map(|at| {
             Some(format!(
                 "the data is not put back by itself: the gate was opened by hand at {at}, and what \

@@ -14,6 +14,7 @@ use crate::system::{clock, signals};
 
 use super::super::gate::Pending;
 use super::super::journal::{Journal, Mark, Record, When};
+use super::super::locks::Exchanging;
 use super::super::machine::Machine;
 use super::super::step::Step;
 use super::super::{check_health, maintenance, put_back, start_services, tree};
@@ -141,6 +142,7 @@ pub(super) fn restore(machine: &Machine, order: &mut Order, journal: &mut Journa
         return order.write(&machine.layout);
     }
     machine.progress.step(&format!("putting the data back from restore point {id}"));
+    let _exchanging = Exchanging::all(machine, "rollback")?;
     let restored = put_back::run(machine, journal, &id)?;
     for replaced in restored.iter().flat_map(|restored| &restored.replaced) {
         if let Some(name) = &replaced.kept_as {
