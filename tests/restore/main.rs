@@ -10,6 +10,7 @@ mod support;
 mod beside;
 mod files;
 mod fresh_server;
+mod hosts;
 mod lost;
 mod present;
 mod replaced;
