@@ -38,9 +38,13 @@ a_hold_refuses_the_whole_run_and_leaves_the_other_packages_whole() {
   expect_all_untouched; expect_out 'openwatch is not upgraded from 1\.0\.0.* to 2\.0\.0-1 now: it is held'
   expect_out 'until .*2099.*: audit'; expect_out 'OPENWATCH_NOW=1'
   if [ "$family" = deb ] && m test -x /usr/bin/unattended-upgrade; then
-    sh_ "echo 'Unattended-Upgrade::Origins-Pattern { \"archive=lab\"; };' > /etc/apt/apt.conf.d/60lab"
-    run unattended-upgrade -v; expect_old_untouched
-    say "unattended-upgrade exits $rc"
+    sh_ "echo 'Unattended-Upgrade::Origins-Pattern { \"archive=lab\"; }; Unattended-Upgrade::MinimalSteps \"false\";' > /etc/apt/apt.conf.d/60lab"
+    run unattended-upgrade -v; expect_all_untouched
+    run cat /var/log/unattended-upgrades/unattended-upgrades-dpkg.log; expect_out 'it is held since .* until .*: audit'
+    # In steps, as it does unless told otherwise, each package is a run of its own, in any order.
+    sh_ "sed -i 's/ Unattended-Upgrade::MinimalSteps.*//' /etc/apt/apt.conf.d/60lab"
+    run unattended-upgrade -v; expect_failure; expect_old_untouched
+    expect_is '' m dpkg --audit
   fi
   if [ "$suite $family" = "sid rpm" ]; then
     run dnf5 -y --refresh update; expect_all_untouched; expect_out 'it is held'
@@ -69,4 +73,20 @@ outside_the_window_and_with_a_failing_check_no_package_of_the_run_is_touched() {
   remove; harmless 3.0; offer 2.0.0; the_whole_run
   expect_rc 0; expect_harmless 3.0; expect_no_out openwatch
   expect_is '' sh_ 'ls /usr/lib/python3*/*-packages/dnf-plugins/openwatch_guard.py 2>/dev/null'
+}
+
+# Debian has what /usr/bin/dnf-automatic calls, and not that file; nor a package that names the release.
+#
+# Row 78.
+whole_fact rpm an_unattended_run_of_dnf_is_refused_whole_while_a_hold_is_there
+an_unattended_run_of_dnf_is_refused_whole_while_a_hold_is_there() {
+  old_machine; remember_all; harmless 1.0; harmless 2.0; offer 2.0.0
+  local by_itself='import sys, dnf.rpm; dnf.rpm.detect_releasever = lambda root: "12"
+from dnf.automatic.main import main; sys.exit(main(["--installupdates"]))'
+  run openwatch upgrade hold --reason audit; expect_rc 0
+  run python3 -c "$by_itself"
+  expect_all_untouched; expect_out 'it is held since .*: audit'
+  run openwatch upgrade release; expect_rc 0
+  run python3 -c "$by_itself"
+  expect_rc 0; expect_upgraded; expect_ready 2.0.0; expect_harmless 2.0
 }

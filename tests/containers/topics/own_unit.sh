@@ -64,6 +64,58 @@ what_the_unit_may_not_do_is_nothing_that_an_upgrade_needs() {
 openwatch.service 1.5
 openwatch-upgrade.service 2.9
 openwatch-backup-cleanup.service 2.9
-openwatch-failure@x.service 2.6
+openwatch-failure@x.service 2.5
 UNITS
+}
+
+# Every start of a gated unit asks for the upgrade unit, also where there is no upgrade to finish.
+#
+# Rows 30 and 31.
+fact "deb" twelve_gated_units_started_in_a_row_leave_the_upgrade_unit_ready_for_work
+twelve_gated_units_started_in_a_row_leave_the_upgrade_unit_ready_for_work() {
+  old_machine
+  sh_ 'cd /etc/systemd/system; for n in $(seq 12); do
+      printf "[Service]\nExecStart=/bin/sleep infinity\n" > worker$n.service; mkdir worker$n.service.d
+      sed s/NAME/openwatch/g /usr/share/openwatch/gate.conf > worker$n.service.d/50-start-gate.conf
+    done; systemctl daemon-reload' || fail "twelve units"
+  one_by_one() { sh_ "for n in \$(seq 12); do systemctl $1 worker\$n.service; done"; }
+  # shellcheck disable=SC2317
+  result() { m systemctl show -P Result "$1"; }
+  one_by_one start || fail "they do not start"
+  expect_is success result openwatch-upgrade.service; expect_is inactive m systemctl is-active openwatch-upgrade.service
+  one_by_one stop
+  # The upgrade that comes right behind them has its unit.
+  upgrade_to 2.1.0; expect_failure; expect_out '0008_audit_trail'; expect_mark there
+  # Each start behind the closed gate fails the unit again, for a reason that it tells.
+  one_by_one start 2>/dev/null; expect_is '' sh_ "systemctl is-active 'worker*' | grep -x active"
+  expect_is exit-code result openwatch-upgrade.service; expect_is success result openwatch-failure@openwatch-upgrade.service.service
+  expect_is 0 sh_ "journalctl -q -b -o cat | grep -c 'Start request repeated too quickly' || :"
+  # And what mends it is not made to wait.
+  upgrade_to 3.0.0; expect_rc 0; expect_mark none; expect_ready 3.0.0
+  one_by_one start || fail "they do not start after it"
+}
+
+# systemctl before 257 asks for root only where it is told to, and before 248 it cannot be told.
+#
+# Row 71.
+whole_fact "deb rpm" a_shutdown_asked_for_in_the_middle_of_a_migration_is_held_off
+a_shutdown_asked_for_in_the_middle_of_a_migration_is_held_off() {
+  old_machine; use_repo 2.0.0; hold_migrations
+  wait_for 60 m systemctl is-active systemd-logind.service
+  sh_ "mkdir -p /etc/openwatch/upgrade.conf.d; echo 'lock_timeout = \"10min\"' > /etc/openwatch/upgrade.conf.d/fact.conf"
+  ( upgrade_to 2.0.0 ) & local tool=$!
+  wait_for 120 waits Lock
+  wait_for 60 sh_ 'systemd-inhibit --list --no-pager | grep -q openwatch'
+  run systemd-inhibit --list --no-pager; expect_out 'openwatch .*shutdown.*block'
+  if [ "$suite" = bullseye ]; then say "systemd 247 lets root through unasked: only what holds it off is looked at"
+  else
+    run systemctl --check-inhibitors=yes poweroff
+    expect_failure; expect_out 'inhibited by "?openwatch'
+    expect_is running m systemctl is-system-running
+    waits Lock || fail "the migration was cut off"
+  fi
+  let_go; wait $tool
+  wait_for 120 sh_ '! test -e /var/lib/openwatch/upgrade/pending'
+  expect_upgraded; wait_for 60 http /readyz; expect_ready 2.0.0
+  run systemd-inhibit --list --no-pager; expect_no_out openwatch
 }

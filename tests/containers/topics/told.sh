@@ -17,13 +17,17 @@ PY
   sh_ "mkdir -p /etc/openwatch/upgrade.conf.d
     printf '[notify]\nreport_url = \"http://127.0.0.1:8099/\"\ntoken_env = \"HOOK_TOKEN\"\nlimit = \"2s\"\n' > /etc/openwatch/upgrade.conf.d/notify.conf
     echo HOOK_TOKEN=$secret >> /etc/openwatch/secrets.env
-    printf '#!/bin/sh\necho \"\$1\" > /run/on-failure-was-here\n' > /etc/openwatch/on-failure; chmod 755 /etc/openwatch/on-failure"
+    printf '#!/bin/sh\necho \"\$1\" >> /var/log/on-failure-was-here\n' > /etc/openwatch/on-failure; chmod 755 /etc/openwatch/on-failure"
   # Nobody listens: the report waits, and the upgrade fails as it would have failed.
   upgrade_to 2.1.0
   expect_failure; expect_out '0008_audit_trail'; expect_mark there
   expect_is 1 sh_ 'ls /var/lib/openwatch/upgrade/spool | wc -l'
   expect_is '700 root' sh_ "stat -c '%a %U' /var/lib/openwatch/upgrade/spool"
-  wait_for 30 sh_ 'grep -qx openwatch-upgrade.service /run/on-failure-was-here'
+  wait_for 30 sh_ 'grep -qx openwatch-upgrade.service /var/log/on-failure-was-here'
+  # A start behind the gate fails again, which is no other failure.
+  run systemctl start openwatch.service; expect_failure
+  wait_for 60 sh_ 'journalctl -q -u openwatch-failure@openwatch-upgrade.service.service | grep -qi skipp'
+  expect_is 1 sh_ 'wc -l < /var/log/on-failure-was-here'
   # The journal, by an id that never changes, with fields; and explained.
   run journalctl --no-pager -o json MESSAGE_ID=24958a33ce3c4cef9af4d26b7aa77aef
   for field in '"OPENWATCH_APP":"openwatch"' '"OPENWATCH_TO":"2.1.0(-1)?"' '"OPENWATCH_OUTCOME":"migration_failed"' \
