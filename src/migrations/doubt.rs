@@ -53,6 +53,7 @@ fn unshipped(found: &Underway) -> Problem {
     let version = &found.row.version;
     Problem {
         kind: ProblemKind::Missing,
+        by: None,
         version: version.to_string(),
         what: format!(
             "migration {version} was begun outside a transaction, and this package does not ship it"
@@ -118,6 +119,7 @@ fn problem(
     };
     Some(Problem {
         kind,
+        by: None,
         version: version.to_string(),
         what,
         detail: format!("{}; {}", at(chain, file, *statement), begun(found)),

@@ -35,6 +35,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use smol_str::SmolStr;
 
+use crate::version::Version;
+
 pub use apply::{Applied, How, Mode, Observer, Place, TRIES, apply, apply_observed};
 pub use chain::{Chain, load, load_for};
 pub use command::{ALL, Command};
@@ -187,6 +189,9 @@ pub enum ProblemKind {
 pub struct Problem {
     /// The kind of reason.
     pub kind: ProblemKind,
+    /// The version of the product that applied it, where that is recorded and matters.
+    #[serde(skip)]
+    pub by: Option<Box<str>>,
     /// The migration that it is about; empty where it is about the whole database.
     pub version: String,
     /// What is wrong, as one line that stands alone.
@@ -221,6 +226,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Leaves to a newer package, which is about to come, what only says that this one is too old: on
+    /// a database of several hosts the first that is upgraded leaves all others so.
+    ///
+    /// What a version beyond that package has applied still refuses it.
+    pub fn leave_to(&mut self, newer: &Version) {
+        self.problems.retain(|problem| {
+            let beyond = |by: &str| Version::new(by).order(newer).is_gt();
+            problem.kind != ProblemKind::Ahead || problem.by.as_deref().is_some_and(beyond)
+        });
+    }
+
     /// Returns the refusal that the problems amount to, with `outcome` as the end of the run.
     ///
     /// The first problem is the message; all of them are in the details.

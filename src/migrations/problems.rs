@@ -25,6 +25,7 @@ pub(super) fn check_row(
     let repeatable = matches!(file.key, Key::Repeatable(_));
     (!repeatable && is_other(chain, file, row)).then(|| Problem {
         kind: ProblemKind::Divergent,
+        by: None,
         version: row.version.to_string(),
         what: format!("migration {} was changed after it was applied", row.label()),
         detail: format!(
@@ -44,6 +45,7 @@ pub(super) fn check_row(
 fn indeterminate(chain: &Chain, row: &AppliedRow) -> Problem {
     Problem {
         kind: ProblemKind::Indeterminate,
+        by: None,
         version: row.version.to_string(),
         what: format!("migration {} {}", row.label(), chain.tool.begun()),
         detail: format!(
@@ -62,6 +64,7 @@ fn unshipped(chain: &Chain, row: &AppliedRow, head: Option<&Key>) -> Problem {
     if repeatable || head.is_some_and(|head| row.key < *head) {
         return Problem {
             kind: ProblemKind::Missing,
+            by: None,
             version: row.version.to_string(),
             what: format!("migration {label} was applied, but this package does not ship it"),
             detail: by,
@@ -74,6 +77,7 @@ fn unshipped(chain: &Chain, row: &AppliedRow, head: Option<&Key>) -> Problem {
     };
     Problem {
         kind: ProblemKind::Ahead,
+        by: row.product_version.clone(),
         version: row.version.to_string(),
         what: format!("the schema is ahead: migration {label} is newer than this package"),
         detail: by,
@@ -102,6 +106,7 @@ pub(super) fn gaps_in_package(chain: &Chain, rows: &ByKey<'_>) -> Vec<Problem> {
             let (first, second) = (chain.path(before), chain.path(after));
             problems.push(Problem {
                 kind: ProblemKind::Gap,
+                by: None,
                 what: format!(
                     "gap: the package ships migrations {} and {}, but none with number {version}",
                     before.version, after.version
@@ -123,6 +128,7 @@ pub(super) fn gap_in_history(file: &Migration, newest: &AppliedRow) -> Problem {
     );
     Problem {
         kind: ProblemKind::Gap,
+        by: None,
         version: file.version.to_string(),
         what: format!(
             "gap: migration {} was never applied, although {} was",
@@ -144,6 +150,7 @@ pub(super) fn check_text(chain: &Chain, file: &Migration) -> Option<Problem> {
     if let Some(obstacle) = &file.obstacle {
         return Some(Problem {
             kind: ProblemKind::Unrunnable,
+            by: None,
             version: file.version.to_string(),
             what: format!("migration {} {obstacle}", file.label()),
             detail: path.display().to_string(),
@@ -159,6 +166,7 @@ pub(super) fn check_text(chain: &Chain, file: &Migration) -> Option<Problem> {
     let place = place_of_byte(&sql, at);
     Some(Problem {
         kind: ProblemKind::Unrunnable,
+        by: None,
         version: file.version.to_string(),
         what: format!("migration {} contains {what}, which cannot run here", file.label()),
         detail: format!("line {} of {}", place.line, path.display()),
@@ -171,6 +179,7 @@ pub(super) fn check_text(chain: &Chain, file: &Migration) -> Option<Problem> {
 pub(super) fn unreadable(kind: ProblemKind, file: &Migration, error: &Error) -> Problem {
     Problem {
         kind,
+        by: None,
         version: file.version.to_string(),
         what: error.message(),
         detail: error.details().join("; "),

@@ -51,6 +51,26 @@ fn a_held_package_refuses_the_whole_run_of_every_tool() {
     assert_eq!(machine.acts(), [""; 0]);
 }
 
+/// Rows 5 and 41.
+#[test]
+fn a_host_whose_schema_another_host_moved_on_is_let_go_to_the_version_that_did_it() {
+    let first = TestMachine::new().ship("good");
+    let late = TestMachine::beside(&first).version("1.0.0-1");
+    first.run(["upgrade"]).success();
+    late.run(["gate"]).code(11);
+    let to = |version: &str| {
+        plan(&format!("openwatch 1.0.0-1 amd64 none < {version} amd64 none /a.deb"))
+    };
+    let before_unpack = |version| ["scriptlet", "deb", "preinst", "upgrade", "1.0.0-1", version];
+    for version in ["2.0.0-1", "3.0.0-1"] {
+        late.run_told(APT, NOTHING, &to(version)).success();
+        late.run(before_unpack(version)).success();
+    }
+    // A version that is too old as well is told so before anything is unpacked.
+    late.run_told(APT, NOTHING, &to("1.5.0-1")).code(5).stderr(contains("the schema is ahead"));
+    late.run(before_unpack("1.5.0-1")).code(5).stderr(contains("Install version 2.0.0"));
+}
+
 /// Row 93.
 #[test]
 fn one_run_is_let_go_at_once_and_the_history_says_so() {

@@ -45,7 +45,7 @@ pub(super) fn before_unpack(
     // A run whose last attempt failed has its own findings; a newer package may be the remedy.
     if !to.order(&from).is_eq() && Pending::read(layout)?.is_none() {
         early::timing(context, &from, to)?;
-        early::preflight(context)?;
+        early::preflight(context, to)?;
     }
     // Last: a "no" leaves no note behind.
     note(context, &from, to)?;

@@ -63,8 +63,8 @@ pub(super) fn settings(context: &Context<'_>, file: &Path) -> Result<()> {
     }
 }
 
-/// Checks what the next upgrade needs; what cannot be known yet is left to the upgrade.
-pub(super) fn preflight(context: &Context<'_>) -> Result<()> {
+/// Checks what the upgrade to a newer version needs; what cannot be known yet is left to the upgrade.
+pub(super) fn preflight(context: &Context<'_>, to: &Version) -> Result<()> {
     let away = |error: Error| {
         // In a run that also upgrades the server it is always down at this time (measured).
         let what = error.message();
@@ -78,7 +78,10 @@ pub(super) fn preflight(context: &Context<'_>) -> Result<()> {
         Err(error) if error.outcome() == Outcome::Unreachable => return away(error),
         Err(error) => return Err(error),
     };
-    let checked = survey::take_for_next(&machine).and_then(|s| preflight::check(&machine, &s));
+    let checked = survey::take_for_next(&machine).and_then(|mut survey| {
+        survey.databases.iter_mut().for_each(|surveyed| surveyed.comparison.leave_to(to));
+        preflight::check(&machine, &survey)
+    });
     match checked {
         Ok(_) => Ok(()),
         Err(error) if error.outcome() == Outcome::Unreachable => away(error),

@@ -102,7 +102,7 @@ fn ask(context: &Context<'_>, planned: &Planned, all: &[Planned]) -> Result<()> 
     if let Some(file) = planned.file.as_deref().filter(|file| file.is_file()) {
         early::settings(context, file)?;
     }
-    early::preflight(context)
+    early::preflight(context, &planned.to)
 }
 
 /// Refuses a run after which packages that must have one version would not.

@@ -103,6 +103,7 @@ pub(super) fn foreign_table(
         table.columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
     Ok(Some(Problem {
         kind: ProblemKind::Foreign,
+        by: None,
         version: String::new(),
         what: match whose {
             Some(known) => format!(
@@ -144,6 +145,7 @@ pub(super) fn other_tools(
     let ways: Vec<String> = owners.iter().map(Owner::way).collect();
     Ok(Some(Problem {
         kind: ProblemKind::Foreign,
+        by: None,
         version: String::new(),
         what,
         detail: format!("there is no history table {}", chain.table.name),
@@ -187,6 +189,7 @@ pub(super) fn unknown(chain: &Chain, ground: &Ground) -> Problem {
     };
     Problem {
         kind: ProblemKind::Unknown,
+        by: None,
         version: String::new(),
         what: format!("the database has tables, but no history table {}", chain.table.name),
         detail,
