@@ -147,6 +147,7 @@ OPENWATCH_NOW\t1 lets one run of a package tool go against hold and maintenance 
 OPENWATCH_GUARD\t0 switches the guards of whole package runs off, for one run.
 OPENWATCH_DATABASE_DSN\tConnection string of the service's own database; read from secrets.env.
 OPENWATCH_LISTEN\tAddress and port of openwatch serve; 127.0.0.1:8480 unless set.
+OPENWATCH_API_TOKEN\tWhoever has it may ask for acts through openwatch serve; read from secrets.env.
 OPENWATCH_REPORTS_KEY\tKey that other hosts sign their reports to openwatch serve with; read from secrets.env.
 PG*\tConnection parameters that the connection string leaves open, as libpq reads them.
 ";

@@ -246,6 +246,16 @@ impl Layout {
         self.root.join("run").join(format!("{}-request", self.app)).join("prepare")
     }
 
+    /// Returns the service's own directory, in which it leaves what root is asked for.
+    pub fn asked_dir(&self) -> PathBuf {
+        self.root.join("run").join(format!("{}-asked", self.app))
+    }
+
+    /// Returns what came of what root was asked for.
+    pub fn public_acts(&self) -> PathBuf {
+        self.public_dir().join("acts.json")
+    }
+
     /// Returns the note of how the last preparation of the data disk ended.
     pub fn prepared(&self) -> PathBuf {
         self.upgrade_dir().join("prepared.json")

@@ -1,5 +1,7 @@
 //! The package's own service: it serves on exactly its schema, refuses any other, and remembers.
 
+#[path = "serve/acting.rs"]
+mod acting;
 #[path = "serve/browser.rs"]
 mod browser;
 #[path = "serve/console.rs"]
@@ -21,7 +23,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use openwatch::commands::serve::{self, Asked, Parts};
-use openwatch::config::{FilesSpec, Format, MigrationsSpec};
+use openwatch::config::{Act, FilesSpec, Format, MigrationsSpec};
 use openwatch::database::{Database, Source};
 use openwatch::error::{Error, Result};
 use openwatch::layout::Layout;
@@ -149,6 +151,8 @@ impl Machine {
             migrations: shipped(count),
             database_wait: Duration::from_secs(20),
             listen: Some("127.0.0.1:0".into()),
+            names: Vec::new(),
+            acts: Act::ALL.to_vec(),
             status: Arc::new(|| json!({"outcome": "ok", "app": "openwatch"})),
             platform: Arc::new(|asked| (asked == Asked::Services, json!({"asked": true}))),
             progress: Arc::clone(&self.heard) as Arc<dyn Progress>,
@@ -194,7 +198,7 @@ struct Answer {
 
 impl Running {
     fn get(&self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
     }
 
     fn send(&self, request: &str) -> Answer {
@@ -265,12 +269,12 @@ fn what_is_not_there_and_what_is_too_large_is_refused_in_json() {
         (404, &json!("there is nothing at /../etc/passwd"))
     );
     let answer = service.send(
-        "POST /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+        "POST /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
     );
     assert_eq!(answer.status, 405);
     assert!(answer.headers.contains("allow: get,head"), "{}", answer.headers);
     let answer = service.send(
-        "POST /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
+        "POST /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
     );
     assert_eq!(answer.status, 413);
 }

@@ -91,6 +91,9 @@ pub enum Verb {
     Serve,
     /// Write what the package of another application needs into a new directory: settings, units, scripts
     Init(Init),
+    /// Called by systemd: does what the console was asked for with the token
+    #[command(hide = true)]
+    Asked,
     /// Called by the package's scripts
     #[command(hide = true)]
     Scriptlet(Scriptlet),

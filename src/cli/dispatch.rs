@@ -62,13 +62,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         }
         Verb::Backup(verb) => {
             only_a_stream(global, verb)?;
-            let mut machine = open(global, layout, printer)?;
-            let reply = backup(&mut machine, verb);
-            // A look leaves everything as it was, and so does a refusal.
-            if verb.changes() && reply.is_ok() {
-                public::leave(&machine);
-            }
-            reply
+            kept(&mut open(global, layout, printer)?, verb)
         }
         Verb::Baseline(verb) => baseline(&open(global, layout, printer)?, verb),
         Verb::Restore(options) => {
@@ -103,6 +97,7 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         Verb::Gate(options) => gate(&open(global, layout, printer)?, options),
         Verb::Init(options) => init(&layout, options),
         Verb::Serve => serve(global, layout, printer),
+        Verb::Asked => super::asked::run(global, &layout, printer),
         Verb::Generate { dir, .. } => commands::generate::run(&global.root, dir, printer.as_ref()),
         Verb::Scriptlet(options) => {
             let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
@@ -267,6 +262,16 @@ fn only_a_stream(global: &Global, verb: &Backup) -> Result<()> {
         .hint("Name a file instead of `-`, or redirect standard output."))
 }
 
+/// Does what was typed behind `backup`, and tells everybody what is kept now.
+pub(super) fn kept(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
+    let reply = backup(machine, verb);
+    // A look leaves everything as it was, and so does a refusal.
+    if verb.changes() && reply.is_ok() {
+        public::leave(machine);
+    }
+    reply
+}
+
 fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
     match verb {
         Backup::Create { backup_dir } => {
@@ -281,7 +286,8 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
         }
         Backup::Prune { dry_run } => keeping::prune(machine, *dry_run),
         Backup::Pin { id, until, reason } => {
-            keeping::pin(machine, id, until.as_deref(), reason.as_deref())
+            let (until, reason) = (until.as_deref(), reason.as_deref());
+            keeping::pin(machine, id, &keeping::Pinning { until, reason, by: None })
         }
         Backup::Unpin { id } => keeping::unpin(machine, id),
         Backup::Remove { id, yes, lose_way_back } => {
@@ -347,6 +353,8 @@ fn serve(global: &Global, layout: Layout, printer: &Arc<Printer>) -> Result<Repl
         migrations: own.migrations,
         database_wait: machine.config.policy.database_wait,
         listen: machine.listen.clone(),
+        names: machine.config.policy.console_names.clone(),
+        acts: machine.config.policy.console_acts.clone(),
         status: Arc::new(status),
         platform: Arc::new(platform),
         progress: Arc::<Printer>::clone(printer),

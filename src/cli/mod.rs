@@ -1,6 +1,7 @@
 //! Parsing, dispatch, printing, exit code.
 
 pub mod args;
+mod asked;
 mod dispatch;
 mod migrating;
 pub mod printer;

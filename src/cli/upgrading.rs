@@ -29,7 +29,15 @@ pub(super) fn run(
     match &options.verb {
         Some(UpgradeVerb::Hold { until, reason }) => {
             let now = Clock::System.now();
-            return commands::hold::place(&layout, until.as_deref(), reason.as_deref(), now);
+            return commands::hold::place(
+                &layout,
+                &commands::hold::Wanted {
+                    until: until.as_deref(),
+                    reason: reason.as_deref(),
+                    by: None,
+                },
+                now,
+            );
         }
         Some(UpgradeVerb::Release) => return commands::hold::release(&layout),
         None => {}

@@ -13,13 +13,20 @@ use crate::upgrade::journal;
 
 use super::Reply;
 
+/// What is wanted of a hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'w> {
+    /// When it lapses, as it was typed; none where it holds until it is taken back.
+    pub until: Option<&'w str>,
+    /// Why.
+    pub reason: Option<&'w str>,
+    /// Whose word it is, where that is not the caller's own.
+    pub by: Option<&'w str>,
+}
+
 /// Places a hold, or replaces the one that is there.
-pub fn place(
-    layout: &Layout,
-    until: Option<&str>,
-    reason: Option<&str>,
-    now: SystemTime,
-) -> Result<Reply> {
+pub fn place(layout: &Layout, wanted: &Wanted<'_>, now: SystemTime) -> Result<Reply> {
+    let Wanted { until, reason, by } = *wanted;
     let zone = Zone::of(layout.root());
     let usage = |message: String| {
         Error::new(Outcome::Usage, message).state("nothing was changed").hint(
@@ -38,7 +45,8 @@ pub fn place(
             Some(end)
         }
     };
-    let hold = Hold::new(now, until, reason);
+    let mut hold = Hold::new(now, until, reason);
+    hold.by = by.map(str::to_owned).or(hold.by);
     hold.write(layout)?;
     let mut text = format!("{} is {}", layout.app(), hold.told(&zone));
     // What has begun is finished: half an upgrade is worse than either whole.

@@ -78,13 +78,20 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
     Ok(Reply::ok(text, json))
 }
 
+/// What is wanted of a pin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pinning<'w> {
+    /// Last day of it, as it was typed; none where it holds until it is taken off.
+    pub until: Option<&'w str>,
+    /// Why.
+    pub reason: Option<&'w str>,
+    /// Whose word it is, where that is not root's own.
+    pub by: Option<&'w str>,
+}
+
 /// Keeps a restore point from being removed, until a date or until it is unpinned.
-pub fn pin(
-    machine: &Machine,
-    id: &str,
-    until: Option<&str>,
-    reason: Option<&str>,
-) -> Result<Reply> {
+pub fn pin(machine: &Machine, id: &str, wanted: &Pinning<'_>) -> Result<Reply> {
+    let Pinning { until, reason, by } = *wanted;
     let now = machine.clock.now();
     let usage = |message: String| {
         Error::new(Outcome::Usage, message)
@@ -104,7 +111,7 @@ pub fn pin(
     let _lock = machine.lock("backup pin")?;
     let store = machine.store()?;
     let id = named(&store, id)?;
-    let note = PinNote::new(now, until, reason);
+    let note = PinNote { by: by.map(str::to_owned), ..PinNote::new(now, until, reason) };
     store.pin(&id, &note)?;
     Ok(Reply::ok(format!("restore point {id} is {}", note.told()), json!({"id": id, "pin": note})))
 }

@@ -1,6 +1,7 @@
 //! One file per verb that a user can type. Each returns a [`Reply`]; none prints.
 
 mod ahead;
+pub mod asked;
 pub mod backup;
 pub mod baseline;
 pub mod candidate;

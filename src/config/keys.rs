@@ -146,6 +146,8 @@ pub const KEYS: &[Key] = &[
     operator("", "keep_files"),
     operator("", "fingerprint_files"),
     operator("", "metrics_textfile"),
+    operator("", "console_names"),
+    operator("", "console_acts"),
     operator("notify", "report_url"),
     operator("notify", "success_url"),
     operator("notify", "failure_url"),

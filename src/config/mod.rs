@@ -2,6 +2,7 @@
 
 mod appliance;
 mod command;
+mod console;
 mod encryption;
 mod env_file;
 mod expect;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub use self::appliance::Appliance;
 pub use self::command::{CommandSpec, StatusRule};
+pub use self::console::Act;
 pub use self::encryption::EncryptionSpec;
 pub use self::expect::{Check, ExpectSpec, Expected, OBJECT_KINDS};
 pub use self::keys::{Half, KEYS, Key};
@@ -154,6 +156,10 @@ pub struct Policy {
     pub fingerprint_files: Vec<PathBuf>,
     /// Where measurements are left for node_exporter, where they are.
     pub metrics_textfile: Option<PathBuf>,
+    /// Host names by which the service may be asked for, besides loopback and addresses.
+    pub console_names: Vec<String>,
+    /// What root does when it is asked to through the service.
+    pub console_acts: Vec<Act>,
 }
 
 /// What happens after a failure.

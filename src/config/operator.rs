@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::console;
 use super::notes::{Notes, Place};
 use super::restore_point::{self, RestorePointSpec};
 use super::section::{Section, Value};
 use super::values::{Zero, choice, duration, files, path, program, size};
 use super::window::{self, Windows};
-use super::{EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Retention, Verify};
+use super::{
+    Act, EncryptionSpec, ForeignSessions, NotifySpec, OnFailure, Policy, Retention, Verify,
+};
 
 /// Free space that a restore point leaves where nobody says otherwise: 256 MiB.
 const RESERVE: u64 = 256 << 20;
@@ -76,6 +79,8 @@ impl Wishes {
             keep_files: Vec::new(),
             fingerprint_files: Vec::new(),
             metrics_textfile: None,
+            console_names: Vec::new(),
+            console_acts: Act::ALL.to_vec(),
         };
         Self { policy, notify: NotifySpec::default(), chosen: None }
     }
@@ -169,6 +174,12 @@ impl Wishes {
         }
         if let Some(value) = top.take("metrics_textfile") {
             set(&mut policy.metrics_textfile, textfile(value, notes));
+        }
+        if let Some(value) = top.take("console_names") {
+            set(&mut policy.console_names, console::names(value, notes));
+        }
+        if let Some(value) = top.take("console_acts") {
+            set(&mut policy.console_acts, console::acts(value, notes));
         }
         if let Some(value) = top.take("notify")
             && let Some(table) = value.table("notify", notes)

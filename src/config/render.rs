@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::migrations::AUTO;
 use super::retention::NO_LIMIT;
 use super::{
-    ANY_TIME, Config, ForeignSessions, Format, MigrationsSpec, NotifySpec, OnFailure, ProbeSpec,
-    Question, Requirement, RestorePointSpec, Retention, SecretSpec, Stated, Verify,
+    ANY_TIME, Act, Config, ForeignSessions, Format, MigrationsSpec, NotifySpec, OnFailure,
+    ProbeSpec, Question, Requirement, RestorePointSpec, Retention, SecretSpec, Stated, Verify,
 };
 
 impl OnFailure {
@@ -202,6 +202,13 @@ impl Config {
         lines.files("fingerprint_files", &policy.fingerprint_files);
         if let Some(file) = &policy.metrics_textfile {
             lines.text("metrics_textfile", &file.display().to_string());
+        }
+        if !policy.console_names.is_empty() {
+            lines.list("console_names", &policy.console_names);
+        }
+        if policy.console_acts != Act::ALL {
+            let words = policy.console_acts.iter().map(|act| act.word().to_owned());
+            lines.list("console_acts", &words.collect::<Vec<_>>());
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct PinNote {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Whose word it is, where that is not root's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 impl PinNote {
@@ -47,7 +50,7 @@ impl PinNote {
             plain.take(LONGEST_REASON).collect::<String>().trim().to_owned()
         };
         let reason = reason.map(line).filter(|reason| !reason.is_empty());
-        Self { since: clock::rfc3339(since), until: until.map(clock::rfc3339), reason }
+        Self { since: clock::rfc3339(since), until: until.map(clock::rfc3339), reason, by: None }
     }
 
     /// Returns whether it holds at this moment. An end that cannot be read never comes.
@@ -60,7 +63,8 @@ impl PinNote {
     pub fn told(&self) -> String {
         let until = self.until.as_ref().map_or(String::new(), |until| format!(" until {until}"));
         let reason = self.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-        format!("pinned{until}{reason}")
+        let by = self.by.as_ref().map_or(String::new(), |by| format!(" through {by}"));
+        format!("pinned{by}{until}{reason}")
     }
 }
 

@@ -13,6 +13,7 @@ pub mod after_step;
 pub mod ahead;
 pub mod appliance;
 pub mod apply_migrations;
+pub mod asked;
 pub mod baseline;
 pub mod check_health;
 mod clones;

@@ -15,7 +15,7 @@ fn signed(key: &str, body: &str) -> String {
 fn post(service: &Running, body: &str, signature: Option<&str>) -> Answer {
     let signature = signature.map_or(String::new(), |s| format!("X-Hub-Signature-256: {s}\r\n"));
     service.send(&format!(
-        "POST /api/v1/reports HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST /api/v1/reports HTTP/1.1\r\nHost: console.example.org\r\nConnection: close\r\nContent-Type: application/json\r\n\
          {signature}Content-Length: {}\r\n\r\n{body}",
         body.len()
     ))

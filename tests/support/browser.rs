@@ -153,10 +153,9 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", json!({"features": features}));
     }
 
-    /// Returns the whole page as a PNG.
+    /// Returns what is seen as a PNG.
     pub fn picture(&mut self) -> Vec<u8> {
-        let asked =
-            json!({"format": "png", "captureBeyondViewport": true, "optimizeForSpeed": false});
+        let asked = json!({"format": "png", "optimizeForSpeed": false});
         let told = self.call("Page.captureScreenshot", asked);
         let engine = base64::engine::general_purpose::STANDARD;
         engine.decode(told["data"].as_str().unwrap()).unwrap()

@@ -3,10 +3,12 @@
 //! It never runs on a schema that is not its own: not at start, where it ends with a message instead
 //! of a loop, and not later, where `/readyz` says no and nothing is written.
 
+mod acting;
 mod console;
 mod host;
 mod listen;
 mod metrics;
+mod names;
 mod platform;
 mod preparing;
 mod recorder;
@@ -22,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::config::Act;
 use crate::database::Database;
 use crate::error::{Context, Error, Result};
 use crate::layout::Layout;
@@ -33,6 +36,9 @@ use crate::system::{fs, signals};
 use crate::version::Version;
 
 pub use platform::{Answer, Asked, compare};
+pub(super) use token::is_set as token_is_set;
+
+use acting::Seal;
 use recorder::Recorder;
 use store::Store;
 
@@ -52,6 +58,10 @@ pub struct Parts {
     /// `OPENWATCH_LISTEN` of `secrets.env`; else the process environment says where to listen,
     /// else it is 127.0.0.1:8480.
     pub listen: Option<String>,
+    /// Host names by which the service may be asked for, besides loopback and addresses.
+    pub names: Vec<String>,
+    /// What root does for whoever asks with the token.
+    pub acts: Vec<Act>,
     /// What `openwatch status --json` says.
     pub status: Arc<dyn Fn() -> Value + Send + Sync>,
     /// What units, databases and readiness are, for whoever compares before and after.
@@ -68,6 +78,9 @@ struct Service {
     version: String,
     started: SystemTime,
     store: Store,
+    names: Vec<String>,
+    acts: Vec<Act>,
+    seal: Seal,
     status: Arc<dyn Fn() -> Value + Send + Sync>,
     platform: Arc<dyn Fn(Asked) -> Answer + Send + Sync>,
     progress: Arc<dyn Progress>,
@@ -91,6 +104,9 @@ pub fn run(parts: Parts) -> Result<()> {
         started: Clock::System.now(),
         store: Store::new(parts.database, parts.migrations),
         layout: parts.layout,
+        names: parts.names,
+        acts: parts.acts,
+        seal: Seal::new(),
         status: parts.status,
         platform: parts.platform,
         progress: parts.progress,

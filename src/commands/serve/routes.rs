@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::store::Readiness;
-use super::{Service, console, metrics, preparing, reports};
+use super::{Service, acting, console, metrics, names, preparing, reports};
 use crate::system::clock::{rfc3339, spoken};
 use crate::upgrade::public::exposition::MEDIA_TYPE;
 
@@ -45,10 +45,12 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/metrics", get(metrics))
         .merge(console::routes())
         .route("/api/v1/upgrade/prepare", get(preparing::result).post(preparing::ask))
+        .route("/api/v1/acts", get(acting::result).post(acting::ask))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(middleware::from_fn(limit_body))
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), names::check))
         .layer(middleware::map_response(harden))
         .with_state(service)
 }
@@ -164,7 +166,8 @@ async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // A page with forms says itself whom it tells; without a word browsers hide where a form is from.
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     for name in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
         let name = HeaderName::from_static(name);

@@ -27,21 +27,33 @@ pub(super) enum Verdict {
 /// Judges a request by its `Authorization: Bearer TOKEN`. The token is read anew each time, so that one
 /// that was taken back is no longer good.
 pub(super) fn judge(layout: &Layout, headers: &HeaderMap) -> Verdict {
-    let Some(expected) = configured(layout) else { return Verdict::NotConfigured };
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(given) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
-        return Verdict::Wrong;
-    };
+    judge_typed(layout, given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default())
+}
+
+/// Returns whether there is a token: without one nobody may act.
+pub(in crate::commands) fn is_set(layout: &Layout) -> bool {
+    configured(layout).is_some()
+}
+
+/// Judges a token as it was typed into a form.
+pub(super) fn judge_typed(layout: &Layout, given: &str) -> Verdict {
+    let Some(expected) = configured(layout) else { return Verdict::NotConfigured };
     match same(expected.as_bytes(), given.trim().as_bytes()) {
         true => Verdict::Right,
         false => Verdict::Wrong,
     }
 }
 
-/// `secrets.env` first, as for connection strings; the environment is what systemd made of it at start.
+/// Where there is a file it alone says so: the environment is what systemd made of it at start, and a
+/// token that was taken out of the file is no longer one.
 fn configured(layout: &Layout) -> Option<Zeroizing<String>> {
     let filed = secrets::load(&layout.secrets()).ok()?.values.remove(VARIABLE);
-    let token = filed.or_else(|| std::env::var(VARIABLE).ok()).map(Zeroizing::new)?;
+    let token = match layout.secrets().exists() {
+        true => filed,
+        false => std::env::var(VARIABLE).ok(),
+    };
+    let token = token.map(Zeroizing::new)?;
     (token.len() >= SHORTEST).then_some(token)
 }
 

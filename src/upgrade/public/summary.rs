@@ -8,6 +8,7 @@ use crate::layout::Layout;
 use crate::restore_points::{Decision, Entry, Kind, Mode, PinNote, Status, Verdict};
 use crate::system::{clock, fs};
 
+use super::super::asked::CONSOLE;
 use super::super::machine::Machine;
 use super::super::needed;
 
@@ -78,6 +79,9 @@ pub struct Point {
     /// The operator's wish that it stays.
     #[serde(default)]
     pub pin: Option<String>,
+    /// Whether that wish came through the console, and can be taken back there.
+    #[serde(default)]
+    pub pinned_here: bool,
     /// Whether its archives are encrypted.
     #[serde(default)]
     pub encrypted: bool,
@@ -108,6 +112,7 @@ impl Point {
             to: version(manifest.and_then(|manifest| manifest.to_version.as_ref())),
             origin: entry.origin.told(),
             pin: entry.pin.as_ref().map(PinNote::told),
+            pinned_here: entry.pin.as_ref().is_some_and(|pin| pin.by.as_deref() == Some(CONSOLE)),
             encrypted: manifest.is_some_and(|manifest| manifest.encryption.is_some()),
             stays: decision.is_none_or(|decision| decision.verdict == Verdict::Keep),
             because: decision.map_or_else(String::new, |decision| decision.reason.clone()),

@@ -64,6 +64,7 @@ what_the_unit_may_not_do_is_nothing_that_an_upgrade_needs() {
 openwatch.service 1.5
 openwatch-upgrade.service 2.9
 openwatch-backup-cleanup.service 2.9
+openwatch-asked.service 3.0
 openwatch-failure@x.service 2.5
 UNITS
 }

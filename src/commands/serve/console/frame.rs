@@ -13,10 +13,12 @@ pub(super) enum Page {
     Next,
     History,
     Hosts,
+    Act,
 }
 
 impl Page {
-    const ALL: [Self; 5] = [Self::Host, Self::Points, Self::Next, Self::History, Self::Hosts];
+    const ALL: [Self; 6] =
+        [Self::Host, Self::Points, Self::Next, Self::History, Self::Hosts, Self::Act];
 
     const fn path(self) -> &'static str {
         match self {
@@ -25,6 +27,7 @@ impl Page {
             Self::Next => "/next",
             Self::History => "/history",
             Self::Hosts => "/hosts",
+            Self::Act => "/act",
         }
     }
 
@@ -35,6 +38,7 @@ impl Page {
             Self::Next => "Next upgrade",
             Self::History => "History",
             Self::Hosts => "Hosts",
+            Self::Act => "Act",
         }
     }
 }
@@ -78,7 +82,7 @@ impl Frame<'_> {
                     }
                     main id="main" tabindex="-1" { (content) }
                     footer {
-                        p { "openwatch " (self.service.version) ". Read-only: nothing on these pages changes this host." }
+                        p { "openwatch " (self.service.version) ". Without the token these pages only show." }
                         p id="live" role="status" hidden {}
                     }
                 }

@@ -30,6 +30,22 @@
     return copy.textContent;
   };
 
+  // What a person typed or chose is not what the page came with: it is never taken away.
+  const touched = (here, fresh) => Array.from(here.querySelectorAll("input, select, textarea")).some((old) => {
+    if (old.type === "hidden") return false;
+    const now = old.id && fresh.querySelector("#" + CSS.escape(old.id));
+    if (!now) return old.type === "checkbox" ? old.checked : old.tagName !== "SELECT" && old.value !== "";
+    return old.type === "checkbox" ? old.checked !== now.checked : old.value !== now.value;
+  });
+
+  // Every form comes with a seal of its own; an older one is as good.
+  const drawn = (section) => {
+    const copy = section.cloneNode(true);
+    for (const seal of copy.querySelectorAll("input[type=hidden]")) seal.removeAttribute("value");
+    for (const button of copy.querySelectorAll(".command button")) button.remove();
+    return copy.innerHTML;
+  };
+
   const busy = (section) => {
     if (section.contains(document.activeElement)) return true;
     const selection = document.getSelection();
@@ -45,7 +61,7 @@
     const here = document.getElementById("main");
     const ids = (root) => Array.from(root.querySelectorAll("section"), (one) => one.id).join(" ");
     if (ids(here) !== ids(main)) {
-      if (busy(here)) return false;
+      if (busy(here) || touched(here, main)) return false;
       here.replaceChildren(...main.childNodes);
       copyable(here);
       return true;
@@ -53,7 +69,7 @@
     let changed = false;
     for (const fresh of Array.from(main.querySelectorAll("section"))) {
       const old = document.getElementById(fresh.id);
-      if (busy(old) || old.innerHTML === fresh.innerHTML) continue;
+      if (busy(old) || touched(old, fresh) || drawn(old) === drawn(fresh)) continue;
       changed = changed || gist(old) !== gist(fresh);
       old.replaceWith(fresh);
       copyable(fresh);
@@ -64,7 +80,7 @@
   const ask = async () => {
     if (document.hidden) return;
     try {
-      const answer = await fetch(location.pathname, { cache: "no-store" });
+      const answer = await fetch(location.pathname + location.search, { cache: "no-store" });
       const text = await answer.text();
       const page = new DOMParser().parseFromString(text, "text/html");
       const main = page.getElementById("main");

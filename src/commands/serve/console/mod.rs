@@ -3,6 +3,7 @@
 //! Every text passes through `maud`, which escapes it. Nothing is fetched from anywhere else, and the
 //! headers of an answer forbid a browser to try.
 
+mod act;
 mod fleet;
 mod frame;
 mod history;
@@ -46,6 +47,8 @@ pub(super) fn routes() -> Router<Arc<Service>> {
         .route("/next", get(what_is_next))
         .route("/history", get(past_runs))
         .route("/hosts", get(hosts))
+        .route("/act", get(act::show))
+        .route("/act/{act}", get(act::again).post(act::send))
         .route("/console/style.css", get(style))
         .route("/console/live.js", get(script))
         .route("/console/icon.svg", get(icon))

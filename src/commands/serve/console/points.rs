@@ -1,8 +1,9 @@
 //! `/restore-points`: what could be gone back to, and why it is kept.
 
 use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::super::Service;
+use super::super::{Service, acting};
 use super::Content;
 use super::words::{command, count, table, when};
 use crate::disk;
@@ -42,7 +43,7 @@ pub(super) fn page(service: &Service, summary: Option<&Summary>) -> Content {
                 p { "There is none yet: the first upgrade with migrations takes one, or" }
                 (command(&service.layout.command("backup create")))
             } @else {
-                (listed(&summary.points))
+                (listed(&summary.points, acting::is_open(service)))
             }
         }
         @if good > 0 {
@@ -56,16 +57,22 @@ pub(super) fn page(service: &Service, summary: Option<&Summary>) -> Content {
     })
 }
 
-fn listed(points: &[Point]) -> Markup {
-    let rows: Vec<Vec<Markup>> = points.iter().map(row).collect();
+fn listed(points: &[Point], can_act: bool) -> Markup {
+    let rows: Vec<Vec<Markup>> = points.iter().map(|point| row(point, can_act)).collect();
     let head = ["Restore point", "State", "Made", "Size", "Proof", "Versions", "Why it is here"];
     table("listed", "Restore points, newest first", &head, &rows)
 }
 
-fn row(point: &Point) -> Vec<Markup> {
+fn row(point: &Point, can_act: bool) -> Vec<Markup> {
     let said = |text: &Option<String>| text.clone().unwrap_or_default();
+    let acts = || format!("/act?point={}", utf8_percent_encode(&point.id, NON_ALPHANUMERIC));
     vec![
-        html! { code { (point.id) } },
+        html! {
+            code { (point.id) }
+            @if can_act && point.is_good() {
+                p { a href=(acts()) aria-label={ "Verify or keep " (point.id) } { "Verify or keep" } }
+            }
+        },
         html! {
             span.state.(if point.is_good() { "good" } else { "bad" }) { (point.state) }
             @if let Some(why) = &point.why { p { (why) } }
