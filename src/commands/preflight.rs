@@ -3,11 +3,12 @@
 //! What is checked is the *next* upgrade: the installed package's schema must be in order and a
 //! restore point must be possible, whether or not anything is pending today.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::migrations::State;
 use crate::outcome::Outcome;
+use crate::upgrade::ahead::Space;
 use crate::upgrade::hold::Look;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::plan::{self, DatabasePlan, Decision, Plan, Protection};
@@ -43,17 +44,26 @@ pub fn run(machine: &Machine) -> Result<Reply> {
         })
         .collect();
     let mut json = json!({"findings": findings_json(&found)});
+    let mut planned = next(machine, &survey);
     // Of the installed package what is pending belongs to the upgrade that waits.
     if machine.looked_into.is_some() {
         match plan::decide(&survey, &machine.config) {
             Decision::Upgrade(plan) => {
                 lines.extend(told(machine, &survey, &plan));
                 json["plan"] = plan_json(machine, &survey, &plan);
+                planned = plan;
             }
             // Refused above.
             Decision::NothingPending | Decision::Refuse(_) => {}
         }
     }
+    json["space"] = Space::of(machine, &survey, &planned).map_or(Value::Null, |space| {
+        json!({
+            "directory": space.directory, "restore_point_bytes": space.needed,
+            "reserve_bytes": space.reserve, "free_bytes": space.free,
+            "database_bytes": space.databases,
+        })
+    });
     lines.extend(found.iter().map(|finding| format!("warning: {}", finding.message)));
     let look = Look::take(&machine.layout, &machine.config, machine.clock.now());
     lines.push(match look.why_not() {

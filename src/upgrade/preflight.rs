@@ -7,7 +7,7 @@ use crate::database::clients::Client;
 use crate::database::{Database, DatabaseLock, dump, dumpable};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
-use crate::restore_points::{Lasts, Store};
+use crate::restore_points::{Estimate, Lasts, Store};
 use crate::system::process::Call;
 
 use super::hooks;
@@ -232,17 +232,32 @@ fn space(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &mut Vec<Fi
         if let Err(error) = store.check_travelling() {
             found.push(from_error(&error));
         }
-        let mut estimate = store.estimate(&dumped)?;
-        if !machine.config.policy.restore_point_after.is_empty() {
-            // What the steps leave is dumped as well.
-            estimate.needed = estimate.needed.saturating_mul(2);
-            estimate.files = estimate.files.saturating_mul(2);
-        }
-        estimate.check(store, reserve)
+        estimated(machine, store, &dumped)?.check(store, reserve)
     });
     if let Err(error) = checked {
         found.push(from_error(&error));
     }
+}
+
+fn estimated(machine: &Machine, store: &Store, dumped: &[&Database]) -> Result<Estimate> {
+    let mut estimate = store.estimate(dumped)?;
+    if !machine.config.policy.restore_point_after.is_empty() {
+        // What the steps leave is dumped as well.
+        estimate.needed = estimate.needed.saturating_mul(2);
+        estimate.files = estimate.files.saturating_mul(2);
+    }
+    Ok(estimate)
+}
+
+/// Estimates the room that the restore point takes; none where none is taken. Changes nothing.
+pub(super) fn estimate(
+    machine: &Machine,
+    survey: &Survey<'_>,
+    plan: &Plan,
+) -> Option<Result<Estimate>> {
+    let dumped = dumped(survey, plan);
+    let look = |store: &Store| estimated(machine, store, &dumped);
+    (!dumped.is_empty()).then(|| looking_at_store(machine, look))
 }
 
 /// Looks at the store and leaves nothing behind: what had to be made to look is taken away again.

@@ -331,3 +331,49 @@ fn root_does_what_is_asked_for_and_takes_back_only_what_the_console_did() {
     assert!(!asked::waiting(&machine.layout()));
     assert_eq!(ended(&machine, &["asked"]).0, Some(0), "nothing was asked for");
 }
+
+#[test]
+fn the_page_of_the_next_upgrade_has_its_plan_its_room_and_its_time() {
+    let machine = Machine::new(0);
+    install(&machine, "1.0.0", 5);
+    assert_eq!(ended(&machine, &["migrate"]).0, Some(0));
+    let (code, told) = ended(&machine, &["preflight", "--for-console"]);
+    assert_eq!(code, Some(0), "{told}");
+    furnish_history(&machine);
+    let service = machine.serve(machine.parts(5));
+    let page = body(&service, "/next").2;
+    for part in [
+        "There is room for the restore point",
+        "Must stay free",
+        "Free there",
+        "The last 2 upgrades kept services down for",
+        "preflight --package FILE --for-console",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let text = std::fs::read_to_string(machine.layout().public_outlook()).unwrap();
+    let mut outlook: Value = serde_json::from_str(&text).unwrap();
+    let space = &outlook["preflight"]["said"]["space"];
+    assert!(space["restore_point_bytes"].as_u64().unwrap() > 0, "{space}");
+    assert_eq!(space["reserve_bytes"], 256 << 20);
+    outlook["preflight"]["said"]["space"]["free_bytes"] = json!(1 << 20);
+    machine.write(&machine.layout().public_outlook(), &outlook.to_string());
+    let page = body(&service, "/next").2;
+    assert!(page.contains("There is no room for the restore point"), "{page}");
+}
+
+/// Two upgrades that ended well.
+fn furnish_history(machine: &Machine) {
+    for (day, down) in [(17, 2000), (18, 5000)] {
+        let mark = |step: &str, when: &str, at: u32| json!({"step": step, "when": when, "at": "x", "elapsed_ms": at});
+        let run = json!({
+            "format": 1, "run": format!("202611{day}T131502Z"), "from": "1.0.0", "to": "2.0.0", "pid": 1,
+            "started": format!("2026-11-{day}T13:15:02Z"), "finished": format!("2026-11-{day}T13:15:09Z"),
+            "outcome": "ok", "running": [], "marks": [mark("quiesce", "begun", 100), mark("start", "done", 100 + down)],
+        });
+        machine.write(
+            &machine.layout().history_dir().join(format!("202611{day}T131502Z.json")),
+            &run.to_string(),
+        );
+    }
+}

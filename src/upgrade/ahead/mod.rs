@@ -4,6 +4,7 @@
 //! Pure over survey, plan and settings. The steps are those that [`super::run`] goes through.
 
 mod boundary;
+mod space;
 mod stages;
 
 use crate::config::Config;
@@ -15,6 +16,7 @@ use super::step::Step;
 use super::survey::Survey;
 
 pub use boundary::Boundary;
+pub use space::Space;
 
 /// What going back from somewhere costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,9 +3,10 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::Service;
+use super::super::{Service, acting};
 use super::words::{command, table, when};
 use super::{Content, text};
+use crate::config::Act;
 use crate::disk;
 use crate::system::clock::spoken;
 use crate::upgrade::journal::Record;
@@ -34,13 +35,19 @@ pub(super) fn page(
             }
             p { "To look at what apt or dnf would install now, run as root" }
             (command(&service.layout.command("preflight --candidate --for-console")))
+            p { "or, into a package file that you have:" }
+            (command(&service.layout.command("preflight --package FILE --for-console")))
+            @if acting::is_open(service) && service.acts.contains(&Act::Preflight) {
+                p { "With the token it can be " a href="/act#preflight-form" { "asked for here" } " as well." }
+            }
         }
         section id="time" aria-labelledby="time-h" {
             h2 id="time-h" { "How long it takes" }
             @match rehearsal {
                 Some(answer) => (rehearsed(answer)),
-                None => (from_history(past)),
+                None => {}
             }
+            (from_history(past))
             p { "To measure it on a copy of your own data, run as root" }
             (command(&service.layout.command("rehearse --candidate --for-console")))
         }
@@ -129,10 +136,7 @@ fn preflighted(answer: &Answer) -> Markup {
             (table("planned", "Databases", &["Database", "Restore point", "Migrations"], &rows))
         }
         @if let Some(space) = said.get("space").filter(|space| space.is_object()) {
-            dl {
-                dt { "Restore point, about" } dd { (size(&space["restore_point_bytes"])) }
-                dt { "Free there" } dd { (size(&space["free_bytes"])) }
-            }
+            (room(space, plan))
         }
         @if let Some(found) = said["findings"].as_array().filter(|found| !found.is_empty()) {
             h3 { "What was found" }
@@ -141,6 +145,36 @@ fn preflighted(answer: &Answer) -> Markup {
                     li { (text(finding, "message").unwrap_or_default())
                          @if let Some(hint) = text(finding, "hint") { " " (hint) } }
                 }
+            }
+        }
+    }
+}
+
+/// What the restore point needs and what there is; whether it fits is said in words.
+fn room(space: &Value, plan: &Value) -> Markup {
+    let bytes = |key: &str| space[key].as_u64().unwrap_or_default();
+    let wanted = bytes("restore_point_bytes").saturating_add(bytes("reserve_bytes"));
+    let databases = plan["databases"].as_array().into_iter().flatten();
+    let is_cloned = |database: &Value| text(database, "restore_point") == Some("clone");
+    html! {
+        h3 { "Space" }
+        @if bytes("free_bytes") >= wanted {
+            p.verdict.good { strong { "There is room for the restore point." } }
+        } @else {
+            p.verdict.bad {
+                strong { "There is no room for the restore point: " }
+                (disk::spoken(wanted - bytes("free_bytes"))) " are missing."
+            }
+        }
+        dl {
+            @if let Some(directory) = text(space, "directory") { dt { "Kept in" } dd { code { (directory) } } }
+            dt { "Restore point, about" } dd { (size(&space["restore_point_bytes"])) }
+            dt { "Must stay free" } dd { (size(&space["reserve_bytes"])) }
+            dt { "Free there" } dd { (size(&space["free_bytes"])) }
+            dt { "Databases" }
+            dd {
+                (size(&space["database_bytes"]))
+                @if databases.into_iter().any(is_cloned) { ", and as much again on their server for the clone" }
             }
         }
     }
@@ -206,17 +240,30 @@ fn migrated(database: &str, migration: &Value) -> Vec<Markup> {
     ]
 }
 
-/// Where nobody rehearsed, the past says something.
+/// The most past runs that are asked how long the services were down.
+const RUNS: usize = 5;
+
+/// What the past says, beside a rehearsal or without one.
 fn from_history(past: &[Record]) -> Markup {
     let good = past.iter().filter(|record| record.outcome.as_deref() == Some("ok"));
-    let last = good.filter_map(|record| Some((record, record.downtime()?))).next();
+    let known: Vec<(&Record, Duration)> =
+        good.filter_map(|record| Some((record, record.downtime()?))).take(RUNS).collect();
+    let times = known.iter().map(|(_, down)| *down);
+    let (least, most) = (times.clone().min(), times.max());
     html! {
-        @match last {
-            Some((record, down)) => p.verdict {
-                strong { "The last upgrade kept services down for " (spoken(down)) "." }
+        @match known.as_slice() {
+            [] => p { "No upgrade has stopped services on this host yet, so the past says nothing." },
+            [(record, down)] => p.verdict {
+                strong { "The last upgrade kept services down for " (spoken(*down)) "." }
                 " It led to " (record.to) ", " (when(&record.started)) "."
             },
-            None => p { "Nothing is known of it yet: no upgrade has stopped services on this host." },
+            [(record, down), ..] => p.verdict {
+                strong {
+                    "The last " (known.len()) " upgrades kept services down for "
+                    (spoken(least.unwrap_or_default())) " to " (spoken(most.unwrap_or_default())) "."
+                }
+                " The newest, to " (record.to) ", took " (spoken(*down)) ", " (when(&record.started)) "."
+            },
         }
     }
 }
