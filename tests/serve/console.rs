@@ -78,6 +78,8 @@ pub fn furnish(machine: &Machine, text: &str) {
     let preflight = json!({
         "package_version": "2.1.0", "package_file": text, "installed_version": "2.0.0",
         "findings": [{"message": text, "hint": text}],
+        "space": {"directory": text, "restore_point_bytes": 123_456_789, "reserve_bytes": 268_435_456,
+            "free_bytes": 5_000_000_000_u64, "database_bytes": 1_000_000_000},
         "plan": {"stop": [text], "databases": [{"name": "main", "restore_point": "dump", "pending": ["0008"]}]},
     });
     let rehearsal = json!({
@@ -110,6 +112,8 @@ pub fn body(service: &Running, path: &str) -> (u16, String, String) {
 fn hostile_text_stays_text_on_every_page() {
     let machine = Machine::new(ALL);
     furnish(&machine, HOSTILE);
+    super::acting::open(&machine);
+    super::acting::lately(&machine, HOSTILE, HOSTILE);
     machine.sql(
         "insert into hosts (machine, name, app) values ('m', $$\"'><script>alert(1)</script>$$, '<img src=x onerror=alert(2)>'); \
          insert into upgrade_reports (host_id, run, outcome, message, report) \
@@ -117,7 +121,7 @@ fn hostile_text_stays_text_on_every_page() {
     );
     let parts = Parts { status: Arc::new(hostile_status), ..machine.parts(ALL) };
     let service = machine.serve(parts);
-    for page in PAGES {
+    for page in PAGES.into_iter().chain(["/act"]) {
         let (status, _, text) = body(&service, page);
         assert_eq!(status, 200, "{page}: {text}");
         assert!(text.contains("alert("), "{page} shows it as text");
@@ -282,8 +286,48 @@ fn metrics_are_read_by_a_strict_reader_and_say_what_is_so() {
         (value("openwatch_last_success_timestamp_seconds", "") - 1_795_007_709.0).abs() < 1.0,
         "{text}"
     );
+    promtool(&text);
     machine.server.down();
     let text = body(&service, "/metrics").2;
+    promtool(&text);
     assert!(text.contains("openwatch_ready{app=\"openwatch\"} 0\n"), "{text}");
     samples(&text);
+}
+
+/// Lets the checker of Prometheus read measurements; it complains of what a scrape would refuse, and of
+/// names that are not as its makers want them.
+fn promtool(text: &str) {
+    let Some(program) = support::peers::file("promtool/promtool") else { return };
+    let mut child = Command::new(program)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && told.trim().is_empty(), "{told}\n{text}");
+}
+
+#[test]
+fn the_file_for_node_exporter_is_written_without_the_service_and_read_by_promtool() {
+    let machine = Machine::new(0);
+    install(&machine, "2.0.0", ALL);
+    let file = machine.root.path().join("openwatch.prom");
+    let conf = std::fs::read_to_string(machine.layout().operator_conf()).unwrap();
+    let named = format!("{conf}metrics_textfile = \"{}\"\n", file.display());
+    machine.write(&machine.layout().operator_conf(), &named);
+    for verb in [&["migrate"][..], &["backup", "create"]] {
+        let (code, told) = ended(&machine, verb);
+        assert_eq!(code, Some(0), "{told}");
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let found = samples(&text);
+    let good = found.iter().find(|(name, labels, _)| {
+        name == "openwatch_restore_points" && labels.contains("state=\"good\"")
+    });
+    assert!((good.unwrap().2 - 1.0).abs() < 0.1, "{text}");
+    promtool(&text);
 }
