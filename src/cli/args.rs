@@ -5,6 +5,7 @@ mod baseline;
 mod disk;
 mod gate;
 mod init;
+mod package;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use baseline::Baseline;
 pub use disk::Disk;
 pub use gate::{Gate, GateVerb, Status};
 pub use init::Init;
+pub use package::Package;
 
 /// Makes one dnf update or apt upgrade safe for an application that keeps its data in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -201,25 +203,6 @@ pub struct Lint {
     /// Package file (.deb or .rpm) to look into instead of the installed package
     #[arg(long, value_name = "FILE")]
     pub package: Option<PathBuf>,
-}
-
-/// A package that is not installed yet.
-#[derive(Debug, Args)]
-pub struct Package {
-    /// Package file (.deb or .rpm) to look into instead of the installed package
-    #[arg(long, value_name = "FILE", conflicts_with = "candidate")]
-    pub package: Option<PathBuf>,
-    /// Look into what apt or dnf would install next; it is fetched for that and removed
-    #[arg(long)]
-    pub candidate: bool,
-}
-
-impl Package {
-    /// Returns the option that names a package which is not installed, as it would be typed.
-    pub fn typed(&self) -> Option<String> {
-        let file = self.package.as_ref().map(|file| format!("--package {}", file.display()));
-        file.or_else(|| self.candidate.then(|| "--candidate".into()))
-    }
 }
 
 /// `openwatch rehearse`.
