@@ -47,6 +47,48 @@ fn absent(dir: &Path, root: &Path, table: &str, mounted: &str) -> Option<PathBuf
     (!mounted.any(|point| Path::new(&point) == expected)).then_some(expected)
 }
 
+/// Returns the name in `/dev` of the device that fstab(5) below `root` mounts at a directory by itself; none
+/// where it does not, or where somebody else decides when (`noauto`, an automount).
+pub fn fstab_device(point: &Path, root: &Path) -> Option<PathBuf> {
+    device_in(point, &std::fs::read_to_string(root.join("etc/fstab")).ok()?)
+}
+
+fn device_in(point: &Path, table: &str) -> Option<PathBuf> {
+    let mut rows = table.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let (what, options) = rows.find_map(|row| {
+        let mut words = row.split_whitespace();
+        let (what, at) = (words.next()?, unescaped(words.next()?));
+        (Path::new(&at) == point).then(|| (unescaped(what), words.nth(1).unwrap_or_default()))
+    })?;
+    if options.split(',').any(|word| ["noauto", "x-systemd.automount"].contains(&word)) {
+        return None;
+    }
+    let Some((tag, value)) = what.split_once('=') else {
+        return what.starts_with("/dev/").then(|| PathBuf::from(what));
+    };
+    let kind = match tag {
+        "UUID" => "by-uuid",
+        "LABEL" => "by-label",
+        "PARTUUID" => "by-partuuid",
+        "PARTLABEL" => "by-partlabel",
+        _ => return None,
+    };
+    Some(Path::new("/dev/disk").join(kind).join(udev_name(value.trim_matches('"'))))
+}
+
+/// Returns a label as udev writes it into the name of a link (`encode_devnode_name` of systemd).
+fn udev_name(label: &str) -> String {
+    let mut name = String::new();
+    for letter in label.chars() {
+        if letter.is_ascii_alphanumeric() || "#+-.:=@_".contains(letter) || !letter.is_ascii() {
+            name.push(letter);
+        } else {
+            name.push_str(&format!("\\x{:02x}", u32::from(letter)));
+        }
+    }
+    name
+}
+
 /// What is mounted at a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
@@ -134,6 +176,20 @@ mod tests {
     use super::*;
 
     /// Row 9.
+    #[test]
+    fn the_device_of_a_mount_point_is_named_as_udev_names_it() {
+        let table = "# /dev/old /srv/data ext4\nUUID=1234-ab /srv/data ext4 nofail 0 2\n\
+                     LABEL=\"my\\040data\" /srv/a\\040b ext4\nPARTUUID=77 /boot vfat noauto\n\
+                     /dev/vdb1 /srv/plain ext4\nserver:/x /srv/nfs nfs _netdev\n";
+        let device = |point: &str| device_in(Path::new(point), table);
+        assert_eq!(device("/srv/data"), Some("/dev/disk/by-uuid/1234-ab".into()));
+        assert_eq!(device("/srv/a b"), Some("/dev/disk/by-label/my\\x20data".into()));
+        assert_eq!(device("/srv/plain"), Some("/dev/vdb1".into()));
+        for nothing in ["/boot", "/srv/nfs", "/srv"] {
+            assert_eq!(device(nothing), None, "{nothing}");
+        }
+    }
+
     #[test]
     fn a_directory_below_a_mount_point_of_fstab_wants_it_mounted() {
         let table = "# <device> <point>\nUUID=1 / ext4 defaults 0 1\n/dev/sdb1\t/srv/back\\040up\text4\n\

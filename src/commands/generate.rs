@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::config::{App, Appliance, appliance_of};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
@@ -61,7 +62,7 @@ fn write(layout: &Layout, app: &App, appliance: &Appliance, dir: &Path) -> Resul
 fn units(layout: &Layout, app: &App, appliance: &Appliance) -> Vec<(String, String)> {
     let name = layout.app();
     let disk = layout.disk_unit();
-    let mount = mount_unit(&appliance.data_disk);
+    let mount = unit_of(&appliance.data_disk, "mount");
     let point = escaped(&appliance.data_disk);
     let from = layout.packager_conf();
     let head = format!("# Written by openwatch at boot, from {}.\n[Unit]\n", from.display());
@@ -105,6 +106,12 @@ fn units(layout: &Layout, app: &App, appliance: &Appliance) -> Vec<(String, Stri
     wanted.extend(app.services.iter().filter(|unit| is_enabled(layout.root(), unit)).cloned());
     let wants = format!("{head}Wants={}\n", wanted.join(" "));
     files.push((format!("{mount}.d/50-{name}-disk.conf"), wants));
+    // A mount of fstab with `nofail` is asked for at boot and never again, so a disk that is attached
+    // later would lie there unmounted (seen with systemd 252).
+    if let Some(device) = disk::fstab_device(&appliance.data_disk, layout.root()) {
+        let wants = format!("{head}Wants={mount}\n");
+        files.push((format!("{}.d/50-{name}-disk.conf", unit_of(&device, "device")), wants));
+    }
     files
 }
 
@@ -147,9 +154,9 @@ fn is_enabled(root: &Path, unit: &str) -> bool {
     dirs.is_ok_and(|dirs| dirs.flatten().any(|dir| wanting(&dir.path())))
 }
 
-/// Returns the unit of a mount point, as systemd-escape(1) --path --suffix=mount writes it.
-fn mount_unit(point: &Path) -> String {
-    let text = point.to_string_lossy();
+/// Returns the unit of a mount point or a device, as systemd-escape(1) --path --suffix=KIND writes it.
+fn unit_of(path: &Path, kind: &str) -> String {
+    let text = path.to_string_lossy();
     let text = text.trim_matches('/');
     let mut name = String::new();
     for (at, byte) in text.bytes().enumerate() {
@@ -160,7 +167,7 @@ fn mount_unit(point: &Path) -> String {
             other => name.push_str(&format!("\\x{other:02x}")),
         }
     }
-    format!("{name}.mount")
+    format!("{name}.{kind}")
 }
 
 /// Returns a path as a value of a unit file.
@@ -182,7 +189,7 @@ mod tests {
             ("/srv/a b", "srv-a\\x20b.mount"),
             ("/.data/x.y", "\\x2edata-x.y.mount"),
         ] {
-            assert_eq!(mount_unit(Path::new(point)), unit);
+            assert_eq!(unit_of(Path::new(point), "mount"), unit);
         }
     }
 
@@ -219,5 +226,20 @@ mod tests {
         let mount = text("srv-data.mount.d/50-shop-disk.conf");
         let wants = "Wants=shop-disk.service postgresql@15-main.service shop-upgrade.service shop.service\n";
         assert!(mount.ends_with(wants), "{mount}");
+        assert!(!files.iter().any(|(file, _)| file.contains(".device.d/")), "no fstab, no device");
+    }
+
+    #[test]
+    fn a_disk_that_is_attached_later_is_mounted_as_fstab_says() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        let row = "UUID=79d5-c6 /srv/data ext4 nofail 0 2\n";
+        std::fs::write(root.path().join("etc/fstab"), row).unwrap();
+        let layout = Layout::new(root.path(), "shop");
+        let appliance = Appliance { data_disk: "/srv/data".into(), units: Vec::new() };
+        let files = units(&layout, &App::default(), &appliance);
+        let device = "dev-disk-by\\x2duuid-79d5\\x2dc6.device.d/50-shop-disk.conf";
+        let found = files.iter().find(|(file, _)| file == device).expect("a device");
+        assert!(found.1.ends_with("[Unit]\nWants=srv-data.mount\n"), "{}", found.1);
     }
 }
