@@ -66,7 +66,30 @@ openwatch-upgrade.service 2.9
 openwatch-backup-cleanup.service 2.9
 openwatch-asked.service 3.0
 openwatch-failure@x.service 2.5
+openwatch-rollback.service 9.0
 UNITS
+}
+
+# As docs/SECURITY.md says it, for a server over the network and restore points in their default place.
+#
+# Row 79.
+whole_fact "deb rpm" an_upgrade_and_the_daily_job_need_no_more_than_the_tighter_drop_in_leaves
+an_upgrade_and_the_daily_job_need_no_more_than_the_tighter_drop_in_leaves() {
+  old_machine
+  sh_ 'for unit in upgrade backup-cleanup; do
+      mkdir /etc/systemd/system/openwatch-$unit.service.d
+      printf "[Service]\nProtectSystem=strict\nReadWritePaths=/var/lib/openwatch /run\nProtectHome=yes\nPrivateTmp=yes\n" \
+        > /etc/systemd/system/openwatch-$unit.service.d/tight.conf
+    done; systemctl daemon-reload'
+  local unit got
+  for unit in openwatch-upgrade.service openwatch-backup-cleanup.service; do
+    got=$(m systemd-analyze security --no-pager "$unit" | sed -n 's/.*exposure level for .*: \([0-9.]*\).*/\1/p')
+    say "$unit $got"
+    awk "BEGIN { exit !(\"$got\" != \"\" && $got <= 2.5) }" || fail "$unit is open to $got, more than 2.5"
+  done
+  upgrade_to 2.1.0; expect_failure; expect_out '0008_audit_trail'; expect_mark there; expect_schema 0005
+  upgrade_to 3.0.0; expect_rc 0; expect_mark none; expect_ready 3.0.0; expect_points 2
+  run systemctl start openwatch-backup-cleanup.service; expect_rc 0
 }
 
 # Every start of a gated unit asks for the upgrade unit, also where there is no upgrade to finish.
