@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::command::{arguments, optional};
 use super::notes::{Notes, shown};
 use super::section::{Section, Value};
-use super::values::{path, size};
+use super::values::{place, size};
 use crate::version::Version;
 
 /// One `[[require]]`.
@@ -96,6 +96,7 @@ fn at_least(value: Value<'_>, notes: &mut Notes) -> Option<Version> {
 
 fn free(value: Value<'_>, table: &mut Section<'_>, notes: &mut Notes) -> Option<Requirement> {
     let bytes = size(value, "1GB", notes);
-    let path = optional(table, "path", notes, |value, notes| path(value, Path::new("/srv"), notes));
+    let path =
+        optional(table, "path", notes, |value, notes| place(value, Path::new("/srv"), notes));
     Some(Requirement::Free { bytes: bytes?, path: path?.unwrap_or_else(|| "/".into()) })
 }

@@ -108,8 +108,23 @@ pub(super) fn choice<T: Copy>(
     found
 }
 
-/// Reads an absolute path without `..`.
+/// Reads an absolute path without `..` that is not the root directory.
 pub(super) fn path(value: Value<'_>, example: &Path, notes: &mut Notes) -> Option<PathBuf> {
+    let root = Some("is the root directory");
+    absolute(value, example, root, notes)
+}
+
+/// Reads an absolute path without `..` to look at, so that the root directory is one.
+pub(super) fn place(value: Value<'_>, example: &Path, notes: &mut Notes) -> Option<PathBuf> {
+    absolute(value, example, None, notes)
+}
+
+fn absolute(
+    value: Value<'_>,
+    example: &Path,
+    root: Option<&str>,
+    notes: &mut Notes,
+) -> Option<PathBuf> {
     let (name, place) = (value.name.clone(), value.place.clone());
     let example = format!("\"{}\"", example.display());
     let text = value.text(&example, notes)?;
@@ -118,8 +133,8 @@ pub(super) fn path(value: Value<'_>, example: &Path, notes: &mut Notes) -> Optio
         "is not an absolute path"
     } else if found.components().any(|part| part == Component::ParentDir) {
         "contains `..`"
-    } else if found.parent().is_none() {
-        "is the root directory"
+    } else if let Some(fault) = root.filter(|_| found.parent().is_none()) {
+        fault
     } else if text.chars().any(char::is_control) {
         "contains a control character"
     } else {
