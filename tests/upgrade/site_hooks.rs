@@ -75,6 +75,21 @@ fn hooks_run_around_each_step_in_order_with_facts_and_nothing_to_read() {
 }
 
 #[test]
+fn hooks_of_a_step_that_there_is_not_are_told_and_never_run() {
+    let machine = TestMachine::new().ship("good");
+    for dir in ["restore_point.before", "preflight.after", "migrate"] {
+        hook(&machine, dir, "50-site", "exit 9");
+    }
+    hook(&machine, "restore-point.before", "50-site", "exit 0");
+    let mut told = machine.run(["upgrade"]).success();
+    for dir in ["restore_point.before.d", "preflight.after.d", "migrate.d"] {
+        let line = format!("hooks.d/{dir} belongs to no step: nothing in it is run");
+        told = told.stderr(contains(line));
+    }
+    machine.assert_clean();
+}
+
+#[test]
 fn a_failing_hook_before_the_services_stop_refuses_and_nothing_is_changed() {
     for step in ["preflight.before", "quiesce.before"] {
         let machine = TestMachine::new().ship("good");

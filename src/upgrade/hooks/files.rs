@@ -39,6 +39,30 @@ pub(super) fn refused(layout: &Layout) -> Vec<Error> {
     moments.filter_map(|(step, moment)| find(layout, step, moment).err()).collect()
 }
 
+/// Returns what lies where hooks are looked for and belongs to no step, so that nothing of it runs.
+pub(super) fn of_no_step(layout: &Layout) -> Vec<PathBuf> {
+    let known = |name: &str| {
+        let mut moments = STEPS.iter().flat_map(|step| match step {
+            Step::Preflight => vec![(step, Moment::Before)],
+            step => vec![(step, Moment::Before), (step, Moment::After)],
+        });
+        moments.any(|(step, moment)| name == format!("{}.{}.d", word(*step), moment.word()))
+    };
+    let below = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut others: Vec<PathBuf> = layout
+        .hook_dirs()
+        .into_iter()
+        .flat_map(below)
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            !name.starts_with('.') && !known(&name)
+        })
+        .map(|entry| entry.path())
+        .collect();
+    others.sort();
+    others
+}
+
 /// Returns the name of a step in directories.
 fn word(step: Step) -> String {
     step.word().replace('_', "-")

@@ -19,7 +19,7 @@ use crate::version::Version;
 
 use super::journal::Journal;
 use super::machine::Machine;
-use super::preflight::{Finding, from_error, required, untouched};
+use super::preflight::{Finding, advisory, from_error, required, untouched};
 use super::step::Step;
 use super::survey::Survey;
 
@@ -102,11 +102,17 @@ pub fn after<'f>(machine: &Machine, step: Step, facts: impl Into<Facts<'f>>) {
     }
 }
 
-/// Asks the hooks before preflight, and says which of any step may not be run: what would stop an
-/// upgrade half way is found out before it begins.
+/// Asks the hooks before preflight, and says which of any step may not be run or never would be: what
+/// would stop an upgrade half way is found out before it begins.
 pub fn findings(machine: &Machine, survey: &Survey<'_>, found_so_far: &mut Vec<Finding>) {
     let refused = files::refused(&machine.layout);
     found_so_far.extend(refused.iter().map(from_error));
+    found_so_far.extend(files::of_no_step(&machine.layout).iter().map(|path| {
+        let message = format!("{} belongs to no step: nothing in it is run", path.display());
+        let hint =
+            "Names are `STEP.before.d` and `STEP.after.d`, such as `restore-point.before.d`.";
+        Finding { hint: Some(hint.to_owned()), ..advisory(message) }
+    }));
     let Ok(hooks) = found(machine, Step::Preflight, Moment::Before) else { return };
     for hook in hooks {
         if let Err(error) = run(machine, Step::Preflight, Moment::Before, &hook, survey.into()) {

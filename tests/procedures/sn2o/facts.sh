@@ -251,7 +251,7 @@ power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
   at old prepare 2.0.0
   at old halted; new_system 2.0.0
   cp --sparse=always "$scratch/data.img" "$scratch/kept.img"
-  for step in quiesce restore_point migrate start health; do
+  for step in quiesce restore-point migrate start health; do
     at new cut_before "$step"
     at new starts
     at new no_hook; at new plug data
