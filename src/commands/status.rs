@@ -18,6 +18,7 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::recover::{self, Report};
 use crate::upgrade::rollback::given_up::GivenUp;
 use crate::upgrade::rollback::order::Order;
+use crate::upgrade::together;
 use crate::upgrade::ways_out;
 use crate::version::Version;
 
@@ -117,7 +118,11 @@ fn marked(machine: &Machine) -> (Value, Option<String>) {
                 (None, None) if recover::was_cut_off(machine) => {
                     machine.command("upgrade --resume")
                 }
-                (None, _) => ways_out::retry_command(machine, mark.family),
+                // The retry would wait again: what is missing is said instead.
+                (None, _) => match together::look(&machine.layout, &machine.config) {
+                    Ok(Some(unfit)) => unfit.hint,
+                    Ok(None) | Err(_) => ways_out::retry_command(machine, mark.family),
+                },
             };
             let failed = mark.failed.as_ref();
             let json = json!({

@@ -17,6 +17,7 @@ use crate::upgrade::plan::{self, Decision, Plan};
 use crate::upgrade::post_checks::Found;
 use crate::upgrade::recover::decide::Changes;
 use crate::upgrade::recover::undo::Fit;
+use crate::upgrade::together;
 use crate::upgrade::tree;
 use crate::upgrade::{self, Again, Success, Work, ahead, preflight, survey, unit};
 use crate::version::Version;
@@ -220,6 +221,8 @@ pub(super) fn kind(kind: Option<Kind>) -> &'static str {
 
 /// Shows what would be done and every finding of preflight; changes nothing.
 pub fn plan(machine: &Machine, from: Option<&Version>) -> Result<Reply> {
+    // A run would be refused for it, whatever else is so.
+    together::admit(machine)?;
     let survey = survey::take(machine, from)?;
     match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => Err(error),

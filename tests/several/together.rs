@@ -57,7 +57,7 @@ fn packages_that_are_not_equal_are_refused_before_anything_changes() {
         (with(1, "half-configured", "2.0.0-1"), "shop-web 2.0.0-1 is not configured yet"),
     ] {
         installed(&machine, &packages);
-        for words in [&["upgrade"][..], &["migrate"], &["preflight"]] {
+        for words in [&["upgrade"][..], &["upgrade", "--plan"], &["migrate"], &["preflight"]] {
             let told = message(&machine.run(words.iter().copied()).code(5));
             assert_eq!(told.first, why, "{words:?}");
             assert!(told.state.contains("nothing was changed"), "{told:?}");
@@ -91,6 +91,8 @@ fn the_gate_is_closed_by_the_first_package_and_the_engine_waits_for_the_last() {
     waits.success().stderr(contains("waits: packages that must have one version do not"));
     assert_eq!(mark()["failed"]["outcome"], "refused");
     machine.run(["gate"]).failure();
+    let next = || machine.json(["status"]).1["next"].as_str().unwrap().to_owned();
+    assert_eq!(next(), "Install version 2.0.0-1 of openwatch, shop-web too.");
     // A unit that a package starts meanwhile starts no upgrade, and one more package changes nothing.
     machine.run(["upgrade"]).code(5);
     at(["1.0.0-1", "2.0.0-1", "2.0.0-1"]);

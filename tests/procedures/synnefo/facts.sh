@@ -154,6 +154,7 @@ synnefo_packages_that_come_one_by_one_are_one_upgrade() {
   expect_out 'synnefo: waits: .*but synnefo-dispatcher 1.0-1'
   expect_is 0 synnefo_sql compute "select count(*) from information_schema.columns where column_name = 'flavor'"
   run openwatch --app synnefo status; expect_out 'packages that must have one version do not'
+  expect_out 'next: +Install version 2\.0-1 of synnefo-dispatcher too'
   FACT_LIMIT=300 run dpkg -i /root/pool/2.0/synnefo-dispatcher_2.0.deb; expect_rc 0
   expect_new_synnefo
 }
