@@ -17,7 +17,6 @@ pub fn run(layout: &Layout) -> Result<Reply> {
 }
 
 fn line(record: &Record) -> String {
-    let from = record.from.as_ref().map_or("?".into(), ToString::to_string);
     let outcome = record.outcome.as_deref().unwrap_or("interrupted");
     let took = record.marks.last().map_or(0, |mark| mark.elapsed_ms);
     let point = record.restore_point.as_deref().unwrap_or("none");
@@ -25,8 +24,9 @@ fn line(record: &Record) -> String {
         record.overrode.as_ref().map_or(String::new(), |why| format!("  although {why}"));
     let doubts = record.comparison.as_ref().map_or(0, |compared| compared.doubts().count());
     let doubts = if doubts == 0 { String::new() } else { format!("  {doubts} in doubt") };
+    let what = record.what_it_did();
     format!(
-        "{}  {from} -> {}  {outcome}  {} ms  restore point {point}{overrode}{doubts}",
-        record.started, record.to, took
+        "{}  {what}  {outcome}  {took} ms  restore point {point}{overrode}{doubts}",
+        record.started
     )
 }

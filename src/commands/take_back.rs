@@ -39,17 +39,16 @@ pub fn run(machine: &Machine, version: &str, confirmed: bool) -> Result<Reply> {
             .state("nothing was changed")
             .hint(format!("To do it, run `{yes}`.")));
     }
-    let taken = take_back::run(machine, version)?;
-    let point = taken.restore_point.as_ref();
+    let take_back::Done { taken_back, restore_point } = take_back::run(machine, version)?;
     let text = format!(
         "took back {}{}",
-        taken.versions.join(" "),
-        point.map_or(String::new(), |id| format!(", restore point {id}"))
+        taken_back.versions.join(" "),
+        restore_point.as_ref().map_or(String::new(), |id| format!(", restore point {id}"))
     );
     let json = json!({
-        "database": taken.database,
-        "taken_back": taken.versions,
-        "restore_point": taken.restore_point,
+        "database": taken_back.database,
+        "taken_back": taken_back.versions,
+        "restore_point": restore_point,
     });
     Ok(Reply::ok(text, json))
 }

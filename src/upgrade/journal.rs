@@ -3,6 +3,7 @@
 //! The journal tells what was attempted; whether it happened is asked of the machine. It is replaced
 //! as a whole at every mark, so that a power cut leaves the mark before or the mark after.
 
+mod aside;
 mod begun;
 mod left;
 
@@ -21,6 +22,7 @@ use crate::version::Version;
 use super::baseline::{self, Comparison, Noted};
 use super::recover::world::World;
 use super::step::Step;
+pub use aside::TakenBack;
 
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -97,6 +99,9 @@ pub struct Record {
     /// By what package and databases are known again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub world: Option<World>,
+    /// What a person had taken back; none for every other run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
 }
 
 /// Where a run leads.
@@ -197,12 +202,7 @@ impl Journal {
             let path = layout.history_dir().join(format!("{}.json", before.run));
             write(&path, &before)?;
         }
-        // Two runs may begin within one second, and neither may take the other's place in the history.
-        let stamp = record.run.clone();
-        let mut runs = (2..).map(|n| format!("{stamp}.{n}"));
-        while layout.history_dir().join(format!("{}.json", record.run)).exists() {
-            record.run = runs.next().unwrap_or_default();
-        }
+        record.take_unused_name(layout)?;
         let journal = Self {
             path: layout.journal(),
             history: layout.history_dir(),

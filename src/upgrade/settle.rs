@@ -174,6 +174,7 @@ fn spent(machine: &Machine, point: &RestorePoint) -> Result<bool> {
     let needed = |record: &Record| record.way_back.as_deref() == Some(point.id());
     let later = records.iter().any(|record| {
         record.run > own.run
+            && record.taken_back.is_none()
             && record.outcome.as_deref() == Some("ok")
             && record.restore_point.is_some()
     });

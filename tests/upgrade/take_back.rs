@@ -84,6 +84,30 @@ fn later_migrations_are_taken_back_and_recorded_as_each_tool_does() {
     }
 }
 
+/// The run as the history has it.
+fn newest(machine: &TestMachine) -> serde_json::Value {
+    machine.json(["history"]).1["runs"][0].clone()
+}
+
+#[test]
+fn what_was_taken_back_is_in_the_history_and_the_last_upgrade_stays_what_it_was() {
+    let machine = machine("dbmate", &files("dbmate"));
+    let journal = || fs::read(machine.upgrade_dir().join("journal.json")).unwrap();
+    let before = journal();
+    machine.run(["migrate", "--to", "0001", "--yes"]).success();
+    let run = newest(&machine);
+    assert_eq!(run["outcome"], "ok");
+    assert_eq!(run["taken_back"]["database"], "main");
+    assert_eq!(run["taken_back"]["versions"], serde_json::json!(["0003", "0002"]));
+    assert_eq!(run["restore_point"], *machine.points().last().unwrap());
+    assert_eq!(journal(), before);
+    machine.run(["history"]).success().stdout(contains("main: took back 0003 0002  ok"));
+    // The next run goes on from there as after any other.
+    machine.run(["migrate"]).success();
+    assert_eq!(newest(&machine)["taken_back"], serde_json::Value::Null);
+    machine.assert_clean();
+}
+
 #[test]
 fn a_way_back_that_is_missing_is_refused_before_anything_runs() {
     let mut files = files("sqlx");
@@ -103,6 +127,8 @@ fn a_way_back_that_fails_leaves_everything_as_it_was() {
     let machine = machine("dbmate", &files);
     let told = message(&machine.run(["migrate", "--to", "0001", "--yes"]).code(7));
     assert_eq!(told.state, "the transaction was taken back: nothing was changed");
+    let run = newest(&machine);
+    assert_eq!((&run["outcome"], &run["state"]), (&"migration_failed".into(), &told.state.into()));
     assert_eq!(tables(&machine), "one three two");
     let (_, status) = machine.json(["migrate", "--status"]);
     assert_eq!(status["databases"][0]["state"], "current");

@@ -51,6 +51,7 @@ impl Record {
             baseline: None,
             comparison: None,
             world: None,
+            taken_back: None,
         }
     }
 }

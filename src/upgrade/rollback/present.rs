@@ -115,16 +115,22 @@ pub fn there<'d>(databases: &[&'d Database]) -> Result<Vec<&'d Database>> {
     Ok(there)
 }
 
-/// Takes the restore point of the present state; without it nothing is replaced.
+/// Takes the restore point of the present state; without it nothing is replaced, unless the operator
+/// says so.
 pub fn keep(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoint>> {
-    machine.progress.step("taking a restore point of the present state");
-    let taken = take(machine, databases);
-    taken.map_err(|error| {
+    keep_always(machine, databases).map_err(|error| {
         let hint = "To go without it, add `--no-copy`: what was written since is then lost where \
                     the database is not kept under another name.";
         let own = error.hint_line().map(|own| format!("{own} ")).unwrap_or_default();
-        error.outcome_as(Outcome::BackupFailed).state("nothing was changed").hint(own + hint)
+        error.hint(own + hint)
     })
+}
+
+/// The same where nobody can go without it.
+pub fn keep_always(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoint>> {
+    machine.progress.step("taking a restore point of the present state");
+    take(machine, databases)
+        .map_err(|error| error.outcome_as(Outcome::BackupFailed).state("nothing was changed"))
 }
 
 fn take(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoint>> {

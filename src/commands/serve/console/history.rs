@@ -36,9 +36,13 @@ pub(super) fn page(records: &[Record]) -> Content {
 
 fn row(record: &Record) -> Vec<Markup> {
     let from = record.from.as_ref().map_or("unknown".into(), ToString::to_string);
+    let versions = match &record.taken_back {
+        Some(_) => record.what_it_did(),
+        None => format!("{from} → {}", record.to),
+    };
     vec![
         html! { (when(&record.started)) },
-        html! { (from) " → " (record.to) },
+        html! { (versions) },
         outcome(record.outcome.as_deref().unwrap_or("interrupted")),
         html! { (spoken(record.took())) },
         html! { (record.downtime().map_or_else(|| "–".to_owned(), spoken)) },
