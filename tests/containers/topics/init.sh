@@ -73,5 +73,5 @@ a_package_made_by_init_installs_upgrades_and_stops_at_a_migration_that_fails() {
   # Our own service knew of none of it.
   expect_ready 1.0.0
   tool remove store; expect_rc 0
-  expect_is 2 sh_ 'ls /var/lib/store/backups/*/manifest.json | wc -l'
+  expect_is 3 sh_ 'ls /var/lib/store/backups/*/manifest.json | wc -l'
 }
