@@ -15,7 +15,7 @@ boot() { # boot IMAGE [OPTION...]
   "$lab" up "$machine" "$1" -v "$repo:/repo:ro" "${@:2}" >"$scratch/boot" 2>&1 || fail "no boot: $(cat "$scratch/boot")"
 }
 reboot() { "$lab" reboot "$machine" >/dev/null 2>&1; }
-m() { timeout -k 5 "${FACT_LIMIT:-90}" "$lab" x "$machine" "$@"; }   # run there; nothing may hang
+m() { timeout -k 5 "${FACT_LIMIT:-300}" "$lab" x "$machine" "$@"; }   # run there; nothing may hang
 sh_() { m sh -c "$1"; }                    # run a line of shell there
 run() { # run CMD...: there, with output in $out and status in $rc
   printf '$ %s\n' "$*" >> "$scratch/log"

@@ -43,7 +43,7 @@ store_sql() { sql "$1" store; }
 
 whole_fact "deb rpm" a_package_made_by_init_installs_upgrades_and_stops_at_a_migration_that_fails
 a_package_made_by_init_installs_upgrades_and_stops_at_a_migration_that_fails() {
-  local FACT_LIMIT=300 first='create table items (id int primary key)' second='alter table items add column price int'
+  local first='create table items (id int primary key)' second='alter table items add column price int'
   old_machine
   run openwatch --app store init --service store.service --database-env STORE_URL --format plain /root/store; expect_rc 0
   store_package 1.0 "$first"; store_install; expect_rc 0

@@ -125,7 +125,7 @@ except e.HTTPError as x: print(x.code)"
 # The eight steps.
 fact "deb" a_data_disk_moves_to_the_next_image_and_is_upgraded_there
 a_data_disk_moves_to_the_next_image_and_is_upgraded_there() {
-  local FACT_LIMIT=150
+  local FACT_LIMIT=300
   appliance_pair
   at old asked_over_http 2.0.0
   swap_to 2.0.0
@@ -166,7 +166,7 @@ a_preparation_is_refused_with_every_reason_at_once() {
 # The migration of 2.1.0 cannot work.
 whole_fact "deb" a_failing_migration_gives_the_disk_back_to_the_old_image
 a_failing_migration_gives_the_disk_back_to_the_old_image() {
-  local FACT_LIMIT=150
+  local FACT_LIMIT=300
   appliance_pair
   at old prepare 2.1.0
   swap_to 2.1.0
@@ -181,7 +181,7 @@ failed_on_disk() { [ "$(phase)" = failed ] && settled; }
 
 whole_fact "deb" failing_health_gives_the_disk_back_to_the_old_image
 failing_health_gives_the_disk_back_to_the_old_image() {
-  local FACT_LIMIT=150
+  local FACT_LIMIT=300
   appliance_pair
   at old prepare 2.0.0
   at old halted; new_system 2.0.0
@@ -246,7 +246,7 @@ a_data_disk_that_is_attached_twice_is_refused() {
 # Power cuts in the new system, before each of five steps: the next boot of it goes on by itself.
 whole_fact "deb" power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot
 power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
-  local FACT_LIMIT=150 step
+  local FACT_LIMIT=300 step
   appliance_pair
   at old prepare 2.0.0
   at old halted; new_system 2.0.0
@@ -280,7 +280,7 @@ no_hook() { sh_ 'rm -r /etc/openwatch/hooks.d'; }
 # Where the file system is guarded by the kernel, a machine that lost its power is known to be gone.
 whole_fact "deb" a_power_cut_of_the_new_image_and_the_old_one_takes_its_disk_back_by_itself
 a_power_cut_of_the_new_image_and_the_old_one_takes_its_disk_back_by_itself() {
-  local FACT_LIMIT=150
+  local FACT_LIMIT=300
   appliance_pair 2.0.0 mmp
   at old prepare 2.0.0
   at old halted; new_system 2.0.0

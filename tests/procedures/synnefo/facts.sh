@@ -91,7 +91,7 @@ synnefo_three_daemons_stay_down_until_three_databases_are_new() {
   synnefo_machine
   synnefo_tree 2.0 2.0; synnefo_debs 2.0; synnefo_repo 2.0
   # One of the packages alone would leave the set unequal: nothing of the run is unpacked.
-  FACT_LIMIT=200 run apt-get -y install synnefo-web; expect_failure
+  FACT_LIMIT=300 run apt-get -y install synnefo-web; expect_failure
   expect_out 'synnefo-web 2.0-1, but synnefo 1.0-1, synnefo-dispatcher 1.0-1, synnefo-events 1.0-1'
   expect_out 'no package of this run was unpacked'
   expect_is 1.0-1 m dpkg-query -W -f '${Version}' synnefo-web
@@ -148,9 +148,9 @@ synnefo_packages_that_come_one_by_one_are_one_upgrade() {
   synnefo_machine
   synnefo_tree 2.0 2.0; synnefo_debs 2.0
   # dpkg asks nobody before it unpacks: the gate is closed, and no database is touched.
-  FACT_LIMIT=200 run dpkg -i /root/pool/2.0/synnefo-web_2.0.deb; expect_rc 0
+  FACT_LIMIT=300 run dpkg -i /root/pool/2.0/synnefo-web_2.0.deb; expect_rc 0
   expect_out 'synnefo: waits: packages that must have one version do not'
-  FACT_LIMIT=200 run dpkg -i /root/pool/2.0/synnefo_2.0.deb /root/pool/2.0/synnefo-events_2.0.deb; expect_rc 0
+  FACT_LIMIT=300 run dpkg -i /root/pool/2.0/synnefo_2.0.deb /root/pool/2.0/synnefo-events_2.0.deb; expect_rc 0
   expect_out 'synnefo: waits: .*but synnefo-dispatcher 1.0-1'
   expect_is 0 synnefo_sql compute "select count(*) from information_schema.columns where column_name = 'flavor'"
   run openwatch --app synnefo status; expect_out 'packages that must have one version do not'
@@ -188,7 +188,7 @@ synnefo_hosts() {
     synnefo_release "$host" 1.0
     at_host "$host" sh_ "useradd --system synnefo; mkdir -p /etc/synnefo; umask 077
       echo '${host^^}_URL=postgresql://synnefo:$secret@10.9.${net/#0/1}.1/synnefo_$host' > /etc/synnefo/secrets.env" || fail "secrets"
-    FACT_LIMIT=200 at_host "$host" run apt-get -y install "synnefo-$unit"; expect_rc 0
+    FACT_LIMIT=300 at_host "$host" run apt-get -y install "synnefo-$unit"; expect_rc 0
     FACT_LIMIT=300 at_host "$host" run openwatch --app synnefo migrate; expect_rc 0
     case $host in accounts) table=accounts_user ;; compute) table=compute_server ;; storage) table=objects ;; esac
     synnefo_sql "$host" "insert into $table (name) values ('$host')" || fail "data"
