@@ -67,7 +67,7 @@ synnefo_machine() {
     su postgres -c 'createuser --createdb synnefo; for n in accounts compute storage; do createdb -O synnefo synnefo_\$n; done'" ||
     fail "preparation"
   run apt-get -y install synnefo-web synnefo-dispatcher synnefo-events; expect_rc 0
-  FACT_LIMIT=300 run openwatch --app synnefo migrate; expect_rc 0
+  FACT_LIMIT=900 run openwatch --app synnefo migrate; expect_rc 0
   sh_ "echo 'restore_point_after = [\"migrate\"]' > /etc/synnefo/upgrade.conf"
   synnefo_sql accounts "insert into accounts_user (name) values ('ada')" || fail "data"
   synnefo_sql compute "insert into compute_server (name) values ('vm1')" || fail "data"
@@ -91,12 +91,12 @@ synnefo_three_daemons_stay_down_until_three_databases_are_new() {
   synnefo_machine
   synnefo_tree 2.0 2.0; synnefo_debs 2.0; synnefo_repo 2.0
   # One of the packages alone would leave the set unequal: nothing of the run is unpacked.
-  FACT_LIMIT=300 run apt-get -y install synnefo-web; expect_failure
+  FACT_LIMIT=900 run apt-get -y install synnefo-web; expect_failure
   expect_out 'synnefo-web 2.0-1, but synnefo 1.0-1, synnefo-dispatcher 1.0-1, synnefo-events 1.0-1'
   expect_out 'no package of this run was unpacked'
   expect_is 1.0-1 m dpkg-query -W -f '${Version}' synnefo-web
   expect_is '' synnefo_order
-  FACT_LIMIT=300 run apt-get -y upgrade; expect_rc 0
+  FACT_LIMIT=900 run apt-get -y upgrade; expect_rc 0
   expect_new_synnefo
   # Its package restarts the events daemon, and the gate keeps it down; web and dispatcher go down in this
   # order when all packages are in place. Web, then the dispatcher come up first.
@@ -119,14 +119,14 @@ synnefo_the_third_database_that_fails_puts_the_first_two_back() {
   sh_ "echo 'on_failure = \"restore\"' >> /etc/synnefo/upgrade.conf"
   local before; before=$(synnefo_data)
   synnefo_tree 2.0 2.0 broken; synnefo_debs 2.0; synnefo_repo 2.0
-  FACT_LIMIT=300 run apt-get -y upgrade; expect_failure
+  FACT_LIMIT=900 run apt-get -y upgrade; expect_failure
   expect_out 'relation "nothing" does not exist'; expect_out 'putting the data back'
   [ "$(synnefo_data)" = "$before" ] || fail "data differs: $(diff <(echo "$before") <(synnefo_data) | head -n 20)"
   # Whoever starts them, packages or a person: they stay down.
   run deb-systemd-invoke start synnefo-web.service synnefo-dispatcher.service
   local unit; for unit in web dispatcher events; do expect_is '' sh_ "systemctl is-active synnefo-$unit.service | grep -x active"; done
   synnefo_tree 2.1 2.0; synnefo_debs 2.1; synnefo_repo 2.1
-  FACT_LIMIT=300 run apt-get -y upgrade; expect_rc 0
+  FACT_LIMIT=900 run apt-get -y upgrade; expect_rc 0
   expect_new_synnefo
 }
 
@@ -134,7 +134,7 @@ whole_fact "deb" synnefo_a_failure_says_which_database_is_where
 synnefo_a_failure_says_which_database_is_where() {
   synnefo_machine
   synnefo_tree 2.0 2.0 broken; synnefo_debs 2.0; synnefo_repo 2.0
-  FACT_LIMIT=300 run apt-get -y upgrade; expect_failure
+  FACT_LIMIT=900 run apt-get -y upgrade; expect_failure
   expect_out 'database synnefo_accounts at /run/postgresql is at the new schema'
   expect_out 'database synnefo_compute at /run/postgresql is at the new schema'
   expect_out 'database synnefo_storage at /run/postgresql is as before'
@@ -148,14 +148,14 @@ synnefo_packages_that_come_one_by_one_are_one_upgrade() {
   synnefo_machine
   synnefo_tree 2.0 2.0; synnefo_debs 2.0
   # dpkg asks nobody before it unpacks: the gate is closed, and no database is touched.
-  FACT_LIMIT=300 run dpkg -i /root/pool/2.0/synnefo-web_2.0.deb; expect_rc 0
+  FACT_LIMIT=900 run dpkg -i /root/pool/2.0/synnefo-web_2.0.deb; expect_rc 0
   expect_out 'synnefo: waits: packages that must have one version do not'
-  FACT_LIMIT=300 run dpkg -i /root/pool/2.0/synnefo_2.0.deb /root/pool/2.0/synnefo-events_2.0.deb; expect_rc 0
+  FACT_LIMIT=900 run dpkg -i /root/pool/2.0/synnefo_2.0.deb /root/pool/2.0/synnefo-events_2.0.deb; expect_rc 0
   expect_out 'synnefo: waits: .*but synnefo-dispatcher 1.0-1'
   expect_is 0 synnefo_sql compute "select count(*) from information_schema.columns where column_name = 'flavor'"
   run openwatch --app synnefo status; expect_out 'packages that must have one version do not'
   expect_out 'next: +Install version 2\.0-1 of synnefo-dispatcher too'
-  FACT_LIMIT=300 run dpkg -i /root/pool/2.0/synnefo-dispatcher_2.0.deb; expect_rc 0
+  FACT_LIMIT=900 run dpkg -i /root/pool/2.0/synnefo-dispatcher_2.0.deb; expect_rc 0
   expect_new_synnefo
 }
 
@@ -188,8 +188,8 @@ synnefo_hosts() {
     synnefo_release "$host" 1.0
     at_host "$host" sh_ "useradd --system synnefo; mkdir -p /etc/synnefo; umask 077
       echo '${host^^}_URL=postgresql://synnefo:$secret@10.9.${net/#0/1}.1/synnefo_$host' > /etc/synnefo/secrets.env" || fail "secrets"
-    FACT_LIMIT=300 at_host "$host" run apt-get -y install "synnefo-$unit"; expect_rc 0
-    FACT_LIMIT=300 at_host "$host" run openwatch --app synnefo migrate; expect_rc 0
+    FACT_LIMIT=900 at_host "$host" run apt-get -y install "synnefo-$unit"; expect_rc 0
+    FACT_LIMIT=900 at_host "$host" run openwatch --app synnefo migrate; expect_rc 0
     case $host in accounts) table=accounts_user ;; compute) table=compute_server ;; storage) table=objects ;; esac
     synnefo_sql "$host" "insert into $table (name) values ('$host')" || fail "data"
     at_host "$host" run systemctl start "synnefo-$unit.service"; expect_rc 0
@@ -251,7 +251,7 @@ synnefo_the_second_host_that_fails_leaves_the_third_alone() {
   # The play does not go over a host whose upgrade is open; the next release mends it there.
   synnefo_play "accounts storage compute"; expect_failure; expect_out 'synnefo on storage is closed'
   synnefo_release storage 2.1 2.0
-  FACT_LIMIT=300 at_host storage run apt-get -y upgrade; expect_rc 0
+  FACT_LIMIT=900 at_host storage run apt-get -y upgrade; expect_rc 0
   synnefo_play "accounts storage compute"; expect_rc 0
   expect_is 2.1-1 synnefo_at storage; expect_is 2.0-1 synnefo_at compute
   expect_is 'compute|small' synnefo_sql compute 'select name, flavor from compute_server'
