@@ -269,3 +269,45 @@ fn a_removal_while_the_server_is_away_is_done_and_leaves_the_clone_to_the_next_p
     machine.run(["backup", "prune"]).success();
     assert_eq!(clones(&machine), [""; 0]);
 }
+
+/// What the server must have before it can be restored: of the original, also after the dump.
+fn globals(machine: &TestMachine) -> String {
+    let dir = machine.backups().join(&machine.points()[0]);
+    std::fs::read_to_string(dir.join("main.globals.json")).unwrap()
+}
+
+/// Gives a database what only the server knows of it, and returns the words of it.
+fn around(machine: &TestMachine) -> [String; 3] {
+    let (database, role) = (machine.dbname(), format!("reader_of_{}", machine.dbname()));
+    machine.server().psql(
+        "postgres",
+        &format!(
+            "create role {role} login; alter database {database} set work_mem = '7654kB'; \
+             alter role {role} in database {database} set statement_timeout = '9s'"
+        ),
+    );
+    machine.sql(&format!("grant select on machines to {role}"));
+    [role, "7654kB".into(), "statement_timeout".into()]
+}
+
+#[test]
+fn a_clone_tells_roles_and_settings_of_the_original() {
+    let machine = half_migrated(cloning());
+    let words = around(&machine);
+    machine.run(["upgrade"]).code(7);
+    assert_eq!(point(&machine)["kind"], "clone");
+    let recorded = globals(&machine);
+    assert!(words.iter().all(|word| recorded.contains(word)), "{words:?}: {recorded}");
+}
+
+/// A database has its settings by its name, so that its clone has none.
+#[test]
+fn the_dump_of_a_clone_tells_roles_and_settings_of_the_original() {
+    let machine = cloning().ship("good");
+    let words = around(&machine);
+    machine.run(["upgrade"]).success();
+    assert_eq!(point(&machine)["kind"], "dump");
+    let recorded = globals(&machine);
+    assert!(words.iter().all(|word| recorded.contains(word)), "{words:?}: {recorded}");
+    machine.run(["backup", "verify", "latest"]).success();
+}

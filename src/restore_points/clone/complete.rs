@@ -116,7 +116,11 @@ impl Store {
                 let clone = target.database.described();
                 return Err(Error::failed(format!("{clone} is not what it was")).detail(why));
             }
-            let (archive, more) = self.archive(&partial.dir, target, request, progress)?;
+            let (archive, mut more) = self.archive(&partial.dir, target, request, progress)?;
+            if let Some(recorded) = self.carry_globals(&partial.dir, point, &cloned.name)? {
+                more.0.retain(|(name, _)| *name != recorded.0);
+                more.0.push(recorded);
+            }
             // The data is that of the original at the time of the clone.
             archives.push(Archive {
                 identity: cloned.identity.clone(),

@@ -110,6 +110,8 @@ impl Store {
             let file = contents_name(item.target.database.name());
             fs::replace(&partial.dir.join(&file), &text, 0o600)?;
             sums.0.push((file, digest::of_bytes(&text)));
+            // Of the original: settings and grants of a database belong to its name.
+            sums.0.push(self.write_globals(&partial.dir, item.target.database)?);
             archives.push(item.archive());
         }
         let point = self.finish(partial, draft, request, archives, &sums)?;
