@@ -25,6 +25,8 @@ mod switches;
 mod take_back;
 #[path = "upgrade/tree.rs"]
 mod tree;
+#[path = "upgrade/used_again.rs"]
+mod used_again;
 #[path = "upgrade/will_dump.rs"]
 mod will_dump;
 
@@ -302,7 +304,8 @@ fn a_retry_after_the_fix_starts_what_ran_at_the_first_attempt() {
     machine.run(["upgrade", "--retry"]).success();
     assert_eq!(machine.acts(), ["daemon-reload", "start openwatch.service"]);
     assert_eq!(machine.schema(), "0004");
-    assert_eq!(machine.points().len(), 2);
+    // Nothing was written since, so that the first one is what a second would be.
+    assert_eq!(machine.points().len(), 1);
     machine.assert_clean();
 }
 

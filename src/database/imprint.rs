@@ -8,11 +8,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::catalogue::OBJECTS;
 use super::session::{Session, SqlError};
 
 /// What a database looked like at one instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imprint {
     /// Digest of every definition.
     shape: String,
@@ -25,7 +27,7 @@ pub struct Imprint {
 }
 
 /// What is known of one table without reading it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Table {
     /// Its file; another one after a rewrite or a `TRUNCATE`.
     file: u64,
@@ -48,6 +50,11 @@ impl Imprint {
     /// The imprint of a file: its schema, and a number that every committed write changes.
     pub(super) fn of_file(shape: String, written: u64) -> Self {
         Self { shape, next: written, counting: String::new(), tables: BTreeMap::new() }
+    }
+
+    /// The same, where rows of every transaction from this one on count as new.
+    pub(super) fn counting_from(self, oldest: u64) -> Self {
+        Self { next: oldest, ..self }
     }
 }
 
@@ -212,7 +219,7 @@ fn shape_changed(before: &Imprint, now: &Imprint) -> String {
     format!("the schema changed ({})", parts.join("; "))
 }
 
-fn number(text: Option<&str>) -> u64 {
+pub(super) fn number(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 

@@ -47,6 +47,7 @@ mod session;
 mod settings;
 pub mod shelf;
 mod source;
+mod standstill;
 mod statement_head;
 pub mod stream;
 pub mod swap;
@@ -73,6 +74,7 @@ pub use schema::{Ground, Shape};
 pub use scripts::{Fate, Limits, Mark, ScriptError, ServerProcess};
 pub use session::{Param, Row, Session, SqlError, Trouble};
 pub use source::Source;
+pub use standstill::Standstill;
 pub use swap::{literal, quoted};
 pub use traces::Index;
 

@@ -1,5 +1,7 @@
 //! Takes the restore point that the migrations must not run without.
 
+mod reuse;
+
 use std::time::Duration;
 
 use crate::config::Method;
@@ -21,6 +23,8 @@ use super::prove_restore_point;
 use super::step::Step;
 use super::stop_services::Quiesced;
 use super::survey::Survey;
+
+pub use reuse::forget;
 
 /// How long a table lock that somebody holds is waited for, with the services already down.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -75,16 +79,48 @@ pub fn run(
         clients: Clients::default(),
     };
     let mut point = match machine.config.policy.restore_point.method {
-        Method::Dump => machine.store()?.create(&request, &*machine.progress)?,
+        Method::Dump => match reuse::find(machine, &request, quiet, journal)? {
+            Some(point) => return used_again(machine, point, journal),
+            None => {
+                let still = reuse::look(machine, &request);
+                let point = machine.store()?.create(&request, &*machine.progress)?;
+                reuse::keep(machine, &point, still);
+                point
+            }
+        },
         Method::Clone => clone(machine, survey, &request, quiet, journal)?,
         Method::External => external(machine, &request)?,
     };
+    machine.progress.note(&told(&point));
+    secured(machine, &mut point, journal)?;
+    Ok(Secured { point: Some(point) })
+}
+
+/// Notes whose point it is, and proves it as far as the operator wants.
+fn secured(machine: &Machine, point: &mut RestorePoint, journal: &mut Journal) -> Result<()> {
     journal.restore_point(point.id())?;
     appliance::secured(machine, point.id())?;
-    machine.progress.note(&told(&point));
-    prove_restore_point::run(machine, &mut point)?;
+    prove_restore_point::run(machine, point)?;
     journal.done(Step::RestorePoint, point.id())?;
     hooks::after(machine, Step::RestorePoint, &*journal);
+    Ok(())
+}
+
+/// Goes on with the point of the attempt before, and says that and why.
+fn used_again(
+    machine: &Machine,
+    mut point: RestorePoint,
+    journal: &mut Journal,
+) -> Result<Secured> {
+    let manifest = point.manifest();
+    machine.progress.note(&format!(
+        "restore point {} of the attempt before is used again: made at {}, whole, and nothing was \
+         written since",
+        point.id(),
+        manifest.created
+    ));
+    journal.used_again(point.id());
+    secured(machine, &mut point, journal)?;
     Ok(Secured { point: Some(point) })
 }
 

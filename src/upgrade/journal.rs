@@ -56,6 +56,9 @@ pub struct Record {
     pub next: Option<String>,
     /// The restore point that this run made.
     pub restore_point: Option<String>,
+    /// The same where an earlier attempt had made it, and it was used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_again: Option<String>,
     /// Names of the clones that this run was about to make.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clones: Vec<String>,
@@ -249,6 +252,11 @@ impl Journal {
     pub fn restore_point(&mut self, id: &str) -> Result<()> {
         self.record.restore_point = Some(id.to_owned());
         write(&self.path, &self.record)
+    }
+
+    /// Notes that the restore point of this run is that of the attempt before.
+    pub fn used_again(&mut self, id: &str) {
+        self.record.used_again = Some(id.to_owned());
     }
 
     /// Notes the names of clones before any of them is made.

@@ -375,6 +375,7 @@ fn finish(machine: &Machine, mut journal: Journal) {
         machine.progress.warn(&error.message());
     }
     recover::clear_stuck(machine);
+    create_restore_point::forget(machine);
     tell(machine, &record);
 }
 

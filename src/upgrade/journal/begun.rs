@@ -38,6 +38,7 @@ impl Record {
             state: None,
             next: None,
             restore_point: None,
+            used_again: None,
             clones: Vec::new(),
             way_back: None,
             data: None,
