@@ -49,7 +49,7 @@ fn attempts_repeated_after_a_failure_take_no_further_dump() {
         let said = again(&machine);
         let told = format!("restore point {point} of the attempt before is used again: made at ");
         assert!(said.contains(&told) && said.contains("nothing was written since"), "{said}");
-        assert_eq!(machine.points(), [point.clone()]);
+        assert_eq!(machine.points(), std::slice::from_ref(&point));
         assert_eq!(machine.journal()["restore_point"], *point);
         assert_eq!(machine.journal()["used_again"], *point);
         machine.assert_closed();
