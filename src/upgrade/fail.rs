@@ -250,7 +250,7 @@ fn back_where_wanted(
         return (error, after);
     }
     // Before it is looked at what was written since: another host may be about to go on from here.
-    let _exchanging = match Exchanging::all(machine, "restore") {
+    let _exchanging = match Exchanging::for_point(machine, held.point(), "restore") {
         Ok(exchanging) => exchanging,
         Err(busy) => {
             let error = busy.details().iter().fold(error, Error::detail);

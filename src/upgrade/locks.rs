@@ -10,11 +10,14 @@ use crate::database::{Database, DatabaseLock, ExchangeLock};
 use crate::error::Result;
 use crate::migrations;
 use crate::outcome::Outcome;
+use crate::restore_points::Kind;
 use crate::system::clock::Deadline;
 use crate::system::signals;
 use crate::version::Version;
 
+use super::journal::Record;
 use super::machine::Machine;
+use super::recover::decide::Data;
 use super::survey::{self, Survey};
 use super::telling;
 
@@ -110,8 +113,29 @@ impl Exchanging {
         Ok(Self(locks.filter_map(Result::transpose).collect::<Result<_>>()?))
     }
 
-    /// Locks every database of the application.
-    pub fn all(machine: &Machine, doing: &str) -> Result<Self> {
-        Self::take(machine.databases.iter().map(|shipped| &shipped.database), doing)
+    /// Locks every database of the application for this restore point. None for one that a command of
+    /// the operator puts back: it may stop the server, which then would wait for our session.
+    pub fn for_point(machine: &Machine, id: Option<&str>, doing: &str) -> Result<Self> {
+        let point = id.and_then(|id| machine.store().ok()?.find(id).ok());
+        match point.map(|point| point.manifest().kind) {
+            Some(Kind::External) => Ok(Self(Vec::new())),
+            Some(Kind::Dump | Kind::Clone) | None => {
+                Self::take(machine.databases.iter().map(|shipped| &shipped.database), doing)
+            }
+        }
+    }
+
+    /// The same for going back from this run; none where the data stays as it is.
+    pub fn for_going_back(
+        machine: &Machine,
+        last: Option<&Record>,
+        data: Data,
+    ) -> Result<Option<Self>> {
+        match data {
+            Data::PutBack => {
+                Self::for_point(machine, last.and_then(Record::first_point), "undo").map(Some)
+            }
+            Data::Stays => Ok(None),
+        }
     }
 }

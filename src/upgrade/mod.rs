@@ -79,7 +79,7 @@ use machine::Machine;
 pub use migrate_only::run as migrate_only;
 use plan::{Decision, Plan};
 use recover::Course;
-use recover::decide::{Asked, Changes, Data};
+use recover::decide::{Asked, Changes};
 use recover::undo::Undone;
 use step::Step;
 use survey::Survey;
@@ -190,7 +190,7 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
         Err(error) => return Err(error),
         Ok(Course::Back(data)) => {
             drop(locks);
-            let _exchanging = against_others(machine, data)?;
+            let _exchanging = Exchanging::for_going_back(machine, found.last.as_ref(), data)?;
             gate::opened::end_for_upgrade(machine);
             let undone = recover::undo::run(machine, &survey, found.last.as_ref(), data)?;
             return Err(undone.rolled_back(machine));
@@ -233,18 +233,10 @@ pub fn undo(machine: &Machine, changes: Changes) -> Result<Option<Undone>> {
     match recover::course(machine, &survey, &found)? {
         Course::Forward => Ok(None),
         Course::Back(data) => {
-            let _exchanging = against_others(machine, data)?;
+            let _exchanging = Exchanging::for_going_back(machine, found.last.as_ref(), data)?;
             gate::opened::end_for_upgrade(machine);
             recover::undo::run(machine, &survey, found.last.as_ref(), data).map(Some)
         }
-    }
-}
-
-/// Keeps other hosts off the databases while their data is put back, where it is.
-fn against_others(machine: &Machine, data: Data) -> Result<Option<Exchanging>> {
-    match data {
-        Data::PutBack => Exchanging::all(machine, "undo").map(Some),
-        Data::Stays => Ok(None),
     }
 }
 

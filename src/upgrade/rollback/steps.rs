@@ -142,7 +142,7 @@ pub(super) fn restore(machine: &Machine, order: &mut Order, journal: &mut Journa
         return order.write(&machine.layout);
     }
     machine.progress.step(&format!("putting the data back from restore point {id}"));
-    let _exchanging = Exchanging::all(machine, "rollback")?;
+    let _exchanging = Exchanging::for_point(machine, Some(&id), "rollback")?;
     let restored = put_back::run(machine, journal, &id)?;
     for replaced in restored.iter().flat_map(|restored| &restored.replaced) {
         if let Some(name) = &replaced.kept_as {
