@@ -175,7 +175,6 @@ pub fn spoken(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Row 9.
     #[test]
     fn the_device_of_a_mount_point_is_named_as_udev_names_it() {
         let table = "# /dev/old /srv/data ext4\nUUID=1234-ab /srv/data ext4 nofail 0 2\n\
@@ -190,6 +189,7 @@ mod tests {
         }
     }
 
+    /// Row 9.
     #[test]
     fn a_directory_below_a_mount_point_of_fstab_wants_it_mounted() {
         let table = "# <device> <point>\nUUID=1 / ext4 defaults 0 1\n/dev/sdb1\t/srv/back\\040up\text4\n\
