@@ -38,6 +38,9 @@ impl File {
             let copy = rusqlite::Connection::open_with_flags(target, flags)?;
             // Synced once, as a whole, by whoever publishes it.
             copy.pragma_update(None, "synchronous", "off")?;
+            // Pages are written with the rights of the owner of the original, who may make no journal
+            // in our directory; a copy that breaks off is thrown away.
+            copy.pragma_update(None, "journal_mode", "memory")?;
             Ok(copy)
         };
         let mut copy = open().context(what)?;
