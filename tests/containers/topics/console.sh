@@ -27,7 +27,8 @@ for a in json.load(open("/var/lib/openwatch/public/acts.json"))["acts"]: print(a
 }
 acted() { acts | head -n1 | grep -q "^$1 [a-z]"; }
 
-fact "deb rpm" what_is_asked_for_with_the_token_is_done_by_root
+fact "deb" what_is_asked_for_with_the_token_is_done_by_root
+whole_fact "rpm" what_is_asked_for_with_the_token_is_done_by_root
 what_is_asked_for_with_the_token_is_done_by_root() {
   old_machine
   expect_is openwatch m stat -c %U /run/openwatch-asked
