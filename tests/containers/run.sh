@@ -33,7 +33,7 @@ whole_fact() { [ "$whole$filter" = no. ] || fact "$@"; }
 for topic in "$topics"/*.sh "$here"/../procedures/*/facts.sh; do
   [ -e "$topic" ] || continue
   topic_name=$(basename "$topic" .sh)
-  [ "$topic_name" != facts ] || topic_name=procedures
+  [ "$topic_name" != facts ] || topic_name=$(basename "$(dirname "$topic")")
   # shellcheck disable=SC1090
   . "$topic"
 done
@@ -68,6 +68,7 @@ configure() { # what the operator does once, by hand
     fail "secrets"
 }
 for family in "${families[@]}"; do
+  printf '%s\n' "${facts[@]}" | grep -E -- "$filter" | grep -q "^$family " || continue
   make_fixture "$family" & pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid" || { echo "no fixture:"; cat "$work"/fixture-*/log; exit 1; }; done

@@ -1,59 +1,58 @@
-# Facts about an appliance with a separate data disk: two system images, and a block device that moves
-# from one to the other. The machines have no udev: `plug` and `pull` do what it does on a real one.
+# Facts about an appliance with a separate data disk: two system images, and a disk that moves from one to
+# the other. It is a loop device, and the lab does what udev does on a machine that has it.
 # shellcheck shell=bash disable=SC2154,SC2016,SC2034
 
 sn2o=$(dirname "${BASH_SOURCE[0]}")
 
-# --- the disk: a file as a block device on the host, a node in the machine ------------------------
+# --- the disk -------------------------------------------------------------------------------------
 
-disk_make() { # disk_make NAME: an empty ext4 in $scratch/NAME.img, as $scratch/NAME.dev
+disk_make() { # disk_make NAME [FEATURES]: an empty ext4 in $scratch/NAME.img
   truncate -s 1G "$scratch/$1.img"
   mkfs.ext4 -q -O "${2:-^mmp}" -L "$1" "$scratch/$1.img" || fail "mkfs"
-  disk_loop "$1" "$1"
-}
-disk_loop() { # disk_loop DEV IMG: another block device on the same disk
-  losetup -f --show "$scratch/$2.img" > "$scratch/$1.dev" || fail "losetup"
 }
 disk_uuid() { blkid -p -s UUID -o value "$scratch/$1.img"; }
 at() { # at old|new CMD...: in that machine
   local machine=$appliance-$1; shift; "$@"
 }
-plug() { # plug DISK: the node and the name that udev gives it, and the mount that it asks for
-  local dev; dev=$(cat "$scratch/$1.dev")
-  sh_ "[ -e $dev ] || mknod $dev b $(stat -c '0x%t 0x%T' "$dev" | { read -r a b; echo $((a)) $((b)); })
-    mkdir -p /dev/disk/by-uuid; ln -sf $dev /dev/disk/by-uuid/$(disk_uuid "$1")" || fail "plug $1"
-  run systemctl start srv-data.mount
+attach() { "$lab" attach "$machine" "$1" "$scratch/$1.img" >> "$scratch/log" 2>&1 || fail "attach $1"; }
+plug() { # plug DISK: attached, and mounted without anybody's asking
+  attach "$1"
+  wait_for 60 m systemctl is-active srv-data.mount
 }
 pull() { # pull DISK: gone without a word to anybody
-  local dev; dev=$(cat "$scratch/$1.dev")
-  sh_ "umount -l /srv/data; rm -f $dev /dev/disk/by-uuid/*"
+  "$lab" detach "$machine" "$1" >> "$scratch/log" 2>&1 || fail "detach $1"
 }
 sn2o_gone() {
-  local status=$? machine dev
+  local status=$? machine
   if [ $status != 0 ]; then
     for machine in "$appliance-old" "$appliance-new"; do
       { echo "--- $machine"; m journalctl --no-pager -q -o short-precise -u 'openwatch*' -u 'srv*' -u 'postgresql*' | tail -n 60; } >> "$scratch/log" 2>&1
     done
   fi
   for machine in "$appliance-old" "$appliance-new"; do "$lab" down "$machine" >/dev/null 2>&1; done
-  for dev in "$scratch"/*.dev; do losetup -d "$(cat "$dev")" 2>/dev/null; done
-  rm -f "$scratch"/*.img
+  "$lab" down "$appliance-image" >/dev/null 2>&1
+  rm -rf --one-file-system "$scratch"/*.img "$LAB_DIR/$appliance-next"
 }
 
 # --- the two systems ------------------------------------------------------------------------------
 
 # The cluster lies on the disk, its configuration in the image; the disk is mounted by its name.
 appliance_conf() {
-  # systemd leaves devices of fstab alone in a container, so the mount is written as its generator would.
-  sh_ "mkdir -p /srv/data
-    printf '%s\n' '[Mount]' 'What=/dev/disk/by-uuid/$(disk_uuid data)' Where=/srv/data Type=ext4 '[Install]' WantedBy=multi-user.target \
-      > /etc/systemd/system/srv-data.mount; systemctl -q enable srv-data.mount
-    major=\$(ls /etc/postgresql); sed -i \"s,^data_directory.*,data_directory = '/srv/data/postgresql',\" /etc/postgresql/\$major/main/postgresql.conf
+  data_disk_is data
+  sh_ "major=\$(ls /etc/postgresql); sed -i \"s,^data_directory.*,data_directory = '/srv/data/postgresql',\" /etc/postgresql/\$major/main/postgresql.conf
     printf '\n[appliance]\ndata_disk = \"/srv/data\"\nunits = [\"postgresql@%s-main.service\"]\n' \$major >> /usr/share/openwatch/upgrade.conf" || fail "appliance"
   m sh -c 'cat >> /usr/share/openwatch/upgrade.conf' < "$sn2o/health.conf" || fail "probes"
   m sh -c 'cat > /usr/local/bin/record; chmod 755 /usr/local/bin/record' < "$sn2o/record" || fail "record"
   m sh -c 'cat > /etc/openwatch/upgrade.conf' < "$sn2o/operator.conf" || fail "operator"
   sh_ 'echo 400 > /etc/openwatch/licence-days; systemctl daemon-reload'
+}
+data_disk_is() { # data_disk_is DISK: which one the system mounts
+  sh_ "mkdir -p /srv/data; sed -i '\\,/srv/data,d' /etc/fstab
+    echo 'UUID=$(disk_uuid "$1") /srv/data ext4 nofail,x-systemd.device-timeout=5s 0 2' >> /etc/fstab" || fail "fstab"
+  # systemd leaves devices of fstab alone in a container, so the mount is written as its generator would.
+  sh_ "printf '%s\n' '[Mount]' 'What=/dev/disk/by-uuid/$(disk_uuid "$1")' Where=/srv/data Type=ext4 \
+      '[Install]' WantedBy=multi-user.target > /etc/systemd/system/srv-data.mount; systemctl -q enable srv-data.mount" || fail "mount"
+  sh_ 'systemctl daemon-reload'
 }
 old_system() { # 1.0.0 in use, its data on the disk, which it has marked
   local machine=$appliance-old; old_machine; disk_make data "${1:-^mmp}"
@@ -68,13 +67,21 @@ old_system() { # 1.0.0 in use, its data on the disk, which it has marked
 }
 ready() { [ "$(m systemctl is-active openwatch.service)" = active ] && http /version | grep -q "$1"; }
 new_system() { # VERSION of the next image, which has never seen the disk
-  local machine=$appliance-new; fresh "$1"; tool install openwatch; expect_rc 0
+  next_image=$(make_image "$1") || exit
+  next_boots
+}
+make_image() { # VERSION: as whoever builds images does it, not as a machine that runs; prints it
+  local machine=$appliance-image; exec 3>&1 >> "$scratch/log"
+  fresh "$1"; tool install openwatch; expect_rc 0
   sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env
     tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
     systemctl stop openwatch.service postgresql.service 'postgresql@*'; rm -rf /var/lib/postgresql/*/main/*"
   appliance_conf
-  # An image has not run yet.
-  "$lab" halt "$machine"; starts
+  "$lab" save "$machine" "$appliance-next" >&3
+}
+next_boots() { # its first boot, without the disk: degraded
+  local machine=$appliance-new
+  "$lab" up "$machine" "$next_image" -v "$repo:/repo:ro" >/dev/null 2>&1; m true || fail "no boot"
 }
 appliance_pair() { # [VERSION FEATURES]: the old one; a fact ends with neither
   appliance=$machine; trap sn2o_gone EXIT
@@ -211,8 +218,7 @@ a_wrong_data_disk_is_refused_by_name() {
   appliance_pair
   local machine=$appliance-old
   m systemctl stop srv-data.mount
-  disk_make other
-  sh_ "sed -i 's,by-uuid/.*,by-uuid/$(disk_uuid other),' /etc/systemd/system/srv-data.mount; systemctl daemon-reload"
+  disk_make other; data_disk_is other
   plug other
   expect_is inactive m systemctl is-active openwatch.service
   expect_is inactive sh_ 'systemctl is-active "postgresql@$(ls /etc/postgresql)-main.service"'
@@ -231,13 +237,13 @@ a_data_disk_that_is_attached_twice_is_refused() {
   at new m systemctl stop srv-data.mount
   at old expect_ready 1.0.0
   # The same disk twice in one machine.
-  local machine=$appliance-old dev
+  local machine=$appliance-old
   m systemctl stop srv-data.mount
-  disk_loop twin data; dev=$(cat "$scratch/twin.dev")
-  sh_ "mknod $dev b $(stat -c '0x%t 0x%T' "$dev" | { read -r a b; echo $((a)) $((b)); })"
-  plug data
+  ln "$scratch/data.img" "$scratch/twin.img"
+  attach twin
+  m systemctl start srv-data.mount
   run openwatch disk attach; expect_rc 5; expect_out 'attached twice'
-  sh_ "rm $dev"; losetup -d "$dev"
+  pull twin
   sh_ 'systemctl stop srv-data.mount; systemctl start srv-data.mount'
   wait_for 120 ready 1.0.0
   expect_same_data
@@ -263,10 +269,8 @@ power_cuts_of_the_new_image_at_five_points_are_finished_by_its_next_boot() {
   done
 }
 as_before() { # the disk as the old system let it go, a new image that has never seen it
-  losetup -d "$(cat "$scratch/data.dev")"
-  cp --sparse=always "$scratch/kept.img" "$scratch/data.img"; disk_loop data data
-  at new starts
-  at new sh_ 'rm -rf /var/lib/openwatch/upgrade/*'
+  cp --sparse=always "$scratch/kept.img" "$scratch/data.img"
+  "$lab" down "$appliance-new"; next_boots
 }
 cut_before() { # cut_before STEP: power goes when the run is there
   sh_ "mkdir -p /etc/openwatch/hooks.d/$1.before.d; cd /etc/openwatch/hooks.d/$1.before.d
