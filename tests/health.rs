@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use openwatch::config::{ProbeSpec, Question};
+use openwatch::config::{ProbeSpec, Question, SecretSpec};
 use openwatch::database::{Database, Source};
 use openwatch::error::{Error, Result};
-use openwatch::health::{self, Connect, Context, Life, Pace, Report, UnitLook, Units};
+use openwatch::health::{self, Answer, Connect, Context, Life, Pace, Report, UnitLook, Units};
 use openwatch::outcome::Outcome;
 use openwatch::progress::Progress;
 
@@ -115,6 +115,7 @@ fn context(units: &dyn Units) -> Context<'_> {
         started: None,
         units,
         connect: nowhere(),
+        secrets: "/nonexistent".into(),
         pace: Pace {
             looks: 3,
             apart: Duration::from_millis(10),
@@ -125,15 +126,15 @@ fn context(units: &dyn Units) -> Context<'_> {
 }
 
 fn required(question: Question, deadline: Duration) -> ProbeSpec {
-    ProbeSpec { question, required: true, deadline, compare: Vec::new() }
+    ProbeSpec { question, required: true, deadline, compare: Vec::new(), answered_by: None }
 }
 
 fn http(url: impl Into<String>) -> Question {
-    Question::Http { url: url.into(), status: 200, body: None, expect_version: false }
+    Question::Http { url: url.into(), status: 200, body: None, expect_version: false, token: None }
 }
 
 fn versioned(url: impl Into<String>) -> Question {
-    Question::Http { url: url.into(), status: 200, body: None, expect_version: true }
+    Question::Http { url: url.into(), status: 200, body: None, expect_version: true, token: None }
 }
 
 const SOON: Duration = Duration::from_millis(800);
@@ -213,8 +214,13 @@ fn a_wrong_status_is_told_with_its_body() {
 #[test]
 fn another_status_can_be_the_right_one() {
     let server = Listener::saying("401 Unauthorized", "");
-    let question =
-        Question::Http { url: server.url(), status: 401, body: None, expect_version: false };
+    let question = Question::Http {
+        url: server.url(),
+        status: 401,
+        body: None,
+        expect_version: false,
+        token: None,
+    };
     assert!(last(question, LONG).0);
 }
 
@@ -226,6 +232,7 @@ fn the_body_must_contain_the_stated_text() {
         status: 200,
         body: Some("ready".into()),
         expect_version: false,
+        token: None,
     };
     let (passed, last) = last(question, SOON);
     assert!(!passed);
@@ -639,4 +646,112 @@ fn a_proxy_of_the_environment_is_not_asked_for_loopback() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
     assert!(proxy.requests().is_empty());
+}
+
+fn token() -> SecretSpec {
+    SecretSpec::Variable("API_TOKEN".into())
+}
+
+fn ask_with_secrets(question: Question, secrets: &str, deadline: Duration) -> Answer {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secrets.env");
+    std::fs::write(&file, secrets).unwrap();
+    let units = Looks::of(&[(Life::Active, 1, 0)]);
+    let context = Context { secrets: file, ..context(&units) };
+    ask(&[required(question, deadline)], &context).answers.remove(0)
+}
+
+#[test]
+fn a_token_is_sent_and_is_in_no_answer() {
+    let server = Listener::saying("200 OK", "token hunter2 belongs to ada");
+    let question = |body: &str| Question::Http {
+        url: server.url(),
+        status: 200,
+        body: Some(body.into()),
+        expect_version: false,
+        token: Some(token()),
+    };
+    let answer = ask_with_secrets(question("ada"), "API_TOKEN=hunter2\n", LONG);
+    assert!(answer.passed, "{answer}");
+    let asked = server.requests().remove(0);
+    assert!(asked.to_lowercase().contains("authorization: bearer hunter2"), "{asked}");
+    let answer = ask_with_secrets(question("nobody"), "API_TOKEN=hunter2\n", SOON);
+    assert!(!answer.passed);
+    assert!(answer.last.ends_with("token … belongs to ada"), "{answer}");
+    let answer = ask_with_secrets(question("ada"), "", SOON);
+    assert!(answer.last.starts_with("API_TOKEN is not set in"), "{answer}");
+}
+
+/// Answers the handshake of a WebSocket; `change` has the last word on what is said.
+fn websockets(change: fn(String) -> String) -> Listener {
+    Listener::on("127.0.0.1:0", move |_, mut stream| {
+        // The key of the standard's example is never sent, and so its answer is never right.
+        let _ = stream.write_all(change("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()).as_bytes());
+    })
+}
+
+fn websocket(port: u16, token: Option<SecretSpec>) -> Question {
+    Question::WebSocket { url: format!("ws://127.0.0.1:{port}/live"), token }
+}
+
+const SWITCHES: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n";
+
+#[test]
+fn a_handshake_that_did_not_read_the_key_is_no_websocket() {
+    let server = websockets(|key| format!("{SWITCHES}Sec-WebSocket-Accept: {key}\r\n\r\n"));
+    let (passed, said) = last(websocket(server.port, None), SOON);
+    assert!(!passed);
+    assert_eq!(said, "answered 101 with the Sec-WebSocket-Accept of another key");
+    let asked = server.requests().remove(0).to_lowercase();
+    assert!(asked.starts_with("get /live http/1.1\r\n"), "{asked}");
+    for header in ["upgrade: websocket", "connection: upgrade", "sec-websocket-version: 13"] {
+        assert!(asked.contains(header), "{asked}");
+    }
+    let server = websockets(|_| format!("{SWITCHES}\r\n"));
+    let (_, said) = last(websocket(server.port, None), SOON);
+    assert_eq!(said, "answered 101 without Sec-WebSocket-Accept");
+    let server = Listener::saying("200 OK", "a page");
+    let (_, said) = last(websocket(server.port, None), SOON);
+    assert_eq!(said, "answered 200, and opened no WebSocket");
+}
+
+#[test]
+fn a_handshake_by_another_program_opens_a_websocket() {
+    let program = "import base64, hashlib, http.server, sys
+class Handshake(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+    def do_GET(self):
+        if self.headers.get('Authorization') != 'Bearer hunter2':
+            self.send_response(403); self.send_header('Content-Length', '0'); return self.end_headers()
+        key = self.headers['Sec-WebSocket-Key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+        self.send_response(101); self.send_header('Upgrade', 'websocket'); self.send_header('Connection', 'Upgrade')
+        self.send_header('Sec-WebSocket-Accept', base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.end_headers()
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handshake)
+print(server.server_port, flush=True)
+server.serve_forever()";
+    let mut server = Command::new("python3")
+        .args(["-c", program])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(server.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    let port = line.trim().parse().unwrap();
+    let answer = ask_with_secrets(websocket(port, Some(token())), "API_TOKEN=hunter2\n", LONG);
+    let refused = ask_with_secrets(websocket(port, None), "", SOON);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(
+        answer.to_string(),
+        format!("websocket ws://127.0.0.1:{port}/live: opened a WebSocket")
+    );
+    assert!(answer.passed);
+    assert_eq!(refused.last, "answered 403, and opened no WebSocket");
 }

@@ -616,7 +616,7 @@ impl Daemon {
 
     fn get(&self, path: &str) -> (u16, Value) {
         let answer =
-            openwatch::system::http::get(&self.url(path), Duration::from_secs(30)).unwrap();
+            openwatch::system::http::get(&self.url(path), &[], Duration::from_secs(30)).unwrap();
         (answer.status, serde_json::from_str(&answer.body).unwrap())
     }
 

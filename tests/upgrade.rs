@@ -16,6 +16,8 @@ mod proof;
 mod rollback;
 #[path = "upgrade/settings.rs"]
 mod settings;
+#[path = "upgrade/sides.rs"]
+mod sides;
 #[path = "upgrade/site_hooks.rs"]
 mod site_hooks;
 mod support;

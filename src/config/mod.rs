@@ -18,11 +18,14 @@ mod packager;
 mod probes;
 mod render;
 mod require;
+mod restart;
 mod restore_point;
 mod retention;
+mod secret_spec;
 pub mod secrets;
 mod section;
 mod settings;
+mod sides;
 mod source;
 mod switches;
 mod tree;
@@ -40,11 +43,14 @@ pub use self::expect::{Check, ExpectSpec, Expected, OBJECT_KINDS};
 pub use self::keys::{Half, KEYS, Key};
 pub use self::load::appliance_of;
 pub use self::migrations::{FilesSpec, Format, MigrationsSpec, TableName};
-pub use self::notify::{NotifySpec, SecretSpec};
+pub use self::notify::NotifySpec;
 pub use self::require::{RequireSpec, Requirement};
+pub use self::restart::Restart;
 pub use self::restore_point::{After, Method, RestorePointSpec};
 pub use self::retention::{Retention, Rule, Stated};
+pub use self::secret_spec::SecretSpec;
 pub use self::settings::{SettingRule, SettingSpec};
+pub use self::sides::Side;
 pub use self::switches::SwitchedOff;
 pub use self::tree::TreeSpec;
 pub use self::window::{ANY_TIME, Opening, Window, Windows};
@@ -85,6 +91,10 @@ pub struct App {
     pub services: Vec<String>,
     /// Units of these that are started first, in this order.
     pub start_first: Vec<String>,
+    /// How units are restarted where no migration is pending.
+    pub restart: Restart,
+    /// Time between two of them in a rolling restart.
+    pub restart_pause: Duration,
     /// Packages that must have one version wherever several of them are installed.
     pub equal_versions: Vec<String>,
     /// Upgrades from older versions are refused: the required stop.
@@ -219,6 +229,8 @@ pub struct ProbeSpec {
     pub deadline: Duration,
     /// JSON pointers to what is compared with the baseline, in the body of an HTTP answer.
     pub compare: Vec<String>,
+    /// The unit that answers, where it is one of several that do.
+    pub answered_by: Option<String>,
 }
 
 /// What a probe asks.
@@ -238,6 +250,15 @@ pub enum Question {
         body: Option<String>,
         /// Whether the body must contain the version of the installed package.
         expect_version: bool,
+        /// Where the token lies that is sent along.
+        token: Option<SecretSpec>,
+    },
+    /// The address opens a WebSocket (RFC 6455).
+    WebSocket {
+        /// The address.
+        url: String,
+        /// Where the token lies that is sent along.
+        token: Option<SecretSpec>,
     },
     /// The statement answers with one row that is true, in the database of this name.
     Sql {

@@ -1,13 +1,12 @@
 //! `[notify]`: who is told how an upgrade ended, and what proves to them that we say so.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::notes::Notes;
 use super::probes::address;
-use super::secrets::name_is_valid;
+use super::secret_spec::{self, SecretSpec};
 use super::section::Section;
-use super::values::{Zero, duration, path};
+use super::values::{Zero, duration};
 
 /// How long telling may hold up the end of a run where nobody says otherwise.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -44,15 +43,6 @@ impl Default for NotifySpec {
     }
 }
 
-/// Where a secret lies; it is never part of the configuration itself, which everybody may read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSpec {
-    /// A variable of `secrets.env`.
-    Variable(String),
-    /// A file that root alone can read.
-    File(PathBuf),
-}
-
 impl NotifySpec {
     /// Lets one file override single keys.
     pub(super) fn read(&mut self, mut table: Section<'_>, notes: &mut Notes) {
@@ -73,7 +63,7 @@ impl NotifySpec {
             ("token_env", "token_file", &mut self.token),
             ("hmac_env", "hmac_file", &mut self.hmac),
         ] {
-            read_secret(&mut table, (variable, file), slot, notes);
+            secret_spec::read(&mut table, (variable, file), slot, notes);
         }
         if let Some(value) = table.take("limit")
             && let Some(limit) = duration(value, Zero::Allowed, "15s", notes)
@@ -81,34 +71,5 @@ impl NotifySpec {
             self.limit = limit;
         }
         table.finish(notes);
-    }
-}
-
-fn read_secret(
-    table: &mut Section<'_>,
-    (variable, file): (&str, &str),
-    slot: &mut Option<SecretSpec>,
-    notes: &mut Notes,
-) {
-    if let Some(value) = table.take(variable) {
-        let (name, place) = (value.name.clone(), value.place.clone());
-        match value.text("\"NOTIFY_TOKEN\"", notes) {
-            None => {}
-            Some(text) if text.is_empty() => *slot = None,
-            Some(text) if name_is_valid(&text) => *slot = Some(SecretSpec::Variable(text)),
-            // What stands here instead of a name may be the secret itself.
-            Some(_) => notes.problem(
-                &place,
-                format!("{name} is not the name of a variable"),
-                "write the name of a variable of secrets.env, not the secret itself",
-            ),
-        }
-    }
-    if let Some(value) = table.take(file) {
-        if value.as_text() == Some("") {
-            *slot = None;
-        } else if let Some(found) = path(value, Path::new("/etc/openwatch/notify.key"), notes) {
-            *slot = Some(SecretSpec::File(found));
-        }
     }
 }

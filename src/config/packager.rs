@@ -6,7 +6,7 @@ use super::section::{Section, Value};
 use super::values::{files, unit_fault};
 use super::{
     App, Appliance, DatabaseSpec, ExpectSpec, ProbeSpec, RequireSpec, SettingSpec, TreeSpec,
-    appliance, expect, migrations, probes, require, settings, tree,
+    appliance, expect, migrations, probes, require, restart, settings, tree,
 };
 use crate::layout::Layout;
 use crate::version::Version;
@@ -44,13 +44,14 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
         }
     };
     let tree = top.take("source").and_then(|value| value.table("source", notes));
-    let tree = tree.and_then(|table| tree::read(table, layout, notes));
+    let app = app.unwrap_or_default();
+    let tree = tree.and_then(|table| tree::read(table, layout, &app.services, notes));
     let require = match top.take("require") {
         Some(value) => require::read(value, notes),
         None => Vec::new(),
     };
     let probes = match top.take("health") {
-        Some(value) => probes::read(value, &databases, notes),
+        Some(value) => probes::read(value, (&databases, &app.services), notes),
         None => Vec::new(),
     };
     let expect = match top.take("expect") {
@@ -59,7 +60,6 @@ pub(super) fn read(mut top: Section<'_>, layout: &Layout, notes: &mut Notes) -> 
     };
     let settings = top.take("setting").map_or_else(Vec::new, |value| settings::read(value, notes));
     top.finish(notes);
-    let app = app.unwrap_or_default();
     Packaged { app, appliance, databases, tree, require, probes, expect, settings }
 }
 
@@ -86,8 +86,7 @@ fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {
         table.take("min_upgrade_from").and_then(|value| version_of(value, notes));
     let mut listed = |key: &str| table.take(key).and_then(|value| files(value, notes));
     let (keep, fingerprint) = (listed("keep_files"), listed("fingerprint_files"));
-    table.finish(notes);
-    App {
+    let mut app = App {
         services,
         start_first,
         equal_versions,
@@ -95,7 +94,11 @@ fn app(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> App {
         version,
         keep_files: keep.unwrap_or_default(),
         fingerprint_files: fingerprint.unwrap_or_default(),
-    }
+        ..App::default()
+    };
+    restart::read(&mut table, &mut app, notes);
+    table.finish(notes);
+    app
 }
 
 fn services(value: Value<'_>, layout: &Layout, notes: &mut Notes) -> Vec<String> {

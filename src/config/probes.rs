@@ -2,33 +2,39 @@
 
 use std::time::Duration;
 
-use super::notes::{Notes, shown};
+use super::command::optional;
+use super::notes::{Notes, Place, shown};
+use super::restart::unit_of;
+use super::secret_spec::{self, SecretSpec};
 use super::section::{Section, Value};
-use super::values::{Port, Zero, duration, host_port_fault, program, unit_fault, url_fault};
+use super::values::{
+    Port, Schemes, Zero, duration, host_port_fault, program, unit_fault, url_fault,
+};
 use super::{DatabaseSpec, ProbeSpec, Question};
+use crate::system::http;
 
 /// How long the right answer may take where the file does not say it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The kinds of questions, one of which each table has.
-const KINDS: [&str; 5] = ["http", "tcp", "unit", "sql", "command"];
+const KINDS: [&str; 6] = ["http", "websocket", "tcp", "unit", "sql", "command"];
 
 /// Reads all `[[health]]` tables.
 pub(super) fn read(
     value: Value<'_>,
-    databases: &[DatabaseSpec],
+    known: (&[DatabaseSpec], &[String]),
     notes: &mut Notes,
 ) -> Vec<ProbeSpec> {
     let mut found = Vec::new();
     for table in value.tables("health", notes) {
-        found.extend(probe(table, databases, notes));
+        found.extend(probe(table, known, notes));
     }
     found
 }
 
 fn probe(
     mut table: Section<'_>,
-    databases: &[DatabaseSpec],
+    (databases, services): (&[DatabaseSpec], &[String]),
     notes: &mut Notes,
 ) -> Option<ProbeSpec> {
     let place = table.place().clone();
@@ -36,6 +42,8 @@ fn probe(
         KINDS.into_iter().filter_map(|kind| table.take(kind).map(|value| (kind, value))).collect();
     let required = table.take("required").map(|value| value.flag(true, notes));
     let deadline = table.take("deadline").map(|v| duration(v, Zero::Refused, "60s", notes));
+    let answered_by =
+        optional(&mut table, "answered_by", notes, |value, notes| unit_of(value, services, notes));
     let compare = match asked.as_slice() {
         [("http", _)] => table.take("compare").map(|value| pointers(value, notes)),
         _ => None,
@@ -46,7 +54,7 @@ fn probe(
             question(kind, value, &mut table, databases, notes)
         }
         0 => {
-            let fix = "write `unit`, `tcp`, `http`, `sql` or `command` below it";
+            let fix = "write `unit`, `tcp`, `http`, `websocket`, `sql` or `command` below it";
             notes.problem(&place, "health asks nothing", fix);
             None
         }
@@ -66,6 +74,7 @@ fn probe(
         question: question?,
         required: required.unwrap_or(Some(true))?,
         deadline: deadline.unwrap_or(Some(DEADLINE))?,
+        answered_by: answered_by?,
     })
 }
 
@@ -98,7 +107,8 @@ fn question(
             let fault = |text: &str| host_port_fault(text, Port::Needed);
             checked(value, "127.0.0.1:8080", fault, notes).map(Question::Tcp)
         }
-        "http" => http(value, table, notes),
+        "http" => over_http(value, table, notes),
+        "websocket" => websocket(value, table, notes),
         "sql" => sql(value, table, databases, notes),
         _ => program(value, notes).map(Question::Command),
     }
@@ -119,8 +129,10 @@ fn checked(
     None
 }
 
-fn http(value: Value<'_>, table: &mut Section<'_>, notes: &mut Notes) -> Option<Question> {
+fn over_http(value: Value<'_>, table: &mut Section<'_>, notes: &mut Notes) -> Option<Question> {
+    let place = value.place.clone();
     let url = address(value, "http://127.0.0.1:8080/", notes);
+    let token = token(table, url.as_deref(), &place, notes);
     let status = match table.take("status") {
         None => Some(200),
         Some(value) => {
@@ -143,14 +155,49 @@ fn http(value: Value<'_>, table: &mut Section<'_>, notes: &mut Notes) -> Option<
             None => None,
         },
         expect_version: expect_version.unwrap_or(Some(false))?,
+        token: token?,
     })
+}
+
+fn websocket(value: Value<'_>, table: &mut Section<'_>, notes: &mut Notes) -> Option<Question> {
+    let place = value.place.clone();
+    let schemes = Schemes { plain: "ws://", tls: "wss://" };
+    let url = address_of(value, "ws://127.0.0.1:8080/live", schemes, notes);
+    let token = token(table, url.as_deref(), &place, notes);
+    Some(Question::WebSocket { url: url?, token: token? })
+}
+
+/// Reads where a token lies; none where it would be sent for everybody on the way to read.
+fn token(
+    table: &mut Section<'_>,
+    url: Option<&str>,
+    place: &Place,
+    notes: &mut Notes,
+) -> Option<Option<SecretSpec>> {
+    let mut found = None;
+    secret_spec::read(table, ("token_env", "token_file"), &mut found, notes);
+    if found.is_none() || url.is_none_or(http::is_confidential) {
+        return Some(found);
+    }
+    let message = "health has a token, which is not sent in clear";
+    notes.problem(place, message, "write an address with TLS, or one of this machine's loopback");
+    None
 }
 
 /// Reads an `http://` or `https://` address; it is never shown, because it may hold a token.
 pub(super) fn address(value: Value<'_>, example: &str, notes: &mut Notes) -> Option<String> {
+    address_of(value, example, Schemes { plain: "http://", tls: "https://" }, notes)
+}
+
+fn address_of(
+    value: Value<'_>,
+    example: &str,
+    schemes: Schemes,
+    notes: &mut Notes,
+) -> Option<String> {
     let (name, place) = (value.name.clone(), value.place.clone());
     let text = value.text(&format!("\"{example}\""), notes)?;
-    let Some(fault) = url_fault(&text) else { return Some(text) };
+    let Some(fault) = url_fault(&text, schemes) else { return Some(text) };
     notes.problem(
         &place,
         format!("{name} {fault}"),
@@ -199,6 +246,8 @@ fn sql(
 /// A condition that nobody checks is worse than none: it looks like a proof.
 fn refuse_strays(table: &mut Section<'_>, notes: &mut Notes) {
     for (key, kind) in [
+        ("token_env", "http` or `websocket"),
+        ("token_file", "http` or `websocket"),
         ("status", "http"),
         ("body", "http"),
         ("expect_version", "http"),

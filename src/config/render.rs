@@ -7,7 +7,8 @@ use super::migrations::AUTO;
 use super::retention::NO_LIMIT;
 use super::{
     ANY_TIME, Act, Config, ForeignSessions, Format, MigrationsSpec, NotifySpec, OnFailure,
-    ProbeSpec, Question, Requirement, RestorePointSpec, Retention, SecretSpec, Stated, Verify,
+    ProbeSpec, Question, Requirement, Restart, RestorePointSpec, Retention, SecretSpec, Stated,
+    Verify,
 };
 
 impl OnFailure {
@@ -49,6 +50,11 @@ impl Config {
         if !self.app.start_first.is_empty() {
             lines.list("app.start_first", &self.app.start_first);
         }
+        if self.app.restart == Restart::Rolling {
+            lines.text("app.restart", self.app.restart.word());
+            let pause = humantime::format_duration(self.app.restart_pause);
+            lines.text("app.restart_pause", &pause.to_string());
+        }
         if !self.app.equal_versions.is_empty() {
             lines.list("app.equal_versions", &self.app.equal_versions);
         }
@@ -87,13 +93,7 @@ impl Config {
             lines.maybe(name, url.as_deref().map(host).as_deref());
         }
         for (name, secret) in [("token", &notify.token), ("hmac", &notify.hmac)] {
-            match secret {
-                None => {}
-                Some(SecretSpec::Variable(own)) => lines.text(&format!("notify.{name}_env"), own),
-                Some(SecretSpec::File(path)) => {
-                    lines.text(&format!("notify.{name}_file"), &path.to_string_lossy());
-                }
-            }
+            render_secret(&format!("notify.{name}"), secret.as_ref(), lines);
         }
         if notify.limit != NotifySpec::default().limit {
             lines.text("notify.limit", &humantime::format_duration(notify.limit).to_string());
@@ -117,6 +117,9 @@ impl Config {
             lines.maybe("source.user", tree.user.as_deref());
             lines.text("source.timeout", &humantime::format_duration(tree.timeout).to_string());
             lines.plain("source.keep", tree.keep);
+            for side in &tree.sides {
+                lines.list(&format!("source.sides.{}", side.name), &side.services);
+            }
         }
         for (at, require) in self.require.iter().enumerate() {
             let key = |name: &str| format!("require[{at}].{name}");
@@ -307,11 +310,16 @@ fn render_probe(name: &str, probe: &ProbeSpec, lines: &mut Lines) {
     match &probe.question {
         Question::Unit(unit) => lines.text(&key("unit"), unit),
         Question::Tcp(target) => lines.text(&key("tcp"), target),
-        Question::Http { url, status, body, expect_version } => {
+        Question::Http { url, status, body, expect_version, token } => {
             lines.text(&key("http"), &without_secrets(url));
             lines.plain(&key("status"), status);
             lines.maybe(&key("body"), body.as_deref());
             lines.plain(&key("expect_version"), expect_version);
+            render_secret(&key("token"), token.as_ref(), lines);
+        }
+        Question::WebSocket { url, token } => {
+            lines.text(&key("websocket"), &without_secrets(url));
+            render_secret(&key("token"), token.as_ref(), lines);
         }
         Question::Sql { database, statement } => {
             lines.text(&key("sql"), statement);
@@ -321,8 +329,19 @@ fn render_probe(name: &str, probe: &ProbeSpec, lines: &mut Lines) {
     }
     lines.plain(&key("required"), probe.required);
     lines.text(&key("deadline"), &humantime::format_duration(probe.deadline).to_string());
+    lines.maybe(&key("answered_by"), probe.answered_by.as_deref());
     if !probe.compare.is_empty() {
         lines.list(&key("compare"), &probe.compare);
+    }
+}
+
+fn render_secret(name: &str, secret: Option<&SecretSpec>, lines: &mut Lines) {
+    match secret {
+        None => {}
+        Some(SecretSpec::Variable(own)) => lines.text(&format!("{name}_env"), own),
+        Some(SecretSpec::File(path)) => {
+            lines.text(&format!("{name}_file"), &path.to_string_lossy());
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::notes::{Notes, shown};
 use super::packager::word;
 use super::section::{Section, Value};
 use super::values::{Zero, duration, path};
-use super::{Config, MigrationsSpec};
+use super::{Config, MigrationsSpec, Side, sides};
 use crate::layout::Layout;
 
 /// How long a command may take where the file does not say it.
@@ -41,6 +41,8 @@ pub struct TreeSpec {
     pub timeout: Duration,
     /// How many versions are kept beside the running one.
     pub keep: u32,
+    /// Two sets of units of which one serves; empty where all units run the same version.
+    pub sides: Vec<Side>,
 }
 
 impl Config {
@@ -54,7 +56,12 @@ impl Config {
 }
 
 /// Reads `[source]`.
-pub(super) fn read(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -> Option<TreeSpec> {
+pub(super) fn read(
+    mut table: Section<'_>,
+    layout: &Layout,
+    services: &[String],
+    notes: &mut Notes,
+) -> Option<TreeSpec> {
     let place = table.place().clone();
     let home = Path::new("/srv").join(layout.app());
     let example = home.join("current");
@@ -86,6 +93,8 @@ pub(super) fn read(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -
         duration(value, Zero::Refused, "30m", notes)
     });
     let keep = optional(&mut table, "keep", notes, keep);
+    let sides =
+        optional(&mut table, "sides", notes, |value, notes| sides::read(value, services, notes));
     table.finish(notes);
     let link = link?;
     let beside = link.parent().unwrap_or(Path::new("/")).join("versions");
@@ -105,6 +114,7 @@ pub(super) fn read(mut table: Section<'_>, layout: &Layout, notes: &mut Notes) -
         user: user?,
         timeout: timeout?.unwrap_or(TIMEOUT),
         keep: keep?.unwrap_or(KEEP),
+        sides: sides?.unwrap_or_default(),
     })
 }
 

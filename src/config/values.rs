@@ -222,19 +222,29 @@ pub(super) fn unit_fault(text: &str) -> Option<&'static str> {
 /// Says why a text is no `http://` or `https://` address, where it is none.
 ///
 /// Messages never show an address: a path or a query may hold a token.
-pub(super) fn url_fault(text: &str) -> Option<&'static str> {
-    let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
-        return Some("does not begin with http:// or https://");
+pub(super) fn url_fault(text: &str, schemes: Schemes) -> Option<String> {
+    let Schemes { plain, tls } = schemes;
+    let Some(rest) = text.strip_prefix(plain).or_else(|| text.strip_prefix(tls)) else {
+        return Some(format!("does not begin with {plain} or {tls}"));
     };
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Some("contains white space");
+        return Some("contains white space".to_owned());
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let host = authority.rsplit('@').next().unwrap_or(authority);
     if host.ends_with(':') || host_port_fault(host, Port::Optional).is_some() {
-        return Some("has no valid host and port");
+        return Some("has no valid host and port".to_owned());
     }
     None
+}
+
+/// How addresses of one kind begin.
+#[derive(Clone, Copy)]
+pub(super) struct Schemes {
+    /// In clear.
+    pub(super) plain: &'static str,
+    /// With TLS.
+    pub(super) tls: &'static str,
 }
 
 /// Whether a port must be there.
@@ -282,6 +292,8 @@ pub(super) fn host_port_fault(text: &str, need: Port) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WEB: Schemes = Schemes { plain: "http://", tls: "https://" };
 
     #[test]
     fn sizes_are_bytes_or_numbers_with_a_unit() {
@@ -336,7 +348,7 @@ mod tests {
             "http://[::1]:80/x?y=z#f",
             "https://user:word@example.org/hook",
         ] {
-            assert_eq!(url_fault(good), None, "{good}");
+            assert_eq!(url_fault(good, WEB), None, "{good}");
         }
         for bad in [
             "",
@@ -351,7 +363,7 @@ mod tests {
             "http://a b/",
             "http://[::1/",
         ] {
-            assert!(url_fault(bad).is_some(), "{bad:?}");
+            assert!(url_fault(bad, WEB).is_some(), "{bad:?}");
         }
     }
 

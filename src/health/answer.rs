@@ -81,6 +81,7 @@ pub(super) fn name(probe: &ProbeSpec) -> String {
         Question::Unit(unit) => format!("unit {unit}"),
         Question::Tcp(address) => format!("tcp {address}"),
         Question::Http { url, .. } => format!("http {}", shown(url)),
+        Question::WebSocket { url, .. } => format!("websocket {}", shown(url)),
         Question::Sql { database, statement } => short(&format!("sql {database}: {statement}")),
         Question::Command(words) => short(&format!("command {}", words.join(" "))),
     }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::answer::{self, Answer};
-use super::{Context, Looked, Report, command, http, sql, tcp, unit};
+use super::{Context, Looked, Report, command, http, sql, tcp, unit, websocket};
 use crate::config::{ProbeSpec, Question};
 use crate::progress::Progress;
 use crate::system::clock::{self, Deadline};
@@ -90,16 +90,24 @@ pub(super) fn once(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) ->
 pub(super) fn look(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) -> Looked {
     let mut seen = None;
     let answer = answered(probe, || match &probe.question {
-        Question::Http { url, status, body, expect_version: _ } => {
-            let (body, started) = (body.as_deref(), context.started);
-            let wanted = http::Wanted { status: *status, body, version: None, started };
+        Question::Http { url, status, body, expect_version: _, token } => {
+            let wanted = http::Wanted {
+                status: *status,
+                body: body.as_deref(),
+                version: None,
+                started: context.started,
+                token: token.as_ref(),
+                secrets: &context.secrets,
+            };
             let (attempt, found) = http::look(url, &wanted, &probe.compare, patience(limit));
             seen = found;
             attempt
         }
-        Question::Unit(_) | Question::Tcp(_) | Question::Sql { .. } | Question::Command(_) => {
-            attempt(probe, context, limit)
-        }
+        Question::Unit(_)
+        | Question::Tcp(_)
+        | Question::WebSocket { .. }
+        | Question::Sql { .. }
+        | Question::Command(_) => attempt(probe, context, limit),
     });
     Looked { answer, seen }
 }
@@ -159,15 +167,21 @@ fn attempt(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) -> Attempt
     match &probe.question {
         Question::Unit(name) => unit::ask(name, context.units, limit),
         Question::Tcp(address) => tcp::ask(address, patience(limit)),
-        Question::Http { url, status, body, expect_version } => {
+        Question::Http { url, status, body, expect_version, token } => {
             let version = context.expected_version.as_deref().filter(|_| *expect_version);
             let wanted = http::Wanted {
                 status: *status,
                 body: body.as_deref(),
                 version,
                 started: context.started,
+                token: token.as_ref(),
+                secrets: &context.secrets,
             };
             http::ask(url, &wanted, patience(limit))
+        }
+        Question::WebSocket { url, token } => {
+            let token = token.as_ref().map(|token| (token, context.secrets.as_path()));
+            websocket::ask(url, token, patience(limit))
         }
         Question::Sql { database, statement } => {
             sql::ask(database, statement, &context.connect, limit)
@@ -185,7 +199,10 @@ fn patience(remaining: Duration) -> Duration {
 /// Asking a statement or a program again proves nothing that the first answer did not.
 fn needed(probe: &ProbeSpec, looks: u32) -> u32 {
     match probe.question {
-        Question::Unit(_) | Question::Tcp(_) | Question::Http { .. } => looks.max(1),
+        Question::Unit(_)
+        | Question::Tcp(_)
+        | Question::Http { .. }
+        | Question::WebSocket { .. } => looks.max(1),
         Question::Sql { .. } | Question::Command(_) => 1,
     }
 }

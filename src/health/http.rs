@@ -1,12 +1,15 @@
 //! An address that answers with the right status, text and version, from a process of ours.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::ask::Attempt;
+use crate::config::SecretSpec;
 use crate::system::clock::{parse_rfc3339, rfc3339};
 use crate::system::http;
 
@@ -28,12 +31,39 @@ pub(super) struct Wanted<'a> {
     pub(super) version: Option<&'a str>,
     /// When our services were started.
     pub(super) started: Option<SystemTime>,
+    pub(super) token: Option<&'a SecretSpec>,
+    /// The credentials file.
+    pub(super) secrets: &'a Path,
+}
+
+/// Asks, with the token where there is one; what comes back does not hold it any more.
+pub(super) fn request(
+    url: &str,
+    token: Option<(&SecretSpec, &Path)>,
+    mut headers: Vec<http::Header>,
+    limit: Duration,
+) -> Result<http::Answer, String> {
+    let token = token.map(|(spec, secrets)| spec.read(secrets, "the token")).transpose()?;
+    if let Some(token) = &token {
+        headers.push(("authorization", Zeroizing::new(format!("Bearer {}", token.as_str()))));
+    }
+    let mut answer = http::get(url, &headers, limit).map_err(|none| none.to_string())?;
+    if let Some(token) = &token {
+        answer.forget(token);
+    }
+    Ok(answer)
+}
+
+impl Wanted<'_> {
+    fn request(&self, url: &str, limit: Duration) -> Result<http::Answer, String> {
+        request(url, self.token.map(|token| (token, self.secrets)), Vec::new(), limit)
+    }
 }
 
 pub(super) fn ask(url: &str, wanted: &Wanted<'_>, limit: Duration) -> Attempt {
-    match http::get(url, limit) {
+    match wanted.request(url, limit) {
         Ok(answer) => judge(&answer, wanted),
-        Err(none) => Attempt::Wrong(none.to_string()),
+        Err(none) => Attempt::Wrong(none),
     }
 }
 
@@ -44,9 +74,9 @@ pub(super) fn look(
     pointers: &[String],
     limit: Duration,
 ) -> (Attempt, Option<Seen>) {
-    let answer = match http::get(url, limit) {
+    let answer = match wanted.request(url, limit) {
         Ok(answer) => answer,
-        Err(none) => return (Attempt::Wrong(none.to_string()), None),
+        Err(none) => return (Attempt::Wrong(none), None),
     };
     let json: Option<Value> = serde_json::from_str(&answer.body).ok();
     let version = json.as_ref().and_then(|json| json.get("version")).and_then(Value::as_str);
@@ -79,7 +109,7 @@ fn told_apart(value: &str) -> String {
 
 fn judge(answer: &http::Answer, wanted: &Wanted<'_>) -> Attempt {
     if answer.status != wanted.status {
-        let target = answer.location.as_deref().map(http::shown);
+        let target = answer.header("location").as_deref().map(http::shown);
         return Attempt::Wrong(match (target, answer.body.trim()) {
             (Some(target), _) => format!("answered {}, a redirect to {target}", answer.status),
             (None, "") => format!("answered {}", answer.status),

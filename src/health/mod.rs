@@ -12,11 +12,13 @@ mod http;
 mod sql;
 mod tcp;
 mod unit;
+mod websocket;
 
 pub use answer::{Answer, Report};
 pub use http::Seen;
 pub use unit::{Life, UnitLook, Units};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
@@ -41,6 +43,8 @@ pub struct Context<'a> {
     pub units: &'a dyn Units,
     /// How SQL probes reach a database; shared, because a connection may hang beyond our deadline.
     pub connect: Connect,
+    /// The credentials file, where probes find their tokens.
+    pub secrets: PathBuf,
     /// How often is asked, and for how long a right answer must hold.
     pub pace: Pace,
 }

@@ -9,13 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use crate::config::{SecretSpec, secrets};
-use crate::system::{clock, fs, http};
+use crate::system::{clock, http};
 
 use super::Desk;
-
-/// The most bytes of a file with a secret.
-const MOST_BYTES: u64 = 64 << 10;
 
 /// How Standard Webhooks write a key: this, then base64.
 const ENCODED: &str = "whsec_";
@@ -31,7 +27,7 @@ pub(super) fn headers(
     let mut headers = vec![("webhook-id", plain(id))];
     let at = clock::unix_seconds(desk.clock.now()).to_string();
     if let Some(spec) = &desk.spec.hmac {
-        let secret = read(desk, spec, "the key of signatures")?;
+        let secret = spec.read(&desk.layout.secrets(), "the key of signatures")?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key(&secret)?);
         let signed = hmac::sign(&key, format!("{id}.{at}.{body}").as_bytes());
         headers.push(("webhook-signature", plain(&format!("v1,{}", STANDARD.encode(signed)))));
@@ -45,7 +41,7 @@ pub(super) fn headers(
                 "the token is not sent in clear: the address must begin with https://".into()
             );
         }
-        let token = read(desk, spec, "the token")?;
+        let token = spec.read(&desk.layout.secrets(), "the token")?;
         headers.push(("authorization", Zeroizing::new(format!("Bearer {}", token.as_str()))));
     }
     Ok(headers)
@@ -67,24 +63,4 @@ fn key(secret: &str) -> Result<Zeroizing<Vec<u8>>, String> {
             .map(Zeroizing::new)
             .map_err(|_| format!("the key of signatures begins with {ENCODED} and is not base64")),
     }
-}
-
-/// Reads a secret anew for each report: it may have been changed since the run began.
-fn read(desk: &Desk<'_>, spec: &SecretSpec, what: &str) -> Result<Zeroizing<String>, String> {
-    let found = match spec {
-        SecretSpec::File(path) => {
-            fs::read_private(path, &format!("{what} in"), MOST_BYTES).map_err(|e| e.message())?
-        }
-        SecretSpec::Variable(name) => {
-            let path = desk.layout.secrets();
-            let mut all = secrets::load(&path).map_err(|error| error.message())?;
-            let value = all.values.remove(name);
-            Zeroizing::new(value.ok_or_else(|| format!("{name} is not set in {}", path.display()))?)
-        }
-    };
-    let text = found.trim();
-    if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(format!("{what} is empty, or not one word of letters, digits and signs"));
-    }
-    Ok(Zeroizing::new(text.to_owned()))
 }

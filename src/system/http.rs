@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
-use ureq::http::Uri;
+use ureq::http::{HeaderMap, HeaderValue, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
 use zeroize::Zeroizing;
@@ -23,11 +23,34 @@ const MOST_BODY: u64 = 64 * 1024;
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// Where a redirect points to.
-    pub location: Option<String>,
+    headers: HeaderMap,
     /// The first 64 KiB of the body; bytes that are not UTF-8 are replaced.
     pub body: String,
 }
+
+impl Answer {
+    /// Returns a header, several of the same name as one list.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let all: Vec<_> =
+            self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// Takes a secret out of everything that was said: some services repeat what they were sent.
+    pub fn forget(&mut self, secret: &str) {
+        if self.body.contains(secret) {
+            self.body = self.body.replace(secret, "…");
+        }
+        for value in self.headers.values_mut() {
+            if value.to_str().is_ok_and(|text| text.contains(secret)) {
+                *value = HeaderValue::from_static("...");
+            }
+        }
+    }
+}
+
+/// Name and value of a header; the value may be a secret.
+pub type Header = (&'static str, Zeroizing<String>);
 
 /// Why there was no answer, in words that name neither address nor secret.
 #[derive(Debug)]
@@ -41,16 +64,21 @@ impl fmt::Display for NoAnswer {
 
 impl std::error::Error for NoAnswer {}
 
-/// Asks with GET; `limit` covers name lookup, connection, TLS, headers and body together.
-pub fn get(url: &str, limit: Duration) -> Result<Answer, NoAnswer> {
-    let answer = agent(url, limit)?.get(url).call();
+/// Asks with GET and these headers; `limit` covers name lookup, connection, TLS, headers and body
+/// together.
+pub fn get(url: &str, headers: &[Header], limit: Duration) -> Result<Answer, NoAnswer> {
+    let mut request = agent(url, limit)?.get(url);
+    for (name, value) in headers {
+        request = request.header(*name, value.as_str());
+    }
+    let answer = request.call();
     read(answer.map_err(|error| said(&error, limit))?, limit)
 }
 
 /// Sends JSON with POST and these headers; `limit` covers everything, as in [`get`].
 pub fn post_json(
     url: &str,
-    headers: &[(&'static str, Zeroizing<String>)],
+    headers: &[Header],
     json: &str,
     limit: Duration,
 ) -> Result<Answer, NoAnswer> {
@@ -78,7 +106,7 @@ pub fn shown(url: &str) -> String {
 /// Returns whether nobody on the way can read what is sent: TLS, or this machine's loopback.
 pub fn is_confidential(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
-    uri.scheme_str() == Some("https") || uri.host().is_some_and(is_loopback)
+    matches!(uri.scheme_str(), Some("https" | "wss")) || uri.host().is_some_and(is_loopback)
 }
 
 fn agent(url: &str, limit: Duration) -> Result<Agent, NoAnswer> {
@@ -105,13 +133,11 @@ fn agent(url: &str, limit: Duration) -> Result<Agent, NoAnswer> {
 
 fn read(answer: ureq::http::Response<ureq::Body>, limit: Duration) -> Result<Answer, NoAnswer> {
     let (parts, mut body) = answer.into_parts();
-    let header = parts.headers.get(ureq::http::header::LOCATION);
-    let location = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut bytes = Vec::new();
     let mut reader = body.as_reader().take(MOST_BODY);
     reader.read_to_end(&mut bytes).map_err(|error| NoAnswer(body_failure(&error, limit)))?;
     let body = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Answer { status: parts.status.as_u16(), location, body })
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
 }
 
 fn body_failure(error: &std::io::Error, limit: Duration) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::{ProbeSpec, Question};
 use crate::database::{Database, Session};
@@ -33,19 +33,35 @@ pub fn run(machine: &Machine, started: Started, journal: &mut Journal) -> Result
     hooks::before(machine, Step::Health, &*journal)?;
     journal.begun(Step::Health, "")?;
     machine.progress.step("proving health");
-    let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
-    let context = health::Context {
-        expected_version: Some(machine.version.upstream().to_owned()),
-        started: Some(started.at),
-        units: &Units(machine),
-        connect: Arc::new(connector(databases)),
-        pace: Pace::default(),
-    };
-    let report = health::prove(&probes, &context, &*machine.progress)?;
+    let report = prove(machine, &probes, started.at)?;
     let answers: Vec<String> = report.answers.iter().map(ToString::to_string).collect();
     journal.done(Step::Health, answers.join("; "))?;
     hooks::after(machine, Step::Health, &*journal);
     Ok(Healthy { report })
+}
+
+/// Asks these probes; `at` is when the units were started.
+pub(super) fn prove(machine: &Machine, probes: &[ProbeSpec], at: SystemTime) -> Result<Report> {
+    let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
+    let context = health::Context {
+        expected_version: Some(machine.version.upstream().to_owned()),
+        started: Some(at),
+        units: &Units(machine),
+        connect: Arc::new(connector(databases)),
+        secrets: machine.layout.secrets(),
+        pace: Pace::default(),
+    };
+    health::prove(probes, &context, &*machine.progress)
+}
+
+/// Returns what is asked of these units alone: the unit itself, and the probes that it answers.
+pub(super) fn of_units(machine: &Machine, names: &[String]) -> Vec<ProbeSpec> {
+    let own = |probe: &&ProbeSpec| match (&probe.question, &probe.answered_by) {
+        (Question::Unit(name), _) | (_, Some(name)) => names.contains(name),
+        (_, None) => false,
+    };
+    let configured: Vec<ProbeSpec> = machine.config.probes.iter().filter(own).cloned().collect();
+    with_units(names, configured)
 }
 
 /// Returns the configured probes and one for each started unit that has none.
@@ -56,26 +72,37 @@ fn probes(machine: &Machine, started: &Started) -> Vec<ProbeSpec> {
     if started.units.is_empty() {
         return Vec::new();
     }
-    let own: BTreeSet<&str> = machine
-        .config
-        .probes
+    let answered =
+        |probe: &&ProbeSpec| probe.answered_by.as_ref().is_none_or(|u| started.units.contains(u));
+    with_units(&started.units, machine.config.probes.iter().filter(answered).cloned().collect())
+}
+
+/// Adds one for each of these units that has none.
+fn with_units(names: &[String], configured: Vec<ProbeSpec>) -> Vec<ProbeSpec> {
+    let own: BTreeSet<&str> = configured
         .iter()
         .filter_map(|probe| match &probe.question {
             Question::Unit(name) => Some(name.as_str()),
             Question::Tcp(_)
             | Question::Http { .. }
+            | Question::WebSocket { .. }
             | Question::Sql { .. }
             | Question::Command(_) => None,
         })
         .collect();
-    let missing = started.units.iter().filter(|name| !own.contains(name.as_str()));
-    let units = missing.map(|name| ProbeSpec {
-        question: Question::Unit(name.clone()),
+    let missing = names.iter().filter(|name| !own.contains(name.as_str()));
+    let units: Vec<ProbeSpec> = missing.map(|name| unit(name)).collect();
+    units.into_iter().chain(configured).collect()
+}
+
+fn unit(name: &str) -> ProbeSpec {
+    ProbeSpec {
+        question: Question::Unit(name.to_owned()),
         required: true,
         deadline: Duration::from_secs(60),
         compare: Vec::new(),
-    });
-    units.chain(machine.config.probes.iter().cloned()).collect()
+        answered_by: None,
+    }
 }
 
 /// How probes reach a database by its name.

@@ -32,6 +32,8 @@ pub struct Failed {
     after: Aftermath,
     /// Whether the server has no space left, which a restore would need too.
     full: bool,
+    /// Units that stay as they run: what failed does not concern them.
+    leaves: Vec<String>,
 }
 
 impl Failed {
@@ -41,12 +43,19 @@ impl Failed {
         Self { after: Aftermath::from(DataState::Unchanged), ..self }
     }
 
+    /// Says which units stay as they run.
+    #[must_use]
+    pub fn leaving(self, units: &[String]) -> Self {
+        Self { leaves: units.to_vec(), ..self }
+    }
+
     /// Returns how errors of a step become failures of the run.
     pub fn at(step: Step) -> impl FnOnce(Error) -> Self {
         move |error| Self {
             step,
             error,
             full: false,
+            leaves: Vec::new(),
             // Before the migrations nothing has changed; after them everything has, on purpose.
             after: Aftermath::from(match step {
                 Step::Preflight
@@ -64,7 +73,8 @@ impl Failed {
 impl From<apply_migrations::Failure> for Failed {
     fn from(failure: apply_migrations::Failure) -> Self {
         let full = failure.why == Why::Space;
-        Self { step: Step::Migrate, error: failure.error, after: failure.after, full }
+        let (error, after, leaves) = (failure.error, failure.after, Vec::new());
+        Self { step: Step::Migrate, error, after, full, leaves }
     }
 }
 
@@ -158,9 +168,9 @@ pub fn close(
         machine.progress.warn(&format!("the gate could not be closed: {}", error.message()));
     }
     if matches!(failed.step, Step::Start | Step::Health) {
-        stop_units(machine);
+        stop_units(machine, &failed.leaves);
     }
-    let Failed { step, mut error, after, full } = failed;
+    let Failed { step, mut error, after, full, .. } = failed;
     let mut after = held.overall(after);
     // A shutdown does not wait for a restore; whoever goes on later decides. And nothing is put back
     // behind a gate that is open.
@@ -225,8 +235,8 @@ fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {
     Pending { failed: Some(failed), ..mark }
 }
 
-pub(super) fn stop_units(machine: &Machine) {
-    for name in &machine.config.app.services {
+pub(super) fn stop_units(machine: &Machine, but: &[String]) {
+    for name in machine.config.app.services.iter().filter(|name| !but.contains(name)) {
         machine.progress.step(&format!("stopping {name}"));
         if let Err(error) = machine.services.stop(name, &*machine.progress) {
             machine.progress.warn(&error.message());

@@ -46,6 +46,7 @@ pub mod recover;
 pub mod rehearsal;
 pub mod requirements;
 pub mod rollback;
+mod rolling;
 pub mod run_log;
 pub mod settings;
 pub mod settle;

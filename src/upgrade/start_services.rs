@@ -45,7 +45,7 @@ pub fn restart(machine: &Machine, running: &[String], journal: &mut Journal) -> 
 }
 
 /// What the packager wants first, then the others in the reverse of the stop order.
-fn order<'u>(running: &'u [String], first: &'u [String]) -> Vec<&'u String> {
+pub(super) fn order<'u>(running: &'u [String], first: &'u [String]) -> Vec<&'u String> {
     let named = first.iter().filter(|unit| running.contains(unit));
     named.chain(running.iter().rev().filter(|unit| !first.contains(unit))).collect()
 }
@@ -56,17 +56,8 @@ fn bring_up(
     how: How,
     journal: &mut Journal,
 ) -> Result<Started> {
-    hooks::before(machine, Step::Start, &*journal)?;
-    journal.begun(Step::Start, running.join(" "))?;
-    let at = machine.clock.now();
+    let at = open_gate(machine, running, journal)?;
     let managed = machine.services.is_present();
-    if managed {
-        machine.services.reload()?;
-    }
-    // The schema is right from here on, so the gate may open: units are ordered after the unit that
-    // we run in, and would wait for us for ever if we waited for them before saying READY.
-    Pending::clear(&machine.layout)?;
-    unit::ready();
     let mut units = Vec::new();
     let order = order(running, &machine.config.app.start_first);
     for name in order.into_iter().filter(|_| managed) {
@@ -82,6 +73,35 @@ fn bring_up(
         }
         units.push(name.clone());
     }
+    done(machine, at, units, journal)
+}
+
+/// Opens the gate; units may be started from here on. Returns this moment.
+pub(super) fn open_gate(
+    machine: &Machine,
+    running: &[String],
+    journal: &mut Journal,
+) -> Result<SystemTime> {
+    hooks::before(machine, Step::Start, &*journal)?;
+    journal.begun(Step::Start, running.join(" "))?;
+    let at = machine.clock.now();
+    if machine.services.is_present() {
+        machine.services.reload()?;
+    }
+    // The schema is right from here on, so the gate may open: units are ordered after the unit that
+    // we run in, and would wait for us for ever if we waited for them before saying READY.
+    Pending::clear(&machine.layout)?;
+    unit::ready();
+    Ok(at)
+}
+
+/// Notes that these units were started.
+pub(super) fn done(
+    machine: &Machine,
+    at: SystemTime,
+    units: Vec<String>,
+    journal: &mut Journal,
+) -> Result<Started> {
     journal.done(Step::Start, "")?;
     hooks::after(machine, Step::Start, &*journal);
     Ok(Started { at, units })

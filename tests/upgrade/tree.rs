@@ -9,16 +9,16 @@ use super::support::copy_tree;
 use super::support::machine::{TestMachine, message};
 
 /// A machine whose application is 2.2 behind a link, with releases that can be fetched.
-struct Trees {
-    machine: TestMachine,
+pub(super) struct Trees {
+    pub(super) machine: TestMachine,
 }
 
 impl Trees {
-    fn new(more: &str) -> Self {
+    pub(super) fn new(more: &str) -> Self {
         Self::on(TestMachine::new(), more)
     }
 
-    fn on(machine: TestMachine, more: &str) -> Self {
+    pub(super) fn on(machine: TestMachine, more: &str) -> Self {
         let home = machine.dir().join("srv");
         fs::create_dir_all(home.join("versions")).unwrap();
         let releases = machine.dir().join("releases");
@@ -48,15 +48,15 @@ impl Trees {
         Self { machine }
     }
 
-    fn home(&self) -> PathBuf {
+    pub(super) fn home(&self) -> PathBuf {
         self.machine.dir().join("srv")
     }
 
-    fn release(&self, tag: &str) -> PathBuf {
+    pub(super) fn release(&self, tag: &str) -> PathBuf {
         self.machine.dir().join("releases").join(tag)
     }
 
-    fn linked(&self) -> String {
+    pub(super) fn linked(&self) -> String {
         let target = fs::read_link(self.home().join("current")).unwrap();
         target.file_name().unwrap().to_str().unwrap().to_owned()
     }
@@ -280,4 +280,42 @@ fn a_name_that_could_be_an_option_or_a_path_is_no_version() {
     }
     let without = TestMachine::new();
     without.run(["upgrade", "--to", "v2.4"]).code(3).stderr(contains("no table [source]"));
+}
+
+#[test]
+fn a_version_comes_from_a_tag_of_git() {
+    let trees = Trees::new("");
+    let machine = &trees.machine;
+    let source = machine.dir().join("source");
+    fs::create_dir(&source).unwrap();
+    let git = |words: &[&str]| {
+        let done = std::process::Command::new("git")
+            .current_dir(&source)
+            .args(["-c", "user.name=test", "-c", "user.email=test@invalid"])
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    git(&["init", "-q"]);
+    for tag in ["v2.3", "v2.4"] {
+        copy_tree(&trees.release(tag), &source);
+        git(&["add", "-A"]);
+        git(&["commit", "-q", "-m", tag]);
+        git(&["tag", tag]);
+    }
+    let conf = fs::read_to_string(machine.packager_conf()).unwrap();
+    let fetch = conf.lines().find(|line| line.starts_with("fetch = ")).unwrap();
+    let clone = format!(
+        "fetch = [\"git\", \"clone\", \"-q\", \"--depth\", \"1\", \"--branch\", \"{{version}}\", \"file://{}\", \"{{tree}}\"]",
+        source.display()
+    );
+    fs::write(machine.packager_conf(), conf.replace(fetch, &clone)).unwrap();
+    machine.run(["upgrade", "--to", "v2.5"]).code(5).stderr(contains("v2.5 not found"));
+    machine.run(["upgrade", "--to", "v2.3"]).success();
+    assert_eq!((trees.linked().as_str(), machine.schema().as_str()), ("2.3", "0002"));
+    machine.run(["upgrade", "--to", "v2.4"]).success();
+    assert_eq!((trees.linked().as_str(), machine.schema().as_str()), ("2.4", "0004"));
+    machine.run(["rollback", "--yes"]).success();
+    assert_eq!((trees.linked().as_str(), machine.schema().as_str()), ("2.3", "0002"));
 }

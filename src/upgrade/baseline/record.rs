@@ -135,6 +135,7 @@ pub(super) fn ask(machine: &Machine, asked: &[ProbeSpec]) -> Vec<(String, ProbeS
         started: None,
         units: &check_health::Units(machine),
         connect: Arc::new(check_health::connector(databases)),
+        secrets: machine.layout.secrets(),
         pace: Pace::default(),
     };
     health::glance(asked, &context, PROBE_LIMIT).into_iter().map(probe).collect()

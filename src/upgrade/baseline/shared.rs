@@ -166,6 +166,9 @@ fn asks_us(probe: &ProbeSpec) -> bool {
         Question::Http { url, .. } => url.contains(READINESS),
         // Units are looked at by themselves.
         Question::Unit(_) => true,
-        Question::Tcp(_) | Question::Sql { .. } | Question::Command(_) => false,
+        Question::Tcp(_)
+        | Question::WebSocket { .. }
+        | Question::Sql { .. }
+        | Question::Command(_) => false,
     }
 }

@@ -68,16 +68,21 @@ fn of_process(pid: u32) -> std::io::Result<Program> {
 /// Asks the probes that demand a version: a program that is interpreted is the same file before and after.
 fn answers(machine: &Machine, units: &[Unit], report: &mut Report) {
     let demanding = |probe: &&ProbeSpec| matches!(probe.question, Question::Http { expect_version, .. } if expect_version);
-    let asked: Vec<ProbeSpec> = machine.config.probes.iter().filter(demanding).cloned().collect();
+    let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
+    // Nobody answers for a unit that does not run.
+    let answered =
+        |probe: &&ProbeSpec| probe.answered_by.as_ref().is_none_or(|u| up.contains(&u.as_str()));
+    let asked: Vec<ProbeSpec> =
+        machine.config.probes.iter().filter(demanding).filter(answered).cloned().collect();
     let databases = machine.databases.iter().map(|shipped| shipped.database.clone()).collect();
     let context = health::Context {
         expected_version: None,
         started: None,
         units: &check_health::Units(machine),
         connect: Arc::new(check_health::connector(databases)),
+        secrets: machine.layout.secrets(),
         pace: Pace::default(),
     };
-    let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
     for looked in health::glance(&asked, &context, PROBE_LIMIT) {
         let said = looked.seen.as_ref().and_then(|seen| seen.version.as_deref());
         let installed = machine.version.upstream();

@@ -179,7 +179,7 @@ pub(super) fn failed(
         }
     }
     if matches!(step, Step::Start | Step::Health) {
-        fail::stop_units(machine);
+        fail::stop_units(machine, &[]);
     }
     let own = error.hint_line().map(|hint| format!("{hint} ")).unwrap_or_default();
     let log = machine.layout.run_log();

@@ -114,7 +114,7 @@ fn fill(machine: &Machine, spec: &TreeSpec, tag: &str, tree: &Tree) -> Result<()
     for (name, words) in commands {
         let Some(words) = words else { continue };
         let (dir, identity) = (tree.dir.as_path(), identity.clone());
-        call::run(machine, Command { name, words, tree, tag, dir, identity })?;
+        call::run(machine, Command { name, words, tree, tag, dir, identity, side: None })?;
     }
     if let Some(file) = &spec.version_file {
         let path = tree.dir.join(file);

@@ -34,11 +34,13 @@ pub(super) struct Command<'c> {
     pub(super) dir: &'c Path,
     /// Who runs it; none for us.
     pub(super) identity: Option<Identity>,
+    /// The side that serves or is about to, where there are two.
+    pub(super) side: Option<&'c str>,
 }
 
 /// Runs a command to its end; what it prints is told as it comes.
 pub(super) fn run(machine: &Machine, command: Command<'_>) -> Result<()> {
-    let Command { name, words, tree, tag, dir, identity } = command;
+    let Command { name, words, tree, tag, dir, identity, side } = command;
     let limit = machine.config.tree.as_ref().map(|spec| spec.timeout).unwrap_or_default();
     let words: Vec<String> = words
         .iter()
@@ -64,6 +66,7 @@ pub(super) fn run(machine: &Machine, command: Command<'_>) -> Result<()> {
         .env("OPENWATCH_APP", machine.layout.app())
         .env("OPENWATCH_VERSION", tree.version.as_str())
         .env("OPENWATCH_TREE", &tree.dir)
+        .env("OPENWATCH_SIDE", side.unwrap_or_default())
         .run_kept(|printed| {
             let Some(printed) = printed else {
                 machine.progress.alive(name, 0, None);

@@ -8,7 +8,7 @@ use super::super::journal;
 use super::super::machine::Machine;
 use super::super::rollback::order::Order;
 use super::note::Note;
-use super::{all, current, is_whole};
+use super::{all, current, is_whole, sides};
 
 /// Removes what is older than the newest ones that are kept; never the one that is linked, the one
 /// from before the last upgrade, or one that an open run is about. Returns what was removed.
@@ -31,6 +31,8 @@ pub fn prune(machine: &Machine) -> Result<Vec<String>> {
     let too_many = beside.skip(usize::try_from(spec.keep).unwrap_or(usize::MAX));
     let unneeded =
         too_many.filter(|tree| !needed.iter().any(|own| own.order(&tree.version).is_eq()));
+    let sides = sides::dirs(spec);
+    let unneeded = unneeded.filter(|tree| !sides.contains(&tree.dir));
     let mut dirs: Vec<_> = unneeded.map(|tree| tree.dir).collect();
     let unfinished = std::fs::read_dir(&spec.versions).into_iter().flatten().flatten();
     // What is a link there belongs to somebody else.

@@ -10,6 +10,7 @@ pub mod bring;
 mod call;
 pub mod keep;
 mod note;
+pub(super) mod sides;
 pub mod switch;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Moves the link to another version, at once: whoever starts finds the one or the other, never none.
 
-use crate::config::TreeSpec;
+use crate::config::{Side, TreeSpec};
 use crate::error::{Error, Result};
 use crate::system::fs;
 use crate::version::Version;
@@ -10,7 +10,7 @@ use super::super::machine::Machine;
 use super::super::step::Step;
 use super::call::{self, Command};
 use super::note::Note;
-use super::{Tree, current};
+use super::{Tree, current, sides};
 
 /// Returns whether this run leads to another version than the one that is linked.
 pub fn is_due(machine: &Machine) -> bool {
@@ -57,14 +57,27 @@ pub(super) fn spec(machine: &Machine) -> Result<&TreeSpec> {
     })
 }
 
+/// Moves the link, and those of both sides with it: whichever of them runs then runs this version.
 fn to(machine: &Machine, spec: &TreeSpec, tree: &Tree) -> Result<()> {
     machine.progress.step(&format!("switching to version {}", tree.version));
-    if let Some(words) = &spec.switch {
-        let name = tree.dir.file_name().unwrap_or_default().to_string_lossy();
-        let tag = Note::read(&machine.layout, &name).map(|note| note.tag);
-        let tag = tag.filter(|tag| !tag.is_empty()).unwrap_or_else(|| tree.version.to_string());
-        let (dir, identity) = (tree.dir.as_path(), None);
-        call::run(machine, Command { name: "switch", words, tree, tag: &tag, dir, identity })?;
-    }
+    call_switch(machine, spec, tree, sides::named(machine, spec))?;
+    spec.sides.iter().try_for_each(|side| fs::replace_link(&spec.link_of(side), &tree.dir))?;
     fs::replace_link(&spec.link, &tree.dir)
+}
+
+/// Moves the link alone: a side that runs this version already serves from here on.
+pub(super) fn hand(machine: &Machine, spec: &TreeSpec, tree: &Tree, side: &Side) -> Result<()> {
+    machine.progress.step(&format!("switching to {} with version {}", side.name, tree.version));
+    call_switch(machine, spec, tree, Some(side))?;
+    fs::replace_link(&spec.link, &tree.dir)
+}
+
+fn call_switch(machine: &Machine, spec: &TreeSpec, tree: &Tree, side: Option<&Side>) -> Result<()> {
+    let Some(words) = &spec.switch else { return Ok(()) };
+    let name = tree.dir.file_name().unwrap_or_default().to_string_lossy();
+    let tag = Note::read(&machine.layout, &name).map(|note| note.tag);
+    let tag = tag.filter(|tag| !tag.is_empty()).unwrap_or_else(|| tree.version.to_string());
+    let (dir, side) = (tree.dir.as_path(), side.map(|side| side.name.as_str()));
+    let (name, identity) = ("switch", None);
+    call::run(machine, Command { name, words, tree, tag: &tag, dir, identity, side })
 }

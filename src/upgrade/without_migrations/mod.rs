@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::step::Step;
 use super::survey::Survey;
 use super::{
-    Success, Work, baseline, check_health, finish, hold, maintenance, open_journal, start_services,
+    Success, Work, baseline, check_health, finish, hold, maintenance, open_journal, rolling,
     stop_services, tree, unit,
 };
 
@@ -26,17 +26,21 @@ pub(super) fn run(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
     success.work = Work::Restarted;
     if switches {
         hold::admit(machine, survey, "upgrade")?;
+        if let Some(hand_over) = tree::sides::hand_over(machine)? {
+            return hand_over.run(machine, survey);
+        }
         // No package script has closed the gate: whoever is killed from here on is finished.
         stop_services::close_gate(machine, survey)?;
     }
     let mut journal = open_journal(machine, survey)?;
     let held = Held::new(&journal);
     let began = journal.elapsed();
+    let mut running = Vec::new();
     let done = tree::switch::run(machine, &mut journal)
         .map_err(Failed::at(Step::Switch))
         .and_then(|()| {
-            start_services::restart(machine, &survey.running(), &mut journal)
-                .map_err(Failed::at(Step::Start))
+            running = tree::sides::serving(machine, survey.running());
+            rolling::restart(machine, &running, &mut journal)
         })
         .and_then(|started| {
             success.downtime = journal.elapsed().saturating_sub(began);
@@ -48,6 +52,7 @@ pub(super) fn run(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
         );
     match done {
         Ok(()) => {
+            tree::sides::stop_others(machine, &running);
             success.warnings = journal.losses();
             success.comparison = journal.record().comparison.clone();
             finish(machine, journal);
