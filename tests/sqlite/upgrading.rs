@@ -1,6 +1,7 @@
 //! The whole upgrade.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -44,6 +45,30 @@ fn an_upgrade_copies_the_file_migrates_it_and_starts_the_service() {
     machine.run(["backup", "verify", "latest"]).success();
     machine.run(["backup", "verify", "--restore", "latest"]).success();
     machine.assert_clean();
+}
+
+/// The application's own user may write beside its file, and nowhere near our copy of it.
+#[test]
+fn a_file_of_another_user_is_copied_and_stays_that_users() {
+    if !nix::unistd::geteuid().is_root() {
+        super::support::peers::left_out("only root gives files away");
+        return;
+    }
+    let machine = machine();
+    let file = machine.file("main");
+    let nobody = 65534;
+    for path in [file.parent().unwrap(), &file] {
+        chown(path, Some(nobody), Some(nobody)).unwrap();
+    }
+    fs::set_permissions(machine.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    machine.run(["backup", "create"]).success();
+    machine.run(["backup", "verify", "--restore", "latest"]).success();
+    machine.run(["upgrade"]).success();
+    assert_eq!(rows(&machine, "main"), "50 50");
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(schema(&machine, "main"), "0002");
+    assert_eq!(fs::metadata(&file).unwrap().uid(), nobody);
 }
 
 #[test]
