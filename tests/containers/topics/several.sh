@@ -111,7 +111,7 @@ trio_files() { # trio_files ACCOUNTS COMPUTE STORAGE: the statements of a releas
   for file in accounts compute storage; do printf '%s\n' "$1" | m sh -c "cat > /root/trio/$file" || fail "$file"; shift; done
 }
 trio_install() { # trio_install VERSION: with this family's tool, from a file
-  if [ "$family" = deb ]; then FACT_LIMIT=150 run dpkg -i "/root/trio-$1.deb"; else FACT_LIMIT=150 run rpm -U "/root/trio-$1.rpm"; fi
+  if [ "$family" = deb ]; then run dpkg -i "/root/trio-$1.deb"; else run rpm -U "/root/trio-$1.rpm"; fi
 }
 
 first="create table one (id int primary key, what text)"
