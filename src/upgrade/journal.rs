@@ -206,13 +206,13 @@ impl Journal {
             write(&path, &before)?;
         }
         record.take_unused_name(layout)?;
-        let journal = Self {
-            path: layout.journal(),
-            history: layout.history_dir(),
-            clock,
-            began: std::time::Instant::now(),
-            record,
-        };
+        Self::at(layout.journal(), layout, clock, record)
+    }
+
+    /// Writes the record of a run that begins now to this file, which it is kept in.
+    fn at(path: PathBuf, layout: &Layout, clock: Clock, record: Record) -> Result<Self> {
+        let (history, began) = (layout.history_dir(), std::time::Instant::now());
+        let journal = Self { path, history, clock, began, record };
         write(&journal.path, &journal.record)?;
         Ok(journal)
     }

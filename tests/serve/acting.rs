@@ -1,6 +1,6 @@
 //! What is asked for with the token: who may, how a form is judged, what reaches root, and what root does.
 
-use super::console::{body, furnish};
+use super::console::{body, furnish, raw};
 use super::*;
 use openwatch::upgrade::asked::{self, Wish};
 
@@ -65,14 +65,7 @@ impl<'s> Sending<'s> {
     }
 
     fn raw(&self, request: &str) -> (u16, String, String) {
-        let mut stream = TcpStream::connect(self.service.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (headers, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, headers.to_lowercase(), body.to_owned())
+        raw(self.service, request)
     }
 }
 

@@ -95,11 +95,18 @@ pub fn furnish(machine: &Machine, text: &str) {
 }
 
 pub fn body(service: &Running, path: &str) -> (u16, String, String) {
+    raw(
+        service,
+        &format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        ),
+    )
+}
+
+/// Sends a request as it stands; returns status, headers in lower case, and page.
+pub fn raw(service: &Running, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(service.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
-    );
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();

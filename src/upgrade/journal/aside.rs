@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use crate::system::clock::Clock;
 use crate::system::fs;
 
-use super::{Journal, Record, read, write};
+use super::{Journal, Record, read};
 
 /// Migrations that a person takes back in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,15 +25,7 @@ impl Journal {
         fs::make_dir(&layout.history_dir(), 0o755)?;
         record.take_unused_name(layout)?;
         let path = layout.history_dir().join(format!("{}.json", record.run));
-        let journal = Self {
-            path,
-            history: layout.history_dir(),
-            clock,
-            began: std::time::Instant::now(),
-            record,
-        };
-        write(&journal.path, &journal.record)?;
-        Ok(journal)
+        Self::at(path, layout, clock, record)
     }
 }
 
