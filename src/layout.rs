@@ -161,6 +161,11 @@ impl Layout {
         self.upgrade_dir().join("history")
     }
 
+    /// Returns the file of a finished run.
+    pub fn history_of(&self, run: &str) -> PathBuf {
+        self.history_dir().join(format!("{run}.json"))
+    }
+
     /// Returns the order of a rollback under way: while it exists, data and program may disagree.
     pub fn rollback_order(&self) -> PathBuf {
         self.upgrade_dir().join("rollback")

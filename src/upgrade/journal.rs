@@ -129,7 +129,7 @@ impl Direction {
 /// Notes that these clones are given up by the operator's word: no run needs them any more.
 pub fn give_up(layout: &Layout, clones: &[&str]) -> Result<()> {
     let last = read(layout)?.map(|record| (layout.journal(), record));
-    let path = |record: &Record| layout.history_dir().join(format!("{}.json", record.run));
+    let path = |record: &Record| layout.history_of(&record.run);
     let past = history(layout)?.into_iter().map(|record| (path(&record), record));
     for (path, mut record) in last.into_iter().chain(past) {
         if record.clones.iter().any(|name| clones.contains(&name.as_str())) {
@@ -202,7 +202,7 @@ impl Journal {
         fs::make_dir(&layout.history_dir(), 0o755)?;
         // A run that was killed never wrote its history; its record must not be lost.
         if let Some(before) = read(layout)?.filter(|before| before.finished.is_none()) {
-            let path = layout.history_dir().join(format!("{}.json", before.run));
+            let path = layout.history_of(&before.run);
             write(&path, &before)?;
         }
         record.take_unused_name(layout)?;
@@ -211,7 +211,7 @@ impl Journal {
 
     /// Writes the record of a run that begins now to this file, which it is kept in.
     fn at(path: PathBuf, layout: &Layout, clock: Clock, record: Record) -> Result<Self> {
-        let (history, began) = (layout.history_dir(), std::time::Instant::now());
+        let (history, began) = (layout.history_of(&record.run), std::time::Instant::now());
         let journal = Self { path, history, clock, began, record };
         write(&journal.path, &journal.record)?;
         Ok(journal)
@@ -294,7 +294,7 @@ impl Journal {
             self.record.state = failure.state_line().map(str::to_owned);
             self.record.next = failure.hint_line().map(str::to_owned);
         }
-        write(&self.history.join(format!("{}.json", self.record.run)), &self.record)?;
+        write(&self.history, &self.record)?;
         write(&self.path, &self.record)
     }
 

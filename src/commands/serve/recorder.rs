@@ -98,7 +98,7 @@ impl Recorder {
             if known.contains(&run) || unfit.contains(&run) {
                 continue;
             }
-            let path = self.service.layout.history_dir().join(format!("{run}.json"));
+            let path = self.service.layout.history_of(&run);
             let recorded = match read(&path) {
                 Ok(report) => insert(session, host, &run, &report).map(|_| ()),
                 Err(reason) => {

@@ -24,7 +24,7 @@ impl Journal {
         fs::make_dir(&layout.upgrade_dir(), 0o755)?;
         fs::make_dir(&layout.history_dir(), 0o755)?;
         record.take_unused_name(layout)?;
-        let path = layout.history_dir().join(format!("{}.json", record.run));
+        let path = layout.history_of(&record.run);
         Self::at(path, layout, clock, record)
     }
 }
@@ -47,9 +47,7 @@ impl Record {
         let mut names = (2..).map(|n| format!("{stamp}.{n}"));
         // One that was killed is not there yet.
         let killed = read(layout)?.filter(|last| last.finished.is_none()).map(|last| last.run);
-        let dir = layout.history_dir();
-        while killed.as_ref() == Some(&self.run) || dir.join(format!("{}.json", self.run)).exists()
-        {
+        while killed.as_ref() == Some(&self.run) || layout.history_of(&self.run).exists() {
             self.run = names.next().unwrap_or_default();
         }
         Ok(())
