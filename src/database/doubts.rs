@@ -103,13 +103,15 @@ impl Session {
                 });
             }
         }
+        // Asked of those in use only: all that ICU brings are 800, which takes 9 ms.
         for row in self.simple(
             "select format('%I.%I', n.nspname, c.collname), \
-               c.collversion || ' to ' || pg_collation_actual_version(c.oid) \
-             from pg_collation c join pg_namespace n on n.oid = c.collnamespace \
-             where c.collversion <> pg_collation_actual_version(c.oid) \
-               and exists (select from pg_index i where c.oid = any (i.indcollation) \
-                 and i.indrelid >= 16384) order by 1",
+               c.collversion || ' to ' || pg_collation_actual_version(used.oid) \
+             from (select distinct unnest(i.indcollation::oid[]) as oid \
+               from pg_index i where i.indrelid >= 16384) used \
+             join pg_collation c on c.oid = used.oid \
+             join pg_namespace n on n.oid = c.collnamespace \
+             where c.collversion <> pg_collation_actual_version(used.oid) order by 1",
         )? {
             let [collation, versions] = two(row);
             doubts.push(Doubt {
