@@ -73,6 +73,14 @@ impl Chain {
         }
     }
 
+    /// Looks at the text that takes a migration back, inside a transaction.
+    pub(super) fn script_back(&self, sql: &str) -> Script {
+        match self.dialect {
+            Dialect::PostgreSql => scan(sql),
+            Dialect::Sqlite => script_of_file(sql, true),
+        }
+    }
+
     /// Says that the package is not installed: of its own tool nothing may be run then.
     pub fn not_installed(&mut self) {
         if let Some(command) = &mut self.command {

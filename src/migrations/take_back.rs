@@ -1,13 +1,15 @@
 //! Taking migrations back, where their files have the statements for it: all of them in one
 //! transaction with their rows of the history, so that a failure leaves what was there.
+//!
+//! It is a transaction as that of migrations, on a server and in a file alike: settings put back before
+//! each way back, proved to be still ours, foreign keys of a file as its tool has them.
 
 use std::time::Duration;
 
 use super::chain::Chain;
 use super::history::RowState;
 use super::look::{home, see};
-use super::script::scan;
-use crate::database::{Session, SqlError};
+use crate::database::{Dialect, ForeignKeys, Limits, Mark, ScriptError, Session, SqlError};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 
@@ -19,6 +21,8 @@ const MOST: usize = 10;
 pub struct TakeBack {
     /// The migrations, newest first.
     steps: Vec<Step>,
+    /// What is done about the foreign keys of a file.
+    keys: ForeignKeys,
 }
 
 /// One migration with what takes it back.
@@ -73,13 +77,14 @@ pub fn take_back(session: &mut Session, chain: &Chain, version: &str) -> Result<
         };
         if !way.transactional {
             faults.push(format!("the way back of {label} runs outside a transaction"));
-        } else if let Some((_, what)) = scan(&way.sql).obstacle {
+        } else if let Some((_, what)) = chain.script_back(&way.sql).obstacle {
             faults.push(format!("the way back of {label} has {what}"));
         }
         let record = chain.tool.take_back_sql(&table, row, &chain.migrations);
         steps.push(Step { version: row.version.to_string(), label, sql: way.sql, record });
     }
-    if faults.is_empty() { Ok(TakeBack { steps }) } else { Err(refused(&faults, version)) }
+    let keys = chain.tool.foreign_keys();
+    if faults.is_empty() { Ok(TakeBack { steps, keys }) } else { Err(refused(&faults, version)) }
 }
 
 fn refused(faults: &[String], version: &str) -> Error {
@@ -104,25 +109,50 @@ pub fn carry_out(
     lock_timeout: Duration,
     mut tell: impl FnMut(&str),
 ) -> Result<()> {
-    let prepared = format!("begin; set local lock_timeout = {}", lock_timeout.as_millis());
-    session.run(&prepared).map_err(|error| failed("the schema", error))?;
+    let begun = Limits::for_session(session, lock_timeout).and_then(|limits| {
+        let limits = limits.with_foreign_keys(planned.keys);
+        Ok((session.begin_script(&limits)?, limits))
+    });
+    let (mark, limits) = begun.map_err(|error| failed("the schema", error))?;
     for step in &planned.steps {
         tell(&step.label);
-        let done = session.run(&step.sql).and_then(|()| session.run(&step.record));
-        if let Err(error) = done {
+        if let Err(error) = one(session, &mark, &limits, step) {
             // What the server has ended already cannot be taken back again.
-            let _ = session.run("rollback");
-            return Err(failed(&step.label, error));
+            let _ = session.roll_back_script();
+            return Err(error);
         }
     }
-    session.run("commit").map_err(|error| {
-        failed("the schema", error)
-            .state("look at `openwatch migrate --status`: the answer was lost")
+    let in_file = session.dialect() == Dialect::Sqlite;
+    session.commit_script().map_err(|error| {
+        let _ = session.roll_back_script();
+        let error = failed("the schema", error);
+        // A file says no before anything of it is there; the answer of a server may be lost.
+        if in_file {
+            return error;
+        }
+        error.state("look at `openwatch migrate --status`: the answer was lost")
     })
 }
 
+/// Takes one migration back, with its row of the history.
+fn one(session: &mut Session, mark: &Mark, limits: &Limits, step: &Step) -> Result<()> {
+    for sql in [&step.sql, &step.record] {
+        session.run_script(mark, limits, sql).map_err(|error| match error {
+            ScriptError::Sql(error) => failed(&step.label, error),
+            ScriptError::TransactionEnded => {
+                let text = format!("cannot take {} back", step.label);
+                Error::new(Outcome::MigrationFailed, text)
+                    .detail("its statements ended the transaction in which they ran")
+                    .state("look at `openwatch migrate --status`")
+            }
+        })?;
+    }
+    Ok(())
+}
+
 fn failed(what: &str, error: SqlError) -> Error {
-    Error::new(Outcome::MigrationFailed, format!("cannot take {what} back"))
-        .source(error)
-        .state("the transaction was taken back: nothing was changed")
+    let told = Error::new(Outcome::MigrationFailed, format!("cannot take {what} back"));
+    // Whoever holds the lock that was waited for, or the rows that refer to missing ones.
+    let told = error.detail.iter().fold(told, Error::detail);
+    told.source(error).state("the transaction was taken back: nothing was changed")
 }

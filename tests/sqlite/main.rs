@@ -5,6 +5,7 @@ mod support;
 
 mod held;
 mod recorded;
+mod take_back;
 mod upgrading;
 
 use support::machine::TestMachine;

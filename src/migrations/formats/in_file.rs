@@ -9,7 +9,7 @@ use std::path::Path;
 
 use smol_str::SmolStr;
 
-use super::{Gaps, Older, OwnMarks, Rows, Tool, diesel, golang_migrate};
+use super::{Gaps, Older, OwnMarks, Rows, Tool, WayBack, diesel, golang_migrate};
 use crate::config::Format;
 use crate::database::{ForeignKeys, Session, literal};
 use crate::error::Result;
@@ -216,6 +216,18 @@ impl Tool for InFile {
 
     fn remove_sql(&self, table: &Table, row: &AppliedRow) -> String {
         self.of.remove_sql(table, row)
+    }
+
+    fn way_back(&self, dir: &Path, file: &Migration, raw: &str) -> Result<Option<WayBack>> {
+        let way = self.of.way_back(dir, file, raw)?;
+        Ok(way.map(|way| match way.transactional {
+            true => WayBack { sql: without_wrapper_of_file(way.sql), ..way },
+            false => way,
+        }))
+    }
+
+    fn take_back_sql(&self, table: &Table, row: &AppliedRow, shipped: &[Migration]) -> String {
+        self.of.take_back_sql(table, row, shipped)
     }
 
     fn own_marks(&self) -> Option<&dyn OwnMarks> {

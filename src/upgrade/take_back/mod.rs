@@ -1,7 +1,7 @@
 //! `openwatch migrate --to V` below what is applied: a restore point, then the ways back of the
 //! migrations, with the units down.
 
-use crate::database::{DatabaseLock, Dialect, Session};
+use crate::database::{DatabaseLock, Session};
 use crate::error::{Error, Result};
 use crate::migrations::{self, TakeBack};
 use crate::outcome::Outcome;
@@ -30,7 +30,6 @@ pub struct Done {
 
 /// Finds out what would be taken back; changes nothing.
 pub fn look(shipped: &Shipped, version: &str) -> Result<TakeBack> {
-    refuse_file(shipped)?;
     let mut session = shipped.database.connect()?;
     migrations::take_back(&mut session, &shipped.migrations, version)
 }
@@ -43,7 +42,6 @@ pub fn run(machine: &Machine, version: &str) -> Result<Done> {
     let [shipped] = machine.databases.as_slice() else {
         return Err(Error::failed("one database has to be named").state("nothing was changed"));
     };
-    refuse_file(shipped)?;
     let survey = survey::take_now(machine)?;
     migrate_only::refuse_running(machine, &survey)?;
     hold::admit(machine, &survey, "migrate")?;
@@ -105,16 +103,4 @@ fn carry_out(
         }
         None => error,
     })
-}
-
-/// The transaction that takes migrations back is one of a server.
-fn refuse_file(shipped: &Shipped) -> Result<()> {
-    if shipped.database.dialect() == Dialect::PostgreSql {
-        return Ok(());
-    }
-    let message = format!("migrations of {} are not taken back", shipped.database.described());
-    Err(Error::new(Outcome::Refused, message)
-        .detail("it is a file, which a restore point puts back as a whole")
-        .state("nothing was changed")
-        .hint("Look at `openwatch backup list`."))
 }
