@@ -9,6 +9,8 @@ VERSION = (HERE / "VERSION").read_text().strip()
 TOKEN = os.environ["MONITOR_TOKEN"]
 # A release that starts and does not work, for the test of the smoke checks.
 BROKEN = (HERE / "broken-at-run-time").exists()
+# One that works until a proxy stands before it.
+BROKEN_BEHIND_PROXY = (HERE / "broken-behind-proxy").exists()
 
 
 def site():
@@ -56,7 +58,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/health":
-            return self.answer(200, {"version": VERSION, "site": SITE})
+            lost = BROKEN_BEHIND_PROXY and "X-Forwarded-For" in self.headers
+            return self.answer(200, {"version": "unknown" if lost else VERSION, "site": SITE})
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(401, {"error": "a token is needed"})
         if self.path == "/live":
