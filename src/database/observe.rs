@@ -70,7 +70,12 @@ pub struct TableFile {
 
 impl Session {
     /// Lists the locks on tables that this session holds, the strongest of each table, by object id.
+    ///
+    /// A file has none: whoever writes to it has all of it.
     pub fn held_locks(&mut self) -> Result<Vec<(u32, LockMode)>, SqlError> {
+        if self.file().is_some() {
+            return Ok(Vec::new());
+        }
         let rows = self.rows(
             "select relation, mode from pg_catalog.pg_locks
               where pid = pg_backend_pid() and locktype = 'relation' and granted
@@ -91,8 +96,11 @@ impl Session {
     }
 
     /// Lists every table that a dump would hold, with the file that has its rows; a partitioned
-    /// table has none, which is 0.
+    /// table has none, which is 0. Where the database is a file, no table has one of its own.
     pub fn table_files(&mut self) -> Result<Vec<TableFile>, SqlError> {
+        if self.file().is_some() {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "select c.oid, format('%I.%I', n.nspname, c.relname),
                     coalesce(pg_relation_filenode(c.oid), 0)
@@ -108,6 +116,9 @@ impl Session {
 
     /// Returns how many bytes tables take with what belongs to their rows, without indexes.
     pub fn table_bytes(&mut self, oids: &[u32]) -> Result<Vec<(u32, u64)>, SqlError> {
+        if self.file().is_some() {
+            return Ok(Vec::new());
+        }
         let rows = self.rows(
             "select oid, coalesce(pg_table_size(oid), 0)::int8
                from unnest($1::pg_catalog.oid[]) as wanted (oid)",

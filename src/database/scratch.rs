@@ -13,6 +13,7 @@ use super::swap::{Server, stamped};
 use super::{Database, facts};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
+use crate::sqlite::ScratchFile;
 
 /// What a scratch database is for; its name and the comment on it say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,37 @@ impl Purpose {
     }
 }
 
+/// A database that was made on a server; dropping the value drops the database.
+struct OnServer {
+    /// Holds the lock on the name.
+    server: Server,
+    database: Database,
+    there: bool,
+}
+
+impl OnServer {
+    fn drop_now(&mut self) -> Result<()> {
+        let name = self.database.dbname();
+        let dropped = self.server.drop_fresh(name).or_else(|_| {
+            // The session that made it may have been cut while migrations ran for hours.
+            Server::beside(&self.database).and_then(|mut server| server.drop_fresh(name))
+        });
+        if dropped.is_ok() {
+            self.there = false;
+        }
+        dropped
+    }
+}
+
+impl Drop for OnServer {
+    fn drop(&mut self) {
+        if self.there {
+            // Nothing more can be done here; a leftover is known by its name, mark and lock.
+            let _ = self.drop_now();
+        }
+    }
+}
+
 /// Why a role cannot have a scratch database, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hindrance {
@@ -54,10 +86,16 @@ const MEASURE_WAIT: Duration = Duration::from_secs(2);
 
 /// A database for one purpose; dropping the value drops the database.
 pub struct ScratchDatabase {
-    /// Holds the lock on the name.
-    server: Server,
     database: Database,
-    there: bool,
+    place: Place,
+}
+
+/// Where it is, with what keeps others from taking it for a leftover.
+enum Place {
+    /// On a server.
+    Server(OnServer),
+    /// In a file beside that of the application.
+    File(ScratchFile),
 }
 
 impl ScratchDatabase {
@@ -72,11 +110,9 @@ impl ScratchDatabase {
         purpose: Purpose,
     ) -> Result<(Self, Vec<String>)> {
         if let Some(file) = place.file() {
-            let text = format!("no scratch database is made beside the {}", file.described());
-            return Err(Error::new(Outcome::Refused, text)
-                .detail("a rehearsal needs databases on servers")
-                .state("nothing was changed")
-                .hint("Rehearse on a copy of the machine, or look with `openwatch migrate --dry-run`."));
+            let scratch = file.scratch(purpose.word(), stamp)?;
+            let database = place.with_dbname(&scratch.path().display().to_string());
+            return Ok((Self { database, place: Place::File(scratch) }, Vec::new()));
         }
         let mut server = Server::beside(place)?;
         may_create(&mut server, place, purpose)?;
@@ -92,15 +128,15 @@ impl ScratchDatabase {
         };
         server.create(&name, &options).map_err(|error| error.state("nothing was changed"))?;
         let database = place.with_dbname(&name);
-        let mut scratch = Self { server, database, there: true };
+        let mut made = OnServer { server, database: database.clone(), there: true };
         let (mark, pid) = (purpose.mark(), std::process::id());
         let mark = format!("{mark}{} by pid {pid}", like.dbname());
-        scratch.server.close_and_mark(&name, &mark)?;
+        made.server.close_and_mark(&name, &mark)?;
         let left = match same {
-            true => scratch.server.carry_settings(like.dbname(), &name)?,
+            true => made.server.carry_settings(like.dbname(), &name)?,
             false => Vec::new(),
         };
-        Ok((scratch, left))
+        Ok((Self { database, place: Place::Server(made) }, left))
     }
 
     /// Returns the database.
@@ -108,40 +144,33 @@ impl ScratchDatabase {
         &self.database
     }
 
-    /// Drops the database, with the sessions in it.
-    pub fn remove(mut self) -> Result<()> {
-        self.drop_now()
-    }
-
-    fn drop_now(&mut self) -> Result<()> {
-        let name = self.database.dbname();
-        let dropped = self.server.drop_fresh(name).or_else(|_| {
-            // The session that made it may have been cut while migrations ran for hours.
-            Server::beside(&self.database).and_then(|mut server| server.drop_fresh(name))
-        });
-        if dropped.is_ok() {
-            self.there = false;
+    /// Returns the file that takes a copy of the application's file, where the database is one.
+    pub fn file(&self) -> Option<&ScratchFile> {
+        match &self.place {
+            Place::Server(_) => None,
+            Place::File(file) => Some(file),
         }
-        dropped
     }
-}
 
-impl Drop for ScratchDatabase {
-    fn drop(&mut self) {
-        if self.there {
-            // Nothing more can be done here; a leftover is known by its name, mark and lock.
-            let _ = self.drop_now();
+    /// Drops the database, with the sessions in it.
+    pub fn remove(self) -> Result<()> {
+        match self.place {
+            Place::Server(mut made) => made.drop_now(),
+            Place::File(file) => file.remove(),
         }
     }
 }
 
 /// Drops what runs of any purpose that were killed left of this database on the server of `place`.
 pub fn drop_scratch_leftovers(like: &Database, place: &Database) -> Result<Vec<String>> {
-    if place.file().is_some() {
-        return Ok(Vec::new());
+    let mut dropped = Vec::new();
+    if let Some(file) = place.file() {
+        for purpose in Purpose::ALL {
+            dropped.extend(file.drop_scratch(purpose.word())?);
+        }
+        return Ok(dropped);
     }
     let mut server = Server::beside(place)?;
-    let mut dropped = Vec::new();
     for purpose in Purpose::ALL {
         for name in server.named_like(like.dbname(), purpose.word(), "true")? {
             if !try_hold(&mut server, &name)? {

@@ -10,6 +10,7 @@ mod fault;
 mod holders;
 mod kept;
 mod look;
+mod scratch;
 mod statements;
 mod swap;
 
@@ -18,6 +19,7 @@ pub use fault::Fault;
 pub use holders::{Holder, holders};
 pub use kept::KeptFile;
 pub use look::{Looked, Remains};
+pub use scratch::ScratchFile;
 pub use statements::statements;
 pub use swap::{Fresh, Owner, sidecars};
 

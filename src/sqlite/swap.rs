@@ -159,11 +159,11 @@ impl File {
         self.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    fn hidden_name(&self, ending: &str) -> String {
+    pub(super) fn hidden_name(&self, ending: &str) -> String {
         format!(".{}.{ending}", self.file_name())
     }
 
-    fn hidden(&self, ending: &str) -> PathBuf {
+    pub(super) fn hidden(&self, ending: &str) -> PathBuf {
         self.dir().join(self.hidden_name(ending))
     }
 }

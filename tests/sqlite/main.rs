@@ -5,6 +5,7 @@ mod support;
 
 mod held;
 mod recorded;
+mod rehearsed;
 mod take_back;
 mod upgrading;
 

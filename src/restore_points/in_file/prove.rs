@@ -1,12 +1,25 @@
 //! Proving the archive of a database file anew: what would be put back is opened and counted.
 
 use crate::database::facts::RowCount;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::restore_points::manifest::{Archive, Contents};
 use crate::restore_points::store::RestorePoint;
-use crate::sqlite::File;
+use crate::sqlite::{File, ScratchFile};
+use crate::system::fs;
 
 impl RestorePoint {
+    /// Fills a scratch file with what this point has of `name`, and compares it with what was copied.
+    pub fn copy_into(&self, name: &str, target: &ScratchFile) -> Result<()> {
+        self.check_has_archives()?;
+        let archive = self.archive(name)?;
+        let contents = self.contents(name)?;
+        let copy = self.copy_of(archive);
+        let mut from =
+            fs::open_file(&copy).context(|| format!("cannot read {}", copy.display()))?;
+        target.fill(&mut from)?;
+        compare(&File::new(target.path().to_owned(), None), name, &contents)
+    }
+
     /// Opens the copy of a database file and compares it with what was copied.
     pub(in crate::restore_points) fn try_file(
         &self,

@@ -109,7 +109,10 @@ fn on_scratch(
             machine.progress.step(&format!("loading {} into {}", point.id(), database.dbname()));
             let own = roles::hindrance_of(&shipped.database, place)?;
             let manner = if own.is_some() { Manner::ScratchOfOurOwn } else { Manner::Scratch };
-            point.load_into(name, database, manner, &*machine.progress)?;
+            match scratch.file() {
+                Some(file) => point.copy_into(name, file)?,
+                None => point.load_into(name, database, manner, &*machine.progress)?,
+            }
             own
         }
         None => None,

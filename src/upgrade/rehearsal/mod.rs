@@ -146,8 +146,12 @@ fn places(machine: &Machine, variable: Option<&str>) -> Result<Vec<Database>> {
         environment: home.iter().cloned().collect(),
         ..Connection::default()
     };
-    let all = machine.databases.iter();
-    all.map(|shipped| Database::resolve(&connection(shipped.database.name()))).collect()
+    // A file is copied beside itself: no server could bear that load.
+    let place = |shipped: &Shipped| match shipped.database.file() {
+        Some(_) => Ok(shipped.database.clone()),
+        None => Database::resolve(&connection(shipped.database.name())),
+    };
+    machine.databases.iter().map(place).collect()
 }
 
 fn fresh(machine: &Machine, places: &[Database]) -> Result<Option<Report>> {

@@ -16,6 +16,10 @@ const PROBE: &str = "openwatch_rehearsal_probe";
 
 /// Refuses unless the tool speaks of the scratch database when it is told to.
 pub(super) fn prove(shipped: &Shipped, command: &Command, scratch: &Database) -> Result<()> {
+    if shipped.database.file().is_some() {
+        return Err(refused(command, "nothing tells it of another file than the real one")
+            .hint("Rehearse on a copy of the machine."));
+    }
     if !command.is_installed() {
         return Err(refused(command, "its package is not installed, and nothing of it is run")
             .hint("Rehearse once it is unpacked on another machine, with a copy of the data."));

@@ -169,6 +169,9 @@ a_single_migration_is_taken_back_with_a_restore_point_first() {
   run openwatch --app monitor migrate --to 0002 --yes; expect_rc 0; expect_out 'took back 0003, restore point'
   expect_is 'servers users' monitor_sql "select name from sqlite_schema where type = 'table' and name <> 'schema_migrations' order by name"
   run openwatch --app monitor migrate --status; expect_rc 0; expect_out 'pending +0003'
+  # On a copy beside the file, which its user migrates and nobody finds afterwards.
+  run openwatch --app monitor rehearse; expect_rc 0; expect_out '0003'; expect_out 'nothing of the rehearsal is left'
+  expect_is 'monitor.db' sh_ 'ls -A /srv/monitor/data'
   run openwatch --app monitor restore latest --yes; expect_rc 0
   expect_is 'audit servers users' monitor_sql "select name from sqlite_schema where type = 'table' and name <> 'schema_migrations' order by name"
   expect_is monitor sh_ 'stat -c %U /srv/monitor/data/monitor.db'
