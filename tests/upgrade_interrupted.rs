@@ -355,3 +355,50 @@ fn the_restore_point_of_an_interrupted_run_is_not_pruned() {
     assert_eq!(own["verdict"], "keep", "{pruned}");
     assert_eq!(machine.points(), [point]);
 }
+
+/// The retry takes the point of the failed attempt, says so in its journal, and is killed before it migrates.
+///
+/// Rows 67 and 86.
+#[test]
+fn killed_right_after_the_point_of_the_failed_attempt_was_taken_again_the_next_run_finishes() {
+    let machine = TestMachine::new().ship("good").migration("0003_owner.sql", "select 1 / 0;");
+    machine.run(["upgrade"]).code(7);
+    let point = machine.points().remove(0);
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mended = fixtures.join("migrations/good/0003_owner.sql");
+    fs::copy(mended, machine.migrations("main").join("0003_owner.sql")).unwrap();
+    let (old, new) = (rows(&machine.data()[0]), expected(&machine));
+
+    let go = machine.dir().join("go");
+    let hooks = machine.etc().join("hooks.d/restore-point.after.d");
+    fs::create_dir_all(&hooks).unwrap();
+    let hook = hooks.join("10-waits");
+    fs::write(&hook, format!("#!/bin/sh\nwhile [ ! -e {} ]; do sleep 0.05; done\n", go.display()))
+        .unwrap();
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut run = machine.spawn(["upgrade", "--retry"]);
+    wait_for("the point", || {
+        machine.journal()["used_again"] == *point
+            && machine.marks().contains(&"restore_point done".to_owned())
+    });
+    signal(&run, Signal::SIGKILL);
+    run.wait().unwrap();
+    fs::write(&go, "").unwrap();
+
+    let told = fs::read_to_string(machine.upgrade_dir().join("run.log")).unwrap();
+    assert_eq!(machine.journal()["used_again"], *point, "{told}");
+    assert_eq!(machine.journal()["restore_point"], *point);
+    assert_eq!(rows(&machine.data()[0]), old);
+    machine.assert_closed();
+    machine.run(["backup", "prune"]).success();
+    machine.run(["backup", "verify", &point]).success();
+    let (_, status) = machine.json(["status"]);
+    assert_eq!(status["last_run"]["outcome"], "interrupted", "{status}");
+    let next = status["next"].as_str().unwrap().strip_prefix("openwatch ").unwrap();
+    machine.run(next.split(' ')).success();
+    assert_eq!(rows(&machine.data()[0]), new);
+    assert!(machine.points().contains(&point), "{:?}", machine.points());
+    machine.run(["backup", "verify", &point]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.assert_orderly();
+}

@@ -1,9 +1,11 @@
-//! Called by systemd at boot and at each reload: what an appliance's units need to wait for its disk.
+//! Called by systemd at boot and at each reload: the walls that our units need, and what an appliance's
+//! units need to wait for its disk.
 //!
 //! The services do not start without the disk, start by themselves when it is mounted, and stop when it
 //! goes; between the mount and all of them stands a unit that looks whose disk it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -12,13 +14,15 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::system::fs;
+use crate::upgrade::machine::Machine;
+use crate::upgrade::unit::walls::drop_ins;
 
 use super::Reply;
 
-/// Writes the units of every application that has a data disk; what is wrong with one is told and keeps
-/// none of the others from theirs.
+/// Writes the units of every application that has a data disk, and the walls of those that need others;
+/// what is wrong with one is told and keeps none of the others from theirs.
 pub fn run(root: &Path, dir: &Path, progress: &dyn Progress) -> Result<Reply> {
     let share = root.join("usr/share");
     let entries = std::fs::read_dir(&share).map_err(|error| {
@@ -37,6 +41,12 @@ pub fn run(root: &Path, dir: &Path, progress: &dyn Progress) -> Result<Reply> {
             Some((app, appliance)) => write(&layout, &app, &appliance, dir),
             None => Ok(Vec::new()),
         });
+        // A machine whose configuration is wrong has nothing done in its units: they stay shut.
+        let walls = Machine::open(layout, None, Arc::new(Silent)).map(|machine| drop_ins(&machine));
+        let made = made.and_then(|mut files| {
+            files.extend(write_all(walls.unwrap_or_default(), dir)?);
+            Ok(files)
+        });
         match made {
             Ok(files) => written.extend(files),
             Err(error) => progress.warn(&format!("{app}: {}", error.message())),
@@ -46,8 +56,13 @@ pub fn run(root: &Path, dir: &Path, progress: &dyn Progress) -> Result<Reply> {
 }
 
 fn write(layout: &Layout, app: &App, appliance: &Appliance, dir: &Path) -> Result<Vec<PathBuf>> {
+    let files = units(layout, app, appliance).into_iter();
+    write_all(files.map(|(name, text)| (PathBuf::from(name), text)).collect(), dir)
+}
+
+fn write_all(files: Vec<(PathBuf, String)>, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
-    for (name, text) in units(layout, app, appliance) {
+    for (name, text) in files {
         let path = dir.join(name);
         if let Some(parent) = path.parent() {
             fs::make_dir(parent, 0o755)?;

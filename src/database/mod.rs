@@ -219,6 +219,14 @@ impl Database {
         }
     }
 
+    /// Returns whether a socket that it may be reached by lies below one of these directories.
+    pub fn has_socket_below(&self, dirs: &[&str]) -> bool {
+        match &self.place {
+            Place::Server(place) => place.has_socket_below(dirs),
+            Place::File(_) => false,
+        }
+    }
+
     /// Returns the secrets of the connection, for those who keep them out of foreign output.
     pub fn secrets(&self) -> Vec<String> {
         match &self.place {

@@ -170,6 +170,17 @@ impl OnServer {
         self.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value))
     }
 
+    /// Returns whether a socket that it may be reached by lies below one of these directories. Without
+    /// a name it is where the packages of the server have it, where they have made that directory.
+    pub(super) fn has_socket_below(&self, dirs: &[&str]) -> bool {
+        let packaged = || connect::SOCKET_DIRS.iter().find(|dir| Path::new(dir).is_dir());
+        self.settings.endpoints.iter().any(|endpoint| match &endpoint.host {
+            Host::DefaultSocket => packaged().is_some_and(|dir| is_below(dir, dirs)),
+            Host::Socket(dir) => is_below(dir, dirs),
+            Host::Name(..) | Host::Address(_) => false,
+        })
+    }
+
     /// Returns the secrets of the connection, for those who keep them out of foreign output.
     pub(super) fn secrets(&self) -> Vec<String> {
         let known = self.parameters.secrets().map(str::to_owned);
@@ -271,4 +282,8 @@ impl OnServer {
         };
         refusal::report(&self.described(), attempts, &advice)
     }
+}
+
+fn is_below(path: &str, dirs: &[&str]) -> bool {
+    dirs.iter().any(|dir| Path::new(path).starts_with(dir))
 }

@@ -123,6 +123,14 @@ pub fn read_bounded(mut file: File, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// After a crash the file holds the old or the new content, never a part.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    replace_soon(path, content, mode)?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    sync_dir(parent).context(|| format!("cannot write {}", path.display()))
+}
+
+/// The same, but which of the two it is after a power cut is settled by the next sync of the directory;
+/// everybody else sees the new content at once.
+pub fn replace_soon(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let attempt = || -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let mut builder = tempfile::Builder::new();
@@ -135,7 +143,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
-        sync_dir(parent)
+        Ok(())
     };
     attempt().context(|| format!("cannot write {}", path.display()))
 }

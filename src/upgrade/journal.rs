@@ -1,7 +1,9 @@
 //! The durable record of one run: each step is marked before it acts and after it is done.
 //!
 //! The journal tells what was attempted; whether it happened is asked of the machine. It is replaced
-//! as a whole at every mark, so that a power cut leaves the mark before or the mark after.
+//! as a whole at every mark, so that a power cut leaves the mark before or the mark after. What is about
+//! to act waits until its mark is on disk, and with it all before; that something has acted need not be
+//! told twice, so it is on disk with whatever comes next.
 
 mod aside;
 mod begun;
@@ -200,10 +202,13 @@ impl Journal {
     pub fn begin(layout: &Layout, clock: Clock, mut record: Record) -> Result<Self> {
         fs::make_dir(&layout.upgrade_dir(), 0o755)?;
         fs::make_dir(&layout.history_dir(), 0o755)?;
-        // A run that was killed never wrote its history; its record must not be lost.
-        if let Some(before) = read(layout)?.filter(|before| before.finished.is_none()) {
+        // A run that was killed never wrote its history, and a power cut may have taken one that was
+        // just written; the record must not be lost.
+        if let Some(before) = read(layout)? {
             let path = layout.history_of(&before.run);
-            write(&path, &before)?;
+            if before.finished.is_none() || read_record(&path)?.is_none() {
+                write(&path, &before)?;
+            }
         }
         record.take_unused_name(layout)?;
         Self::at(layout.journal(), layout, clock, record)
@@ -213,7 +218,8 @@ impl Journal {
     fn at(path: PathBuf, layout: &Layout, clock: Clock, record: Record) -> Result<Self> {
         let (history, began) = (layout.history_of(&record.run), std::time::Instant::now());
         let journal = Self { path, history, clock, began, record };
-        write(&journal.path, &journal.record)?;
+        // Nothing acts before the first mark, which syncs the directory.
+        fs::replace_soon(&journal.path, text(&journal.record)?.as_bytes(), 0o644)?;
         Ok(journal)
     }
 
@@ -222,16 +228,22 @@ impl Journal {
         self.mark(step, When::Begun, note.into())
     }
 
-    /// Marks that a step has acted.
+    /// Marks that a step has acted. A power cut before the next mark may leave it as about to act, as
+    /// one right before this mark would.
     pub fn done(&mut self, step: Step, note: impl Into<String>) -> Result<()> {
-        self.mark(step, When::Done, note.into())
+        self.push(step, When::Done, note.into());
+        fs::replace_soon(&self.path, text(&self.record)?.as_bytes(), 0o644)
     }
 
     fn mark(&mut self, step: Step, when: When, note: String) -> Result<()> {
+        self.push(step, when, note);
+        write(&self.path, &self.record)
+    }
+
+    fn push(&mut self, step: Step, when: When, note: String) {
         let at = clock::rfc3339(self.clock.now());
         let elapsed_ms = clock::millis(self.began.elapsed());
         self.record.marks.push(Mark { step, when, at, elapsed_ms, note });
-        write(&self.path, &self.record)
     }
 
     /// Marks that the migrations of a database are done, and what its history says then.
@@ -294,7 +306,8 @@ impl Journal {
             self.record.state = failure.state_line().map(str::to_owned);
             self.record.next = failure.hint_line().map(str::to_owned);
         }
-        write(&self.history, &self.record)?;
+        // The next run writes it again, where a power cut takes it.
+        fs::replace_soon(&self.history, text(&self.record)?.as_bytes(), 0o644)?;
         write(&self.path, &self.record)
     }
 
@@ -349,6 +362,9 @@ fn read_record(path: &std::path::Path) -> Result<Option<Record>> {
 }
 
 pub(super) fn write(path: &std::path::Path, record: &Record) -> Result<()> {
-    let text = serde_json::to_string(record).context(|| "cannot write the journal".into())?;
-    fs::replace(path, text.as_bytes(), 0o644)
+    fs::replace(path, text(record)?.as_bytes(), 0o644)
+}
+
+fn text(record: &Record) -> Result<String> {
+    serde_json::to_string(record).context(|| "cannot write the journal".into())
 }

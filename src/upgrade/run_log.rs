@@ -13,7 +13,8 @@ pub fn begin(layout: &Layout, progress: &dyn Progress) {
     // by their inode, and a number that is free is given out again at once.
     let made =
         fs::make_dir(&layout.upgrade_dir(), 0o755).and_then(|()| fs::remove_file(&new)).map(|()| {
-            fs::create_new(&new, 0o600).and_then(|file| fs::rename(&new, &path).map(|()| file))
+            fs::create_new(&new, 0o600)
+                .and_then(|file| fs::rename_later(&new, &path).map(|()| file))
         });
     if let Ok(Ok(file)) = made {
         progress.record(file);

@@ -1,4 +1,6 @@
-//! Our own unit's side of the notification protocol of systemd.
+//! Our own units: their side of the notification protocol of systemd, and their walls.
+
+pub mod walls;
 
 /// Says that what depends on the upgrade unit may start; without a listener nothing happens.
 pub fn ready() {

@@ -1,5 +1,7 @@
 //! Upgrades, by each kind of restore point and under each policy.
 
+use std::path::Path;
+
 use super::facts::{
     data, finish, gate_is_right, good_points, new, next_command, nothing_is_left, old,
     points_are_whole, put_point,
@@ -120,5 +122,33 @@ fn a_failing_upgrade_by_clone_killed_at_any_point_is_put_back_by_a_retry() {
         words,
         meanwhile: nothing,
         check: is_put_back,
+    });
+}
+
+fn retry(_: &TestMachine) -> Vec<String> {
+    vec!["upgrade".into(), "--retry".into()]
+}
+
+/// A machine whose first attempt failed and left the data as it was; the cause is mended.
+fn mended() -> TestMachine {
+    let machine =
+        begun(TestMachine::new().ship("good").migration("0003_owner.sql", "select 1 / 0;"));
+    machine.run(["upgrade"]).code(7);
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/migrations/good");
+    let file = machine.migrations("main").join("0003_owner.sql");
+    std::fs::copy(good.join("0003_owner.sql"), file).unwrap();
+    machine
+}
+
+/// Rows 67 and 86.
+#[test]
+fn a_retry_that_uses_a_point_again_killed_at_any_point_is_finished_by_the_named_command() {
+    killed(&Case {
+        name: "retry that uses its point again",
+        every: 211,
+        make: mended,
+        words: retry,
+        meanwhile: nothing,
+        check: succeeds,
     });
 }

@@ -20,6 +20,7 @@ use crate::package::{self, Event, Family};
 use crate::progress::Progress;
 use crate::services;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::unit::walls;
 
 use super::Reply;
 use before_unpack::before_unpack;
@@ -38,6 +39,17 @@ pub struct Context<'c> {
     pub relay: &'c dyn Fn(&str),
 }
 
+/// Looks whether the walls of our units are those that the configuration needs, before a unit acts.
+/// What is wrong with either is for the unit itself to say.
+fn renew_walls(context: &Context<'_>) -> Result<Reply> {
+    let progress = Arc::clone(&context.progress);
+    let machine = Machine::open(context.layout.clone(), context.operator_file, progress);
+    if let Err(error) = machine.and_then(|machine| walls::renew(&machine)) {
+        context.progress.warn(&error.message());
+    }
+    Ok(Reply::silent(Outcome::Ok))
+}
+
 /// Acts on one call of one script, or of a guard, which may be told more on standard input.
 pub fn run(
     context: &Context<'_>,
@@ -54,6 +66,9 @@ pub fn run(
             return Err(Error::new(Outcome::Usage, "the unit that failed is not named"));
         };
         return failed::is_news(&context.layout, unit);
+    }
+    if (family, script) == ("unit", "walls") {
+        return renew_walls(context);
     }
     let family = Family::from_name(family)
         .ok_or_else(|| Error::new(Outcome::Usage, format!("unknown package family {family}")))?;

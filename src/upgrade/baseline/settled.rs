@@ -117,7 +117,8 @@ pub(super) fn keep(machine: &Machine, after: &Baseline) -> Result<()> {
 fn write(layout: &Layout, settled: &Settled) -> Result<()> {
     fs::make_dir(&layout.upgrade_dir(), 0o755)?;
     let text = serde_json::to_vec(settled).context(|| "cannot write the definitions".into())?;
-    fs::replace(&layout.settled(), &text, 0o600)
+    // The close of the journal syncs the directory.
+    fs::replace_soon(&layout.settled(), &text, 0o600)
 }
 
 /// Reads what should be there; none where no upgrade has ended well yet.

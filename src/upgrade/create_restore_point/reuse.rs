@@ -56,7 +56,7 @@ pub(super) fn keep(machine: &Machine, point: &RestorePoint, still: Still) {
         Some(databases) => serde_json::to_vec(&Note { point: point.id().to_owned(), databases })
             .context(|| "cannot write what the databases look like".into())
             // Names of tables are for nobody but root.
-            .and_then(|text| fs::replace(&path, &text, 0o600)),
+            .and_then(|text| fs::replace_soon(&path, &text, 0o600)),
     };
     if let Err(error) = kept {
         machine.progress.warn(&error.message());

@@ -1,0 +1,124 @@
+//! The walls around our own units: shut unless the configuration names something behind them.
+//!
+//! The units are shipped shut. The generator of systemd, which runs at boot and at each reload, opens them
+//! where the configuration needs more; whatever starts a unit looks first whether that is still so.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, Question, Requirement};
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::system::fs;
+
+use super::super::machine::Machine;
+
+/// What a shut unit may write to, and `/tmp` of its own.
+const WRITABLE: [&str; 2] = ["/var", "/run"];
+const OWN_TMP: [&str; 2] = ["/tmp", "/var/tmp"];
+const MOST_BYTES: u64 = 64 << 10;
+
+/// Returns the drop-ins of this application's units, by path below the generator's directory; none
+/// where the units are right as they are shipped.
+pub fn drop_ins(machine: &Machine) -> Vec<(PathBuf, String)> {
+    let Some(why) = needs_more(machine) else { return Vec::new() };
+    let text = format!(
+        "# Written by openwatch at boot and reload: {why}.\n\
+         [Service]\nProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n"
+    );
+    places(&machine.layout).into_iter().map(|place| (place, text.clone())).collect()
+}
+
+/// Has systemd read its units again where they stand otherwise than the configuration needs them now.
+///
+/// It acts on what is spawned next, so that this is a command of its own in front of the unit's. A
+/// machine whose generator does not run keeps the walls it has.
+pub fn renew(machine: &Machine) -> Result<()> {
+    if !machine.services.is_present() || stand_right(machine) {
+        return Ok(());
+    }
+    machine.services.reload()?;
+    if !stand_right(machine) {
+        machine.progress.warn("the generator of systemd does not run; the walls stay as they are");
+    }
+    Ok(())
+}
+
+fn stand_right(machine: &Machine) -> bool {
+    let generated = machine.layout.root().join("run/systemd/generator");
+    let wanted = drop_ins(machine);
+    places(&machine.layout).into_iter().all(|place| {
+        let wanted = wanted.iter().find(|(path, _)| *path == place).map(|(_, text)| text.as_str());
+        fs::read_text(&generated.join(place), MOST_BYTES).ok().as_deref() == wanted
+    })
+}
+
+fn places(layout: &Layout) -> Vec<PathBuf> {
+    let app = layout.app();
+    let mut units = vec![layout.upgrade_unit(), format!("{app}-backup-cleanup.service")];
+    if app == "openwatch" {
+        units.push("openwatch-asked.service".to_owned());
+    }
+    units.iter().map(|unit| PathBuf::from(format!("{unit}.d/40-{app}-walls.conf"))).collect()
+}
+
+/// Says the first reason for which shut units would not do.
+fn needs_more(machine: &Machine) -> Option<String> {
+    let (config, layout) = (&machine.config, &machine.layout);
+    if config.tree.is_some() || config.appliance.is_some() {
+        return Some("versions or data lie in a place of their own".to_owned());
+    }
+    if let Some(hook) = layout.hook_dirs().iter().find_map(|dir| hook_in(dir)) {
+        return Some(format!("{} may do anything", hook.display()));
+    }
+    if let Some(what) = own_command(config) {
+        return Some(format!("{what} is a command of its own"));
+    }
+    let databases = machine.databases.iter().map(|shipped| &shipped.database);
+    if let Some(database) = databases.clone().find(|one| one.has_socket_below(&OWN_TMP)) {
+        return Some(format!("the socket of database {} is below /tmp", database.name()));
+    }
+    let files = databases.filter_map(|one| one.file().map(|_| PathBuf::from(one.dbname())));
+    let policy = &config.policy;
+    let named = [Some(&policy.backup_dir), policy.maintenance_file.as_ref()];
+    let named = named.into_iter().chain([policy.metrics_textfile.as_ref()]).flatten().cloned();
+    let travelling = machine.travelling().keep;
+    files
+        .chain(named)
+        .chain(travelling)
+        .find(|path| !is_inside(path))
+        .map(|path| format!("{} is written to", path.display()))
+}
+
+fn hook_in(dir: &Path) -> Option<PathBuf> {
+    fs::files_below(dir).ok()?.into_iter().min()
+}
+
+/// Returns what of the configuration is a program of the application or the operator.
+fn own_command(config: &Config) -> Option<&'static str> {
+    let policy = &config.policy;
+    let migrates = config.databases.iter().any(|spec| spec.migrations.dir().is_none());
+    let asks = config.probes.iter().any(|probe| matches!(probe.question, Question::Command(_)));
+    let point = &policy.restore_point;
+    let needs = config.require.iter().any(|one| matches!(one.what, Requirement::Program { .. }));
+    [
+        (migrates, "`migrations`"),
+        (asks, "a probe"),
+        (needs, "`[[require]]`"),
+        (!policy.checks.is_empty(), "`checks`"),
+        (policy.verify_image.is_some(), "`verify_image`"),
+        (point.command.is_some() || point.restore_command.is_some(), "the restore point"),
+    ]
+    .into_iter()
+    .find_map(|(is, what)| is.then_some(what))
+}
+
+/// Returns whether a shut unit may write there; a link counts for where it leads.
+fn is_inside(path: &Path) -> bool {
+    let there = path.ancestors().find_map(|at| std::fs::canonicalize(at).ok().map(|to| (at, to)));
+    let real = there.map_or_else(
+        || path.to_owned(),
+        |(at, to)| path.strip_prefix(at).map_or(to.clone(), |rest| to.join(rest)),
+    );
+    WRITABLE.iter().any(|dir| real.starts_with(dir))
+        && !OWN_TMP.iter().any(|dir| real.starts_with(dir))
+}
