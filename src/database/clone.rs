@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::facts::{self, RowCount};
+use super::facts::{self, RowCount, SessionKind};
 use super::session::{Session, SqlError};
 use super::swap::{Server, quoted};
 use super::{Database, scratch};
@@ -65,10 +65,18 @@ impl Server {
         };
         let role: String = row.get(2);
         Ok(match (row.get::<_, bool>(0), row.get::<_, bool>(1)) {
-            (true, _) => None,
+            (true, _) => self.replicating(name)?,
             (false, false) => Some(format!("the role {role} may not create databases")),
             (false, true) => Some(format!("the role {role} does not own {name}")),
         })
+    }
+
+    /// Names a session of logical replication: it comes back when it is ended, and nobody may be connected
+    /// to what is copied.
+    fn replicating(&mut self, name: &str) -> Result<Option<String>> {
+        let sessions = self.sessions(name)?;
+        let comes_back = sessions.iter().find(|session| session.kind != SessionKind::Client);
+        Ok(comes_back.map(|session| format!("{session} keeps {name} in use")))
     }
 
     /// Copies a database, closes the copy to everybody and marks it.

@@ -159,9 +159,22 @@ pub fn extensions(session: &mut Session) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// What a session is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// A program is connected; also where the server does not tell our role.
+    Client,
+    /// It sends the changes of the database to a reader of a replication slot.
+    Sender,
+    /// The server fills the database with it, for a subscription.
+    Subscriber,
+}
+
 /// A session of somebody else in the same database.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
+    /// What it is there for.
+    pub kind: SessionKind,
     /// Process id of the server process.
     pub pid: i32,
     /// Role that is connected.
@@ -180,7 +193,12 @@ pub struct SessionInfo {
 
 impl std::fmt::Display for SessionInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = if self.application.is_empty() { "unnamed program" } else { &self.application };
+        let name = match (self.application.as_str(), self.kind) {
+            ("", SessionKind::Client) => "unnamed program",
+            ("", SessionKind::Sender) => "reader of a replication slot",
+            ("", SessionKind::Subscriber) => "worker of a subscription",
+            (name, _) => name,
+        };
         write!(f, "{name} (pid {}, user {}, {}, {}", self.pid, self.user, self.client, self.state)?;
         // Of a process that has a file open it is not known.
         match self.since.as_str() {
@@ -195,12 +213,19 @@ pub fn foreign_sessions(session: &mut Session) -> Result<Vec<SessionInfo>> {
     if let Some(file) = session.file() {
         return Ok(file.holders());
     }
-    sessions_where(session, "a.datname = current_database()", &[])
+    sessions_where(session, &format!("a.datname = current_database() and {CLIENT}"), &[])
 }
 
-/// Lists the sessions in a database of the same server, by its name.
+/// A session of a program, as far as the server tells our role.
+const CLIENT: &str = "coalesce(a.backend_type, 'client backend') = 'client backend'";
+
+/// Lists the sessions in a database of the same server, by its name: all that keep it from being renamed
+/// or copied, and that do not go by themselves.
 pub(super) fn sessions_in(session: &mut Session, dbname: &str) -> Result<Vec<SessionInfo>> {
-    sessions_where(session, "a.datname = $1", &[&dbname])
+    let kinds = format!(
+        "({CLIENT} or a.backend_type = 'walsender' or a.backend_type like 'logical replication %')"
+    );
+    sessions_where(session, &format!("a.datname = $1 and {kinds}"), &[&dbname])
 }
 
 /// Kind and state of a session are hidden from roles that may not see its statement; that it is
@@ -215,16 +240,22 @@ fn sessions_where(
             coalesce(host(a.client_addr), 'local'), coalesce(a.state, 'unknown'),
             to_char(coalesce(a.state_change, a.backend_start) at time zone 'UTC',
                     'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
-            left(coalesce(a.query, ''), 2000)
+            left(coalesce(a.query, ''), 2000), a.backend_type
          from pg_stat_activity a
          where {condition} and a.pid <> pg_backend_pid() and a.usesysid is not null
-           and coalesce(a.backend_type, 'client backend') = 'client backend'
          order by a.pid"
     );
     let rows = session.rows(&sql, parameters).map_err(|e| failed("list the sessions", e))?;
     Ok(rows
         .iter()
         .map(|row| SessionInfo {
+            kind: match row.get::<_, Option<&str>>(7) {
+                Some("walsender") => SessionKind::Sender,
+                Some(worker) if worker.starts_with("logical replication") => {
+                    SessionKind::Subscriber
+                }
+                Some(_) | None => SessionKind::Client,
+            },
             pid: row.get(0),
             user: row.get(1),
             application: row.get(2),

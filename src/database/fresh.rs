@@ -138,6 +138,7 @@ impl Server {
 
     /// Removes a database that was made for a while, with any sessions in it.
     pub fn drop_fresh(&mut self, fresh: &str) -> Result<()> {
+        self.drop_subscriptions(fresh)?;
         self.session
             .run(&format!("drop database if exists {} with (force)", quoted(fresh)))
             .context(|| format!("cannot remove the database {fresh}"))

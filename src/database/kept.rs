@@ -35,6 +35,7 @@ impl Server {
 
     /// Removes a database unless somebody is connected to it.
     pub fn drop_unused(&mut self, name: &str) -> Result<()> {
+        self.drop_subscriptions(name)?;
         self.session
             .run(&format!("drop database if exists {}", quoted(name)))
             .context(|| format!("cannot remove the database {name}"))

@@ -37,6 +37,7 @@ pub mod proof;
 mod reader;
 mod recorded;
 mod refusal;
+pub mod replication;
 pub mod restore;
 pub mod roles;
 mod schema;

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Database;
-use super::facts::{self, SessionInfo};
+use super::facts::{self, SessionInfo, SessionKind};
 use super::session::{Session, SqlError};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -323,10 +323,11 @@ impl Server {
     /// Ends the sessions in a database that may be ended; refuses when others are left.
     fn clear(&mut self, name: &str, end: End) -> Result<()> {
         let own = self.own_role()?;
-        let (ours, others): (Vec<_>, Vec<_>) = self
-            .sessions(name)?
-            .into_iter()
-            .partition(|session| end == End::All || session.user == own);
+        let (ours, others): (Vec<_>, Vec<_>) =
+            self.sessions(name)?.into_iter().partition(|session| {
+                let own = session.user == own || session.kind == SessionKind::Subscriber;
+                end == End::All || own
+            });
         let mut left: Vec<String> = others.iter().map(ToString::to_string).collect();
         for (session, why) in facts::end_sessions(&mut self.session, &ours)? {
             left.push(format!("{session}: {why}"));

@@ -14,6 +14,7 @@ mod hosts;
 mod lost;
 mod present;
 mod replaced;
+mod replication;
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What a file and its surroundings say: size, sessions, doubts.
 
 use crate::database::doubts::{Doubt, DoubtKind};
-use crate::database::facts::{Facts, Identity, SessionInfo};
+use crate::database::facts::{Facts, Identity, SessionInfo, SessionKind};
 use crate::database::session::{InFile, SqlError};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
@@ -54,6 +54,7 @@ impl InFile {
     pub(in crate::database) fn holders(&self) -> Vec<SessionInfo> {
         let Some(file) = self.connection.file() else { return Vec::new() };
         let session = |holder: crate::sqlite::Holder| SessionInfo {
+            kind: SessionKind::Client,
             pid: holder.pid,
             user: holder.user,
             application: holder.command,

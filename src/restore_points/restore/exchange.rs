@@ -1,6 +1,7 @@
 //! Exchanging present databases with those that take their places, by renaming.
 
 use crate::database::Database;
+use crate::database::replication::Replication;
 use crate::database::swap::{End, Exchange, Server};
 use crate::error::Result;
 use crate::outcome::Outcome;
@@ -27,23 +28,51 @@ pub(in crate::restore_points) fn exchange(
             std::ptr::eq::<Swap>(*swap, first) || swap.database.same_server(first.database)
         });
         let exchanges: Vec<Exchange> = same.iter().map(|swap| swap.exchange.clone()).collect();
-        let ended =
-            Server::beside(first.database).and_then(|mut server| server.exchange(&exchanges, end));
-        if let Err(error) = ended {
-            return Err(match done.is_empty() {
-                true => error,
-                false => error.outcome_as(Outcome::Stuck).state(format!(
-                    "{} is restored, {} is not: they lie on different servers",
-                    done.join(", "),
-                    rest.iter().map(|swap| swap.database.name()).collect::<Vec<_>>().join(", ")
-                )),
-            });
-        }
+        let ended = Server::beside(first.database).and_then(|mut server| {
+            let hanging = hanging(&mut server, &exchanges);
+            server.exchange(&exchanges, end).map(|()| (server, hanging))
+        });
+        let (mut server, hanging) = match ended {
+            Ok(done) => done,
+            Err(error) => {
+                return Err(match done.is_empty() {
+                    true => error,
+                    false => error.outcome_as(Outcome::Stuck).state(format!(
+                        "{} is restored, {} is not: they lie on different servers",
+                        done.join(", "),
+                        rest.iter().map(|swap| swap.database.name()).collect::<Vec<_>>().join(", ")
+                    )),
+                });
+            }
+        };
         for swap in same {
             progress.note(&swap.told);
             done.push(swap.database.name());
         }
+        for (former, replication) in hanging {
+            part(&mut server, &former, &replication, progress);
+        }
         rest = others;
     }
     Ok(())
+}
+
+/// What hangs on the databases that are about to get another name, with that name.
+fn hanging(server: &mut Server, exchanges: &[Exchange]) -> Vec<(String, Replication)> {
+    let former = exchanges.iter().filter_map(|one| Some((one.name.as_str(), one.kept_as.clone()?)));
+    former
+        .filter_map(|(name, former)| Some((former, server.replication(name).ok()?)))
+        .filter(|(_, replication)| *replication != Replication::default())
+        .collect()
+}
+
+/// Parts a former database from what others send it, and tells what did not follow. The data is exchanged
+/// by now: what cannot be done is told with the rest.
+fn part(server: &mut Server, former: &str, replication: &Replication, progress: &dyn Progress) {
+    if let Err(error) = server.stop_subscriptions(former) {
+        progress.warn(&error.message());
+    }
+    for told in replication.left_with(former) {
+        progress.warn(&told);
+    }
 }

@@ -78,6 +78,13 @@ pub(super) fn prepare<'a>(
         }
         (Place::Present | Place::Beside(_), Rights::Exchange) => {}
     }
+    if present && matches!(place, Place::Present) {
+        let hanging = server.replication(name)?;
+        match rights {
+            Rights::Exchange => hanging.check_exchange(name)?,
+            Rights::InPlaceOnly(_) => hanging.check_in_place(name)?,
+        }
+    }
     let client = options.clients.choose_for_restore(server.major()?, &archive.client_version)?;
     let now = options.clock.now();
     let stamp = clock::stamp(now);

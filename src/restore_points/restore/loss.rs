@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::database::swap::Server;
 use crate::database::{Database, facts};
 use crate::disk;
 use crate::error::Result;
@@ -19,6 +20,8 @@ pub struct Loss {
     pub wal_bytes: Option<u64>,
     /// Rows inserted, updated and deleted in this database since, where its statistics tell.
     pub rows_written: Option<u64>,
+    /// Replication slots and subscriptions, which do not follow the data.
+    pub replication: Vec<String>,
 }
 
 impl Loss {
@@ -29,6 +32,9 @@ impl Loss {
         parts.extend(self.wal_bytes.map(|bytes| {
             format!("{} of write-ahead log of the whole server since", disk::spoken(bytes))
         }));
+        if !self.replication.is_empty() {
+            parts.push(format!("left behind: {}", self.replication.join(", ")));
+        }
         format!("{}: {}", self.database, parts.join(", "))
     }
 }
@@ -40,8 +46,13 @@ impl RestorePoint {
         let created = clock::parse_rfc3339(&self.manifest().created);
         let age =
             created.and_then(|then| clock.now().duration_since(then).ok()).unwrap_or_default();
-        let mut loss =
-            Loss { database: archive.name.clone(), age, wal_bytes: None, rows_written: None };
+        let mut loss = Loss {
+            database: archive.name.clone(),
+            age,
+            wal_bytes: None,
+            rows_written: None,
+            replication: Vec::new(),
+        };
         let Ok(now) = facts::of(database) else {
             // A database that is gone has nothing to lose, and of one that cannot be read nothing is
             // known; a server that is away, or refuses us, is an error of its own.
@@ -55,6 +66,9 @@ impl RestorePoint {
             if now.identity.oid == archive.identity.oid {
                 loss.rows_written = since(now.rows_written, archive.rows_written);
             }
+        }
+        if database.file().is_none() {
+            loss.replication = Server::beside(database)?.replication(database.dbname())?.named();
         }
         Ok(loss)
     }

@@ -192,7 +192,8 @@ mod tests {
 
     fn lost(rows_written: Option<u64>, wal_bytes: Option<u64>) -> Vec<Loss> {
         let age = Duration::from_secs(60);
-        vec![Loss { database: "main".into(), age, wal_bytes, rows_written }]
+        let replication = Vec::new();
+        vec![Loss { database: "main".into(), age, wal_bytes, rows_written, replication }]
     }
 
     fn decide(wish: Copy, rows: Option<u64>, in_place: &[String], half: Half) -> Present {
