@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::facts::{self, RowCount, SessionKind};
+use super::facts::{self, RowCount};
 use super::session::{Session, SqlError};
+use super::sessions::{self, SessionKind};
 use super::swap::{Server, quoted};
 use super::{Database, scratch};
 use crate::error::{Context, Result};
@@ -170,7 +171,7 @@ impl Server {
     pub fn close_clone(&mut self, clone: &str) -> Result<()> {
         self.allow(clone, "false")?;
         let sessions = self.sessions(clone)?;
-        facts::end_sessions(&mut self.session, &sessions).map(drop)
+        sessions::end_sessions(&mut self.session, &sessions).map(drop)
     }
 
     fn allow(&mut self, clone: &str, whether: &str) -> Result<()> {
@@ -286,7 +287,7 @@ pub fn check_alone(database: &Database, own: &[i32]) -> Result<std::result::Resu
     let mut session = database.connect()?;
     let patience = Deadline::after(LEAVING);
     let others = loop {
-        let mut others = facts::foreign_sessions(&mut session)?;
+        let mut others = sessions::foreign_sessions(&mut session)?;
         others.retain(|other| !own.contains(&other.pid));
         if others.is_empty() {
             return Ok(Ok(()));

@@ -45,6 +45,7 @@ pub mod scratch;
 mod scripts;
 mod service;
 mod session;
+pub mod sessions;
 mod settings;
 pub mod shelf;
 mod source;

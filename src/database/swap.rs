@@ -4,8 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::Database;
-use super::facts::{self, SessionInfo, SessionKind};
+use super::facts;
 use super::session::{Session, SqlError};
+use super::sessions::{self, SessionInfo, SessionKind};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::system::clock::{self, Deadline};
@@ -113,7 +114,7 @@ impl Server {
         let own = self.own_role()?;
         let sessions: Vec<_> =
             self.sessions(name)?.into_iter().filter(|session| session.user == own).collect();
-        facts::end_sessions(&mut self.session, &sessions).map(drop)
+        sessions::end_sessions(&mut self.session, &sessions).map(drop)
     }
 
     fn own_role(&mut self) -> Result<String> {
@@ -263,7 +264,7 @@ impl Server {
 
     /// Lists the sessions of others in a database, those of our own role among them.
     pub fn sessions(&mut self, name: &str) -> Result<Vec<SessionInfo>> {
-        facts::sessions_in(&mut self.session, name)
+        sessions::sessions_in(&mut self.session, name)
     }
 
     /// Renames all databases in one transaction; sessions in the way are ended as far as allowed,
@@ -329,7 +330,7 @@ impl Server {
                 end == End::All || own
             });
         let mut left: Vec<String> = others.iter().map(ToString::to_string).collect();
-        for (session, why) in facts::end_sessions(&mut self.session, &ours)? {
+        for (session, why) in sessions::end_sessions(&mut self.session, &ours)? {
             left.push(format!("{session}: {why}"));
         }
         if left.is_empty() {

@@ -1,7 +1,7 @@
 //! Stops the units in order and proves that nothing of them, and nobody else, writes any more.
 
 use crate::config::ForeignSessions;
-use crate::database::{Database, DatabaseLock, facts};
+use crate::database::{Database, DatabaseLock, sessions};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 
@@ -73,7 +73,7 @@ pub(super) fn close_gate(machine: &Machine, survey: &Survey<'_>) -> Result<()> {
 /// Sessions that are left belong to somebody whom the service manager does not know.
 fn judge_others(machine: &Machine, database: &Database, locks: &[DatabaseLock]) -> Result<()> {
     let mut session = database.connect()?;
-    let mut others = facts::foreign_sessions(&mut session)?;
+    let mut others = sessions::foreign_sessions(&mut session)?;
     others.retain(|other| locks.iter().all(|lock| lock.backend() != other.pid));
     if others.is_empty() {
         return Ok(());
@@ -84,7 +84,7 @@ fn judge_others(machine: &Machine, database: &Database, locks: &[DatabaseLock]) 
         ForeignSessions::Warn => machine.progress.warn(&message),
         ForeignSessions::End => {
             machine.progress.note(&message);
-            facts::end_sessions(&mut session, &others)?;
+            sessions::end_sessions(&mut session, &others)?;
         }
         ForeignSessions::Refuse => {
             return Err(Error::new(Outcome::Refused, message)

@@ -1,8 +1,9 @@
 //! What a file and its surroundings say: size, sessions, doubts.
 
 use crate::database::doubts::{Doubt, DoubtKind};
-use crate::database::facts::{Facts, Identity, SessionInfo, SessionKind};
+use crate::database::facts::{Facts, Identity};
 use crate::database::session::{InFile, SqlError};
+use crate::database::sessions::{SessionInfo, SessionKind};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::sqlite::{Connection, Fault, holders};

@@ -9,7 +9,7 @@ use super::look::{ALL, look_for_pending};
 use super::tool::{APPLICATION, Command, Purpose};
 use super::transcript::Transcript;
 use super::watch;
-use crate::database::{Change, Database, DatabaseLock, Imprint, Session, facts};
+use crate::database::{Change, Database, DatabaseLock, Imprint, Session, sessions};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
@@ -90,7 +90,8 @@ fn prepare(
         .state("nothing was changed")
         .hint("Wait for it, or end it, then run this again."));
     }
-    let sessions = facts::foreign_sessions(&mut session)?.iter().map(|other| other.pid).collect();
+    let sessions =
+        sessions::foreign_sessions(&mut session)?.iter().map(|other| other.pid).collect();
     let imprint = session
         .imprint()
         .map_err(|error| Error::failed("cannot look at the schema").source(error))?;
@@ -226,19 +227,19 @@ fn failed(command: &Command, end: &End, after: &After, said: &[String]) -> Error
 /// that call themselves otherwise; returns what is left of them.
 ///
 /// The processes of the tool are dead by now, but a server notices that only when it next speaks.
-fn end_sessions(session: &mut Session, known: &[i32]) -> Result<Vec<facts::SessionInfo>> {
+fn end_sessions(session: &mut Session, known: &[i32]) -> Result<Vec<sessions::SessionInfo>> {
     let limit = Deadline::after(SESSIONS_END);
     loop {
-        let mut others = facts::foreign_sessions(session)?;
+        let mut others = sessions::foreign_sessions(session)?;
         // Without a list of what was there before, only the name tells.
         others.retain(|other| {
             let idle = other.state == "idle";
             let new = !known.is_empty() && !known.contains(&other.pid) && !idle;
             other.application == APPLICATION || new
         });
-        let ours: Vec<facts::SessionInfo> =
+        let ours: Vec<sessions::SessionInfo> =
             others.iter().filter(|other| other.application == APPLICATION).cloned().collect();
-        facts::end_sessions(session, &ours)?;
+        sessions::end_sessions(session, &ours)?;
         if others.is_empty() || limit.passed() {
             return Ok(others);
         }

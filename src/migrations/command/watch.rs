@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::tool::APPLICATION;
-use crate::database::{Blocker, DatabaseLock, SqlError, facts};
+use crate::database::{Blocker, DatabaseLock, SqlError, sessions};
 use crate::progress::Progress;
 
 /// Between two looks from the session that holds the lock.
@@ -66,7 +66,7 @@ impl Told {
 
 /// Returns the sessions that block the tool, each with the tool's session that waits for it.
 fn blockers(lock: &mut DatabaseLock) -> Result<Vec<(i32, Blocker)>, SqlError> {
-    let sessions = facts::foreign_sessions(lock.session()).unwrap_or_default();
+    let sessions = sessions::foreign_sessions(lock.session()).unwrap_or_default();
     let own: Vec<i32> =
         sessions.iter().filter(|s| s.application == APPLICATION).map(|s| s.pid).collect();
     let mut found = Vec::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::database::{Change, Database, Standstill, facts};
+use crate::database::{Change, Database, Standstill, facts, sessions};
 use crate::error::{Context as _, Result};
 use crate::layout::Layout;
 use crate::migrations::DataState;
@@ -210,7 +210,7 @@ fn moved(
         if now.server_version != archive.server_version {
             return Ok(Some("the server is another version".into()));
         }
-        let mut others = facts::foreign_sessions(&mut session)?;
+        let mut others = sessions::foreign_sessions(&mut session)?;
         others.retain(|other| quiet.locks.iter().all(|lock| lock.backend() != other.pid));
         if let Some(other) = others.first() {
             return Ok(Some(format!("{other} may have written")));
