@@ -1,22 +1,21 @@
 //! Files of the installed package on disk, against what its package says of them.
 //!
-//! dpkg and rpm are asked: they know about diversions, conffiles and files that were left out at the
-//! installation, and compare what they know, which is content with dpkg and more with rpm.
+//! dpkg and rpm are asked: they know about diversions and conffiles, and compare what they know, which is
+//! content with dpkg and more with rpm. rpm knows too what it left out at the installation; for dpkg its
+//! configuration says it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Family;
 use super::candidate::Installed;
+use super::left_out::Filters;
 use crate::error::{Error, Result};
 use crate::system::process::{self, Call, Failure};
 
 /// How long reading all files of the package may take.
 const READ_LIMIT: Duration = Duration::from_secs(10 * 60);
-
-/// Documentation, which small images leave out on purpose (`path-exclude` of dpkg).
-const DOCUMENTATION: [&str; 4] =
-    ["/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/"];
 
 /// A file that is not as the package has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +78,11 @@ pub fn look(root: &Path, installed: &Installed) -> Result<Vec<Altered>> {
         }
         Err(failure) => return Err(Error::failed(format!("{shown} {failure}"))),
     };
-    Ok(text.lines().filter_map(altered).filter(|found| !is_left_out(found)).collect())
+    let found = text.lines().filter_map(altered).map(|found| on_disk(root, found));
+    match installed.family {
+        Family::Deb => without_left_out(root, found.collect()),
+        Family::Rpm => Ok(found.collect()),
+    }
 }
 
 /// Reads which files the package has, and whether it is installed completely.
@@ -188,9 +191,28 @@ fn how(signs: &str) -> Option<How> {
     (!found.is_empty()).then(|| How::Attributes(found.join(", ")))
 }
 
-fn is_left_out(found: &Altered) -> bool {
-    let path = found.path.to_string_lossy();
-    found.how == How::Missing && DOCUMENTATION.iter().any(|dir| path.starts_with(dir))
+/// dpkg before 1.21 says of a file that it cannot open that its content is another: it may be gone.
+fn on_disk(root: &Path, found: Altered) -> Altered {
+    let path = root.join(found.path.strip_prefix("/").unwrap_or(&found.path));
+    let how = match (found.how, std::fs::symlink_metadata(&path)) {
+        (How::Content, Err(error)) if error.kind() == io::ErrorKind::NotFound => How::Missing,
+        (How::Content, Err(error)) => How::Unseen(error.to_string()),
+        (How::Content, Ok(data)) if data.is_file() => match std::fs::File::open(&path) {
+            Err(error) => How::Unseen(error.to_string()),
+            Ok(_) => How::Content,
+        },
+        (how, _) => how,
+    };
+    Altered { how, ..found }
+}
+
+/// Takes out what dpkg was told not to unpack; its configuration is read only where something is gone.
+fn without_left_out(root: &Path, mut found: Vec<Altered>) -> Result<Vec<Altered>> {
+    if found.iter().any(|file| file.how == How::Missing) {
+        let filters = Filters::read(root)?;
+        found.retain(|file| file.how != How::Missing || !filters.leave_out(&file.path));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -224,11 +246,23 @@ mod tests {
     }
 
     #[test]
-    fn documentation_that_an_image_leaves_out_is_no_difference() {
-        let line = |path: &str| altered(&format!("missing     {path}")).unwrap();
-        assert!(is_left_out(&line("/usr/share/man/man1/shop.1.gz")));
-        assert!(!is_left_out(&line("/usr/share/shop/migrations/0001_a.sql")));
-        let changed = altered("??5??????   /usr/share/doc/shop/copyright").unwrap();
-        assert!(!is_left_out(&changed));
+    fn what_dpkg_was_told_to_leave_out_is_no_difference() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("etc/dpkg")).unwrap();
+        std::fs::write(root.path().join("etc/dpkg/dpkg.cfg"), "path-exclude=/usr/share/doc/*\n")
+            .unwrap();
+        std::fs::create_dir_all(root.path().join("usr/share/doc/shop")).unwrap();
+        std::fs::write(root.path().join("usr/share/doc/shop/copyright"), "other").unwrap();
+        let seen = |line: &str| {
+            let found = on_disk(root.path(), altered(line).unwrap());
+            without_left_out(root.path(), vec![found]).unwrap().pop().map(|found| found.how)
+        };
+        // dpkg 1.21 and newer; before, a file that is gone has another content.
+        assert_eq!(seen("missing     /usr/share/doc/shop/changelog.gz"), None);
+        assert_eq!(seen("??5??????   /usr/share/doc/shop/changelog.gz"), None);
+        assert_eq!(seen("??5??????   /usr/share/shop/gone"), Some(How::Missing));
+        assert_eq!(seen("missing     /usr/share/man/man1/shop.1.gz"), Some(How::Missing));
+        // What was left out and is there all the same was put there by somebody.
+        assert_eq!(seen("??5??????   /usr/share/doc/shop/copyright"), Some(How::Content));
     }
 }

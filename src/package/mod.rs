@@ -19,6 +19,7 @@ pub mod equal;
 pub mod exchange;
 mod fault;
 mod file;
+mod left_out;
 pub mod older;
 pub mod planned;
 mod rpm;

@@ -71,6 +71,8 @@ removal_keeps_restore_points_and_stops_the_service() {
   expect_rc 0; expect_out '/var/lib/openwatch/backups'
   expect_points 1; expect_service inactive
   expect_is inactive m systemctl is-active openwatch-backup-cleanup.timer
+  # No broken link of ours stays where systemd looks for generators.
+  expect_is none sh_ 'test -L /etc/systemd/system-generators/openwatch-generator && echo there || echo none'
   expect_is 20000 sql 'select count(*) from customer_notes'
   reboot
   expect_service inactive

@@ -98,3 +98,19 @@ for f in json.load(sys.stdin)["drift"]: print(re.search("`(.*?)`", f["mend"]).gr
   expect_no_drift; expect_ready 2.0.0
   run openwatch status --drift; expect_out 'changed by /etc/systemd/system/openwatch\.service\.d/nice\.conf'
 }
+
+whole_fact "deb rpm" what_the_package_tool_was_told_to_leave_out_is_no_drift
+what_the_package_tool_was_told_to_leave_out_is_no_drift() {
+  old_machine
+  local file=/usr/share/bash-completion/completions/openwatch
+  if [ "$family" = deb ]; then
+    sh_ "rm $file"; expect_is "files $file" drift
+    sh_ 'echo "path-exclude=/usr/share/bash-completion/*" > /etc/dpkg/dpkg.cfg.d/small'; expect_no_drift
+    reinstall; expect_rc 0
+  else # rpm notes by itself what it left out
+    file=/usr/share/man/man1/openwatch.1.gz
+    run sh -c 'rpm -e --nodeps openwatch; rpm -i --excludedocs /repo/rpm/1.0.0/openwatch-1.0.0-1.*.rpm; systemctl restart openwatch.service'; expect_rc 0
+  fi
+  expect_is none sh_ "test -e $file && echo there || echo none"
+  sh_ 'systemctl restart openwatch.service'; expect_no_drift
+}

@@ -4,12 +4,14 @@
 
 synnefo=$here/../procedures/synnefo
 
-# synnefo_files: what the machines need, once per run, in the directory that all of them see as /repo.
+# synnefo_files: what the machines need, once per run, in the directory that all of them see as /repo. Which
+# Django they can run is asked of this one.
 synnefo_files() {
   (
     flock 9
     [ ! -e "$repo/synnefo" ] || exit 0
-    python=$("$synnefo/mktools" python) || exit 1
+    kind=$(m python3 -c 'import sys; print("python" if sys.version_info >= (3, 10) else "oldpython")') || exit 1
+    python=$("$synnefo/mktools" "$kind") || exit 1
     cp -a "$python/modules" "$repo/python" && cp -a "$synnefo" "$repo/synnefo"
   ) 9> "$work/synnefo.lock" || fail "the modules of Django and Alembic are not there"
 }
@@ -58,7 +60,7 @@ for p in reversed(json.load(sys.stdin)["restore_points"]): print(p["reason"], *p
 
 # synnefo_machine: 1.0 from its packages, in use, with a row in each database.
 synnefo_machine() {
-  synnefo_files; old_machine
+  old_machine; synnefo_files
   synnefo_tree 1.0; synnefo_debs 1.0; synnefo_repo 1.0
   sh_ "useradd --system synnefo; mkdir -p /etc/synnefo
     for name in accounts compute storage; do
@@ -173,11 +175,11 @@ synnefo_release() { # synnefo_release HOST VERSION OVERLAYS...: what the package
 # synnefo_hosts: 1.0 in use on three machines with cables between them; the database server is on the first.
 synnefo_hosts() {
   [ "${lab##*/}" = nspawn ] || { say "LEFT OUT: only nspawn lays cables"; exit 0; }
-  synnefo_files
   local host unit net=0 table
   for host in accounts compute storage; do
     unit=$(synnefo_unit "$host"); at_host "$host" old_machine
     if [ "$host" = accounts ]; then
+      synnefo_files
       m sh -s "$secret" < "$synnefo/mkserver" || fail "server"
     else
       net=$((net + 1))
