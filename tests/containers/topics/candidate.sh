@@ -18,10 +18,10 @@ what_the_repository_offers_is_shown_before_it_is_installed() {
   use_repo 2.0.0; [ "$family" = deb ] || m dnf -y -q makecache
   before=$(package_state)
   run openwatch migrate --status --candidate; expect_rc 0
-  expect_out 'pending +0006'; expect_out 'pending +0007'; expect_out 'version 1\.0\.0 is installed'
+  expect_out 'pending +0006'; expect_out 'pending +0007'; expect_out 'version 1\.0\.0-1 is installed'
   expect_no_out 'unsandboxed'
   run openwatch preflight --candidate; expect_rc 0; expect_out 'an upgrade can begin'
-  run openwatch upgrade --plan --candidate; expect_rc 0; expect_out '1\.0\.0 -> 2\.0\.0'
+  run openwatch upgrade --plan --candidate; expect_rc 0; expect_out '1\.0\.0-1 -> 2\.0\.0-1'
   run openwatch migrate --check --candidate; expect_rc 10
   expect_looked_only
 }
