@@ -170,9 +170,11 @@ impl Clients {
 
 fn choose(clients: &[Client], server_major: u32) -> Result<(Client, Option<String>)> {
     let fitting = clients.iter().filter(|client| client.major >= server_major);
-    let best = fitting.min_by_key(|client| client.major);
-    match best {
+    match fitting.min_by_key(|client| client.major) {
         Some(client) if client.major == server_major => Ok((client.clone(), None)),
+        Some(client) if !loads_into(client.major, server_major) => {
+            Err(nothing_loads(client, server_major))
+        }
         Some(client) => Ok((
             client.clone(),
             Some(format!(
@@ -185,8 +187,30 @@ fn choose(clients: &[Client], server_major: u32) -> Result<(Client, Option<Strin
     }
 }
 
-/// A client reads what its own or an older major wrote; one from 17 on sets `transaction_timeout`
-/// while it loads, which a server before 17 does not know.
+/// The first major whose programs set `transaction_timeout` while they load, which no server before
+/// knows.
+const SETS_MORE: u32 = 17;
+
+/// Returns whether a client of this major loads anything into a server.
+const fn loads_into(client_major: u32, server_major: u32) -> bool {
+    client_major < SETS_MORE || server_major >= SETS_MORE
+}
+
+/// What nobody can load again is no restore point, however well it was read back.
+fn nothing_loads(client: &Client, server_major: u32) -> Error {
+    let text = format!(
+        "pg_dump {} writes archives that nothing loads into a PostgreSQL {server_major} server",
+        client.version
+    );
+    Error::new(Outcome::Refused, text)
+        .detail(format!(
+            "only clients from {SETS_MORE} on read them, and these set what a server before \
+             {SETS_MORE} does not know; found no older client"
+        ))
+        .hint(install(server_major))
+}
+
+/// A client reads what its own or an older major wrote.
 fn choose_for_restore(
     clients: &[Client],
     server_major: u32,
@@ -195,7 +219,7 @@ fn choose_for_restore(
     let writer = major_of(archive_client).unwrap_or(server_major);
     let fitting = clients
         .iter()
-        .filter(|client| client.major >= writer && (client.major < 17 || server_major >= 17));
+        .filter(|client| client.major >= writer && loads_into(client.major, server_major));
     fitting.min_by_key(|client| client.major.abs_diff(server_major)).cloned().ok_or_else(|| {
         let found: Vec<&str> = clients.iter().map(|client| client.version.as_str()).collect();
         let text = format!(
@@ -208,7 +232,14 @@ fn choose_for_restore(
                 if found.is_empty() { "none".into() } else { found.join(", ") }
             ))
             .state("nothing was changed")
-            .hint(format!("Install postgresql-client-{}.", writer.max(server_major)))
+            .hint(match loads_into(writer, server_major) {
+                true => format!("Install postgresql-client-{}.", writer.max(server_major)),
+                // No client that reads it loads into this server.
+                false => format!(
+                    "Restore it into a PostgreSQL {SETS_MORE} server or a newer one; for this one take \
+                     another with postgresql-client-{server_major}."
+                ),
+            })
     })
 }
 
@@ -227,9 +258,11 @@ fn no_client(clients: &[Client], server_major: u32) -> Error {
         None => Error::new(Outcome::Refused, "pg_dump and pg_restore are not installed")
             .detail("looked in /usr/lib/postgresql/*/bin, /usr/pgsql-*/bin and PATH"),
     };
-    error.hint(format!(
-        "Install postgresql-client-{server_major} (Debian) or postgresql{server_major} (RPM)."
-    ))
+    error.hint(install(server_major))
+}
+
+fn install(major: u32) -> String {
+    format!("Install postgresql-client-{major} (Debian) or postgresql{major} (RPM).")
 }
 
 #[cfg(test)]
@@ -256,9 +289,23 @@ mod tests {
     /// Row 26.
     #[test]
     fn the_nearest_newer_client_comes_with_a_warning() {
-        let (chosen, warning) = choose(&[client("18.1"), client("17.2")], 16).unwrap();
-        assert_eq!(chosen.major, 17);
-        assert!(warning.unwrap().contains("install postgresql-client-16"));
+        let (chosen, warning) = choose(&[client("18.1"), client("16.2")], 15).unwrap();
+        assert_eq!(chosen.major, 16);
+        assert!(warning.unwrap().contains("install postgresql-client-15"));
+        assert_eq!(choose(&[client("18.1")], 17).unwrap().0.major, 18);
+    }
+
+    /// Row 26.
+    #[test]
+    fn a_client_whose_archives_nothing_loads_into_this_server_makes_none() {
+        let error = choose(&[client("18.1"), client("17.2")], 16).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Refused);
+        assert!(error.message().contains("pg_dump 17.2 writes archives that nothing loads"));
+        assert!(error.hint_line().unwrap().contains("postgresql-client-16"));
+        let made = choose_for_restore(&[client("18.1")], 15, "18.1").unwrap_err();
+        let hint = made.hint_line().unwrap();
+        assert!(hint.contains("into a PostgreSQL 17 server"), "{hint}");
+        assert!(hint.contains("postgresql-client-15"), "{hint}");
     }
 
     #[test]
