@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "shared helpers are compiled into each test")]
 
+#[path = "restore_points/places.rs"]
+mod places;
 #[path = "restore_points/shapes.rs"]
 mod shapes;
 mod support;

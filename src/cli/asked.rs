@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::commands::hold::Wanted;
+use crate::commands::keeping::Told;
 use crate::commands::{self, Reply, keeping};
 use crate::config::Act;
 use crate::error::Result;
@@ -48,9 +49,9 @@ fn done(global: &Global, layout: &Layout, printer: &Arc<Printer>, wish: &Wish) -
     let (until, reason) = (wish.until.as_deref(), wish.reason.as_deref());
     let by = Some(CONSOLE);
     match wish.act {
-        Act::Backup => kept(&mut machine, &Backup::Create { backup_dir: None }),
-        Act::Verify => kept(&mut machine, &Backup::Verify { id, restore: wish.load }),
-        Act::Unpin => kept(&mut machine, &Backup::Unpin { id }),
+        Act::Backup => kept(&mut machine, &Backup::Create { backup_dir: None }, Told::Words),
+        Act::Verify => kept(&mut machine, &Backup::Verify { id, restore: wish.load }, Told::Words),
+        Act::Unpin => kept(&mut machine, &Backup::Unpin { id }, Told::Words),
         Act::Pin => {
             let reply = keeping::pin(&machine, &id, &keeping::Pinning { until, reason, by })?;
             public::leave(&machine);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::commands::baseline::Strictness;
 use crate::commands::gate::Patience;
+use crate::commands::keeping::Told;
 use crate::commands::restore::{Copy, Files};
 use crate::commands::rollback::Place;
 use crate::commands::verify::Depth;
@@ -62,7 +63,8 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
         }
         Verb::Backup(verb) => {
             only_a_stream(global, verb)?;
-            kept(&mut open(global, layout, printer)?, verb)
+            let told = if global.json { Told::Object } else { Told::Words };
+            kept(&mut open(global, layout, printer)?, verb, told)
         }
         Verb::Baseline(verb) => baseline(&open(global, layout, printer)?, verb),
         Verb::Restore(options) => {
@@ -263,8 +265,8 @@ fn only_a_stream(global: &Global, verb: &Backup) -> Result<()> {
 }
 
 /// Does what was typed behind `backup`, and tells everybody what is kept now.
-pub(super) fn kept(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
-    let reply = backup(machine, verb);
+pub(super) fn kept(machine: &mut Machine, verb: &Backup, told: Told) -> Result<Reply> {
+    let reply = backup(machine, verb, told);
     // A look leaves everything as it was, and so does a refusal.
     if verb.changes() && reply.is_ok() {
         public::leave(machine);
@@ -272,7 +274,7 @@ pub(super) fn kept(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
     reply
 }
 
-fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
+fn backup(machine: &mut Machine, verb: &Backup, told: Told) -> Result<Reply> {
     match verb {
         Backup::Create { backup_dir } => {
             take_backup_dir(machine, backup_dir.as_ref())?;
@@ -284,7 +286,7 @@ fn backup(machine: &mut Machine, verb: &Backup) -> Result<Reply> {
             let depth = if *restore { Depth::Restore } else { Depth::Files };
             commands::verify::run(machine, id, depth)
         }
-        Backup::Prune { dry_run } => keeping::prune(machine, *dry_run),
+        Backup::Prune { dry_run } => keeping::prune(machine, *dry_run, told),
         Backup::Pin { id, until, reason } => {
             let (until, reason) = (until.as_deref(), reason.as_deref());
             keeping::pin(machine, id, &keeping::Pinning { until, reason, by: None })

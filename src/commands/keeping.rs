@@ -1,12 +1,14 @@
 //! `openwatch backup prune`, `pin`, `unpin`, `remove`: which restore points stay.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::{
-    Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, is_plain_word, pin_end,
+    Decision, Entry, Mode, Needs, Origin, PinNote, Status, Store, Verdict, is_plain_word, pin_end,
 };
 use crate::upgrade::machine::Machine;
 use crate::upgrade::rollback::kept;
@@ -15,8 +17,18 @@ use crate::upgrade::{journal, needed, public, rehearsal, telling};
 
 use super::{Reply, replaced};
 
+/// How the answer is told: of ten thousand points, one that nobody reads costs as much as finding
+/// out what to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Lines for a person.
+    Words,
+    /// The object of `--json`.
+    Object,
+}
+
 /// Removes what retention no longer keeps, or shows what it would remove and why the rest stays.
-pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
+pub fn prune(machine: &Machine, dry_run: bool, told: Told) -> Result<Reply> {
     if !dry_run {
         // Daily, so that a report reaches a receiver that was away.
         telling::send_kept(machine);
@@ -51,9 +63,9 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
         (Verdict::Remove, Mode::Act) => "removed",
     };
     let databases = replaced::prune(machine, mode);
+    let left: Vec<_> =
+        listed.iter().zip(&decisions).filter(|(_, d)| d.verdict == Verdict::Keep).collect();
     if mode == Mode::Act {
-        let pairs = listed.iter().zip(&decisions);
-        let left: Vec<_> = pairs.filter(|(_, d)| d.verdict == Verdict::Keep).collect();
         kept::remember_installed(machine);
         match kept::prune_beside(machine, left.iter().map(|(entry, _)| *entry)) {
             Ok(files) => files.iter().for_each(|file| {
@@ -61,21 +73,52 @@ pub fn prune(machine: &Machine, dry_run: bool) -> Result<Reply> {
             }),
             Err(error) => warnings.push(error.message()),
         }
-        public::leave_pruned(machine, &left);
     }
-    let mut lines: Vec<String> = decisions
-        .iter()
-        .map(|d| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason))
-        .collect();
-    lines.extend(replaced::pruned(&databases, word));
-    let text = if lines.is_empty() { "there is no restore point".into() } else { lines.join("\n") };
-    let json: Vec<Value> = decisions
-        .iter()
-        .map(|d| json!({"id": d.id, "verdict": word(d.verdict), "reason": d.reason}))
-        .collect();
-    let databases = replaced::json(&databases, word);
-    let json = json!({"decisions": json, "replaced": databases, "warnings": warnings});
+    // What everybody may know waits for the disk, and the answer for nothing.
+    let (text, json) = std::thread::scope(|scope| {
+        if mode == Mode::Act {
+            scope.spawn(|| public::leave_pruned(machine, &left));
+        }
+        match told {
+            Told::Words => {
+                (in_words(&decisions, &replaced::pruned(&databases, word), word), json!({}))
+            }
+            Told::Object => {
+                let decisions: Vec<Value> = decisions
+                    .iter()
+                    .map(|d| json!({"id": d.id, "verdict": word(d.verdict), "reason": d.reason}))
+                    .collect();
+                let databases = replaced::json(&databases, word);
+                let json =
+                    json!({"decisions": decisions, "replaced": databases, "warnings": warnings});
+                (String::new(), json)
+            }
+        }
+    });
     Ok(Reply::ok(text, json))
+}
+
+/// Says a line for each decision, and those about databases below them.
+fn in_words(
+    decisions: &[Decision],
+    databases: &[String],
+    word: impl Fn(Verdict) -> &'static str,
+) -> String {
+    let mut text = String::new();
+    for d in decisions {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        // Nothing fails that writes into memory.
+        let _ = write!(text, "{:<12} {}: {}", word(d.verdict), d.id, d.reason);
+    }
+    for line in databases {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(line);
+    }
+    if text.is_empty() { "there is no restore point".to_owned() } else { text }
 }
 
 /// What is wanted of a pin.

@@ -1,5 +1,7 @@
 //! What lies in the backup directory: one entry per name, judged from its manifest alone.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -65,6 +67,17 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Compares what a manifest says with the application and the host of whoever looks.
+    pub(super) fn of(manifest: &Manifest, app: &str, host: &str) -> Self {
+        if manifest.app != app {
+            Self::OtherApp(manifest.app.clone())
+        } else if manifest.host != host {
+            Self::OtherHost(manifest.host.clone())
+        } else {
+            Self::Own
+        }
+    }
+
     /// Says in words where it comes from; none where it was made here.
     pub fn told(&self) -> Option<String> {
         match self {
@@ -92,8 +105,9 @@ pub struct Entry {
     pub pin: Option<PinNote>,
     /// What it takes on the disk, in bytes; without a manifest only where that was measured.
     pub bytes: Option<u64>,
-    /// What it says about itself, where that can be read.
-    pub manifest: Option<Manifest>,
+    /// What it says about itself, where that can be read. Thousands of entries are put in order, and by
+    /// far the most of one is this.
+    pub manifest: Option<Box<Manifest>>,
     /// Where it lies.
     pub path: PathBuf,
 }
@@ -145,6 +159,8 @@ pub(super) fn newest_first(a: &Entry, b: &Entry) -> std::cmp::Ordering {
 pub(super) struct Looker<'a> {
     pub(super) app: &'a str,
     pub(super) host: &'a str,
+    /// The backup directory.
+    pub(super) dir: &'a File,
 }
 
 /// One name in the backup directory.
@@ -184,7 +200,7 @@ impl Looker<'_> {
     }
 
     fn read(&self, entry: &mut Entry) {
-        match Manifest::read(&entry.path) {
+        match Manifest::read_in(self.dir, &entry.id) {
             Err(Fault::Damaged(why)) => entry.status = Status::Damaged(why),
             Err(Fault::NotUnderstood(why)) => entry.status = Status::NotUnderstood(why),
             Ok(manifest) => {
@@ -192,36 +208,39 @@ impl Looker<'_> {
                 entry.created = clock::parse_rfc3339(&manifest.created).or(entry.created);
                 entry.bytes = Some(manifest.bytes);
                 entry.origin = self.origin(&manifest);
-                entry.status = match first_fault(&entry.path, &manifest) {
+                entry.status = match first_fault(self.dir, &entry.id, &manifest) {
                     Some(why) => Status::Damaged(why),
                     None => Status::Good,
                 };
-                entry.manifest = Some(manifest);
+                entry.manifest = Some(Box::new(manifest));
             }
         }
     }
 
-    pub(super) fn origin(&self, manifest: &Manifest) -> Origin {
-        if manifest.app != self.app {
-            Origin::OtherApp(manifest.app.clone())
-        } else if manifest.host != self.host {
-            Origin::OtherHost(manifest.host.clone())
-        } else {
-            Origin::Own
-        }
+    fn origin(&self, manifest: &Manifest) -> Origin {
+        Origin::of(manifest, self.app, self.host)
     }
 }
 
+/// The most bytes of a note of what is damaged.
+const LONGEST_NOTE: u64 = 4096;
+
 /// Looks at a few names only; sizes and sums are the business of verification.
-fn first_fault(dir: &Path, manifest: &Manifest) -> Option<String> {
-    if let Ok(note) = fs::read_text(&dir.join(DAMAGED), 4096) {
-        return Some(note.trim().to_owned());
+fn first_fault(dir: &File, id: &str, manifest: &Manifest) -> Option<String> {
+    let id = Path::new(id);
+    let note = fs::open_file_in(dir, &id.join(DAMAGED));
+    match note.and_then(|note| fs::read_bounded(note, LONGEST_NOTE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Some(format!("it is marked as damaged, and why is not read: {error}"));
+        }
+        Ok(note) => return Some(String::from_utf8_lossy(&note).trim().to_owned()),
     }
     if manifest.kind != Kind::Dump {
         // A clone lies on the server, a snapshot where only its maker finds it.
         return None;
     }
-    first_missing(dir, manifest).map(|name| format!("the archive of {name} is missing"))
+    first_missing(dir, id, manifest).map(|name| format!("the archive of {name} is missing"))
 }
 
 /// A name of ours is a stamp and a version; anything else in the directory is not touched.

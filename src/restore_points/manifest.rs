@@ -1,5 +1,6 @@
 //! The file that makes a directory a restore point.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -291,15 +292,16 @@ impl Manifest {
         self.databases.iter().filter_map(|archive| archive.clone.as_deref())
     }
 
-    /// Reads the manifest of a restore point.
-    pub(super) fn read(dir: &Path) -> Result<Self, Fault> {
-        let bytes = read_manifest(dir).map_err(|error| {
+    /// Reads the manifest of the restore point of this name in a backup directory.
+    pub(super) fn read_in(dir: &File, id: &str) -> Result<Self, Fault> {
+        let opened = fs::open_file_in(dir, &Path::new(id).join(MANIFEST));
+        let bytes = opened.and_then(|file| fs::read_bounded(file, LIMIT)).map_err(|error| {
             Fault::Damaged(match error.kind() {
                 io::ErrorKind::NotFound => "no manifest".to_owned(),
                 _ => format!("the manifest cannot be read: {error}"),
             })
         })?;
-        Self::parse(&bytes, dir.file_name().and_then(|name| name.to_str()))
+        Self::parse(&bytes, Some(id))
     }
 
     /// Reads the text of a manifest that shall belong to the restore point of this name.

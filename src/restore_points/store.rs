@@ -1,5 +1,6 @@
 //! The directory that holds restore points: opened with care, listed cheaply, probed before use.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::encryption::Keyring;
@@ -132,6 +133,7 @@ impl Store {
         let attempt = || format!("cannot list {}", self.dir.display());
         let pins = self.pins();
         let mut names = Vec::new();
+        let dir = fs::open_dir(&self.dir).context(attempt)?;
         for item in std::fs::read_dir(&self.dir).context(attempt)? {
             let item = item.context(attempt)?;
             let is_dir = item.file_type().is_ok_and(|kind| kind.is_dir());
@@ -141,15 +143,15 @@ impl Store {
                 names.push(Name { path: item.path(), name, is_dir });
             }
         }
-        let mut entries = self.judge(names, &pins);
+        let mut entries = self.judge(&dir, names, &pins);
         entries.sort_by(newest_first);
         Ok(entries)
     }
 
     /// Reads the manifests.
-    fn judge(&self, names: Vec<Name>, pins: &Pins) -> Vec<Entry> {
+    fn judge(&self, dir: &File, names: Vec<Name>, pins: &Pins) -> Vec<Entry> {
         let host = host::name();
-        let looker = Looker { app: &self.app, host: &host };
+        let looker = Looker { app: &self.app, host: &host, dir };
         spread(names, |item| {
             let pin = pins.of(&item.name);
             looker.judge(item, pin)
@@ -165,7 +167,9 @@ impl Store {
         let pin = self.pins().of(id);
         let host = host::name();
         let name = Name { path, name: id.to_owned(), is_dir: data.is_dir() };
-        Ok(Looker { app: &self.app, host: &host }.judge(name, pin))
+        let dir =
+            fs::open_dir(&self.dir).context(|| format!("cannot open {}", self.dir.display()))?;
+        Ok(Looker { app: &self.app, host: &host, dir: &dir }.judge(name, pin))
     }
 
     fn unknown(&self, id: &str) -> Error {
@@ -191,7 +195,7 @@ impl Store {
         match (found.status, found.manifest) {
             (Status::Good, Some(manifest)) => {
                 let (app, keyring) = (self.app.clone(), self.keyring.clone());
-                Ok(RestorePoint { dir: found.path, app, manifest, keyring })
+                Ok(RestorePoint { dir: found.path, app, manifest: *manifest, keyring })
             }
             (status, _) => {
                 let why = status.why().unwrap_or(status.word()).to_owned();

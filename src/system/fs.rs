@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+pub use rustix::fs::FileType;
+
 pub use self::links::{give, replace_link, sync_file_system};
 pub use self::owned::{FileFacts, keep_under, open_at_once, open_regular, replace_owned};
 pub use self::private::read_private;
@@ -50,6 +52,19 @@ pub fn open_dir(path: &Path) -> io::Result<File> {
 pub fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Opens a file as [`open_file`] does, from a directory that is open: a long way to it is walked once for
+/// many files, and nobody exchanges what lies above them meanwhile.
+pub fn open_file_in(dir: &File, path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    Ok(rustix::fs::openat(dir, path, flags, rustix::fs::Mode::empty())?.into())
+}
+
+/// Returns whether something is there that is of this kind, seen from a directory that is open.
+pub fn is_in(dir: &File, path: &Path, kind: FileType) -> bool {
+    let data = rustix::fs::statat(dir, path, rustix::fs::AtFlags::empty());
+    data.is_ok_and(|data| FileType::from_raw_mode(data.st_mode) == kind)
 }
 
 /// Makes a private directory (0700) below `TMPDIR` or `/tmp`; it is removed with the value.

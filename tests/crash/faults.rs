@@ -7,6 +7,10 @@ use super::matrix::{Case, Ended, nothing, tried};
 use super::support::machine::TestMachine;
 use super::tracer::{Act, At, Kind, Point, Side};
 use super::upgrade::{begun, succeeds, words};
+use super::{prune, restore};
+
+/// The calls that a disk without room refuses.
+const NEEDS_ROOM: &[Kind] = &[Kind::Create, Kind::Write, Kind::Sync];
 
 fn at_each(points: &[Point], kinds: &[Kind], act: Act) -> Vec<At> {
     let chosen = points.iter().enumerate().filter(|(_, point)| kinds.contains(&point.kind));
@@ -42,8 +46,58 @@ fn a_disk_that_is_full_from_any_write_on_ends_the_run_and_one_command_finishes()
             meanwhile: nothing,
             check: ends_by_itself,
         },
-        |points| at_each(points, &[Kind::Create, Kind::Write, Kind::Sync], Act::NoRoom),
+        |points| at_each(points, NEEDS_ROOM, Act::NoRoom(Errno::ENOSPC)),
     );
+}
+
+/// Rows 15 and 45.
+/// No call of a program tells a quota from a full disk but by this number.
+#[test]
+fn a_quota_that_is_used_up_at_any_write_ends_the_run_and_one_command_finishes() {
+    tried(
+        &Case {
+            name: "quota used up from a write on",
+            every: 97,
+            make: shipped,
+            words,
+            meanwhile: nothing,
+            check: ends_by_itself,
+        },
+        |points| at_each(points, NEEDS_ROOM, Act::NoRoom(Errno::EDQUOT)),
+    );
+}
+
+/// Rows 15 and 53.
+/// The present data is copied first, so that a restore needs room too; the copy is gone, or whole.
+#[test]
+fn a_disk_that_is_full_from_any_write_of_a_restore_on_leaves_the_data_and_the_same_command_finishes()
+ {
+    tried(
+        &Case {
+            name: "restore on a disk that is full from a write on",
+            every: 71,
+            make: || restore::upgraded(TestMachine::new()),
+            words: restore::words,
+            meanwhile: nothing,
+            check: restore::is_restored,
+        },
+        |points| at_each(points, NEEDS_ROOM, Act::NoRoom(Errno::ENOSPC)),
+    );
+}
+
+/// Rows 45 and 84.
+/// Room is what a prune makes: that there is none must not keep it from its work for ever.
+#[test]
+fn a_disk_that_is_full_from_any_write_of_a_prune_on_loses_nothing_that_is_kept() {
+    let case = Case {
+        name: "prune on a disk that is full from a write on",
+        every: 5,
+        make: prune::full,
+        words: prune::words,
+        meanwhile: nothing,
+        check: prune::keeps_what_it_said,
+    };
+    tried(&case, |points| at_each(points, NEEDS_ROOM, Act::NoRoom(Errno::ENOSPC)));
 }
 
 /// Rows 45 and 68.

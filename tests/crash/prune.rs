@@ -19,7 +19,7 @@ pub fn words(_: &TestMachine) -> Vec<String> {
 
 /// What was to be kept is whole whenever the prune ended, nothing half removed counts as a restore
 /// point, and the next prune removes the rest.
-fn keeps_what_it_said(machine: &TestMachine, ended: &Ended) {
+pub fn keeps_what_it_said(machine: &TestMachine, ended: &Ended) {
     let kept = &ended.before[3..];
     let good = good_points(machine);
     assert!(kept.iter().all(|id| good.contains(id)), "{kept:?} of {good:?}");

@@ -30,7 +30,7 @@ fn half() -> TestMachine {
 }
 
 /// The data is what it was or what was put back, and the same command puts it back.
-fn is_restored(machine: &TestMachine, ended: &Ended) {
+pub fn is_restored(machine: &TestMachine, ended: &Ended) {
     let id = &ended.before[0];
     let now = data(machine);
     let half = machine.sql("select to_regclass('alone') is not null") == "t";

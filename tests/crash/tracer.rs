@@ -56,8 +56,9 @@ pub enum Act {
     Kill,
     /// SIGKILL for the program and all its children at once, as at a power cut or an end of a unit.
     KillAll,
-    /// The call fails, and so does each later one that needs room on a disk.
-    NoRoom,
+    /// The call fails with this error, and so does each later one that needs room on a disk: a disk that
+    /// is full, or a quota that is used up.
+    NoRoom(Errno),
     /// The call fails with this error, once.
     Fail(Errno),
     /// Something else happens to the machine before the call is done.
@@ -166,7 +167,7 @@ struct Run<'a> {
     inside: BTreeMap<i32, Option<usize>>,
     /// Threads whose present call fails.
     failing: BTreeMap<i32, Errno>,
-    full: bool,
+    full: Option<Errno>,
     points: Vec<Point>,
     reached: bool,
 }
@@ -180,7 +181,7 @@ impl<'a> Run<'a> {
             armed: false,
             inside: BTreeMap::new(),
             failing: BTreeMap::new(),
-            full: false,
+            full: None,
             points: Vec::new(),
             reached: false,
         }
@@ -243,8 +244,8 @@ impl<'a> Run<'a> {
         let at = self.at?;
         let needs_room =
             matches!(self.points[number - 1].kind, Kind::Create | Kind::Write | Kind::Sync);
-        if self.full && side == Side::Before && needs_room {
-            return Some(Errno::ENOSPC);
+        if let Some(errno) = self.full.filter(|_| side == Side::Before && needs_room) {
+            return Some(errno);
         }
         let is_it = match at.behind {
             Some(text) => {
@@ -265,9 +266,9 @@ impl<'a> Run<'a> {
                 let _ = killpg(self.leader, Signal::SIGKILL);
                 None
             }
-            Act::NoRoom => {
-                self.full = true;
-                Some(Errno::ENOSPC).filter(|_| needs_room)
+            Act::NoRoom(errno) => {
+                self.full = Some(errno);
+                Some(errno).filter(|_| needs_room)
             }
             Act::Fail(errno) => Some(errno),
             Act::Meanwhile => {

@@ -14,6 +14,7 @@ mod away;
 mod before;
 mod cut;
 mod locks;
+mod masks;
 mod pooler;
 mod runners;
 mod space;

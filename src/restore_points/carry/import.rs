@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::digest::{self, Sums};
-use crate::restore_points::entry::{Looker, Origin, is_locked, stamp_of};
+use crate::restore_points::entry::{Origin, is_locked, stamp_of};
 use crate::restore_points::manifest::{Kind, MANIFEST, Manifest, SUMS};
 use crate::restore_points::partial::Partial;
 use crate::restore_points::pin::PinNote;
@@ -115,7 +115,7 @@ impl Store {
             return Err(refused(&format!("it is of the kind {kind}, which has no archive")));
         }
         let host = host::name();
-        let origin = Looker { app: self.app(), host: &host }.origin(manifest);
+        let origin = Origin::of(manifest, self.app(), &host);
         if let (Origin::OtherApp(app), Override::No) = (&origin, how.foreign) {
             let text = format!("the restore point {id} belongs to the application {app}");
             return Err(Error::new(Outcome::Refused, text)

@@ -1,5 +1,6 @@
 //! The files of a restore point, encrypted where it is.
 
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::error::{Context, Result};
 use crate::restore_points::digest;
 use crate::restore_points::manifest::{Manifest, read_whole};
 use crate::restore_points::store::{RestorePoint, Store};
-use crate::system::fs;
+use crate::system::fs::{self, FileType};
 
 /// How the name of every encrypted file ends.
 pub(in crate::restore_points) const ENDING: &str = ".age";
@@ -75,15 +76,16 @@ impl RestorePoint {
     }
 }
 
-/// Returns the first database whose archive is not there.
+/// Returns the first database whose archive is not there, in the point of this name of a backup directory.
 pub(in crate::restore_points) fn first_missing<'m>(
-    dir: &Path,
+    dir: &File,
+    id: &Path,
     manifest: &'m Manifest,
 ) -> Option<&'m str> {
     let names = manifest.databases.iter().map(|archive| archive.name.as_str());
     let there = |name: &str| match &manifest.encryption {
-        Some(_) => dir.join(archive_name(name)).is_file(),
-        None => dir.join(name).is_dir(),
+        Some(_) => fs::is_in(dir, &id.join(archive_name(name)), FileType::RegularFile),
+        None => fs::is_in(dir, &id.join(name), FileType::Directory),
     };
     names.into_iter().find(|name| !there(name))
 }

@@ -1,5 +1,7 @@
 //! The summary of restore points: what root knows of them and everybody may.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
@@ -45,7 +47,7 @@ pub struct Point {
     /// Its name.
     pub id: String,
     /// Whether it counts, in the word of `openwatch backup list`.
-    pub state: String,
+    pub state: Cow<'static, str>,
     /// Why it does not count.
     #[serde(default)]
     pub why: Option<String>,
@@ -57,10 +59,10 @@ pub struct Point {
     pub bytes: Option<u64>,
     /// What it is made of.
     #[serde(default)]
-    pub kind: Option<String>,
+    pub kind: Option<Cow<'static, str>>,
     /// Why it was made.
     #[serde(default)]
-    pub reason: Option<String>,
+    pub reason: Option<Cow<'static, str>>,
     /// How far it was proven, in words.
     #[serde(default)]
     pub proof: Option<String>,
@@ -100,12 +102,12 @@ impl Point {
         let version = |version: Option<&crate::version::Version>| version.map(ToString::to_string);
         Self {
             id: entry.id.clone(),
-            state: entry.status.word().to_owned(),
+            state: entry.status.word().into(),
             why: entry.status.why().map(str::to_owned),
             created: entry.created.map(clock::rfc3339),
             bytes: manifest.map(|manifest| manifest.held_bytes()).or(entry.bytes),
-            kind: manifest.map(|manifest| manifest.kind.word().to_owned()),
-            reason: manifest.map(|manifest| manifest.reason.word().to_owned()),
+            kind: manifest.map(|manifest| manifest.kind.word().into()),
+            reason: manifest.map(|manifest| manifest.reason.word().into()),
             proof: manifest.map(|manifest| manifest.proof_told()),
             restored: trial.filter(|trial| trial.failed.is_none()).map(|trial| trial.at.clone()),
             from: version(manifest.and_then(|manifest| manifest.from_version.as_ref())),

@@ -82,7 +82,7 @@ fn row(point: &Point, can_act: bool) -> Vec<Markup> {
         html! {
             (said(&point.proof))
             @if point.encrypted { p { "encrypted" } }
-            @if !point.is_dump() { p { (said(&point.kind)) } }
+            @if !point.is_dump() { p { (point.kind.as_deref().unwrap_or_default()) } }
         },
         html! {
             (said(&point.from))
