@@ -70,15 +70,19 @@ pub fn undumpable(session: &mut Session) -> Result<Vec<Undumpable>> {
     Ok(rows.iter().map(|row| Undumpable { what: row.get(0), remedy: row.get(1) }).collect())
 }
 
-/// Names what a dump by our role leaves out without an error.
+/// Names what a dump leaves out without an error, and so what going back to one does not bring back.
 pub fn left_out(session: &mut Session) -> Result<Vec<String>> {
     if session.file().is_some() {
         return Ok(Vec::new());
     }
-    let sql = "select format('subscription %I', s.subname) from pg_subscription s
-         where s.subdbid = (select oid from pg_database where datname = current_database())
-           and not (select rolsuper from pg_roles where rolname = current_user) order by 1";
-    let rows = session.rows(sql, &[]).context(|| "cannot list the subscriptions".into())?;
+    let sql = "select format('replication slot %I', slot_name) from pg_replication_slots
+         where database = current_database() and not temporary
+         union all
+         select format('subscription %I, because our role is no superuser', s.subname)
+           from pg_subscription s
+          where s.subdbid = (select oid from pg_database where datname = current_database())
+            and not (select rolsuper from pg_roles where rolname = current_user) order by 1";
+    let rows = session.rows(sql, &[]).context(|| "cannot list what replicates".into())?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

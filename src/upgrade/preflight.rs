@@ -194,8 +194,8 @@ fn can_dump(surveyed: &Surveyed<'_>, found: &mut Vec<Finding>) {
     }
     if !surveyed.left_out.is_empty() {
         found.push(advisory(format!(
-            "a dump of {name} by a role that is no superuser leaves out: {}",
-            surveyed.left_out.join(", ")
+            "a dump of {name} leaves out: {}",
+            surveyed.left_out.join("; ")
         )));
     }
 }

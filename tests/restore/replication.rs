@@ -115,11 +115,13 @@ fn a_replaced_database_with_a_subscription_is_pruned_and_the_publisher_keeps_its
 
 #[test]
 fn a_reader_of_changes_is_ended_and_its_slot_is_told_with_what_drops_it() {
-    let machine = machine();
+    let machine = machine().migration("0003_more.sql", "create table more (id integer);\n");
     let (server, app) = (machine.server(), machine.dbname());
     server.psql(app, "select pg_create_logical_replication_slot('cdc', 'test_decoding')");
     let mut reader = reader(&machine);
     machine.run(["backup", "create"]).success();
+    let (_, foreseen) = machine.json(["preflight"]);
+    assert!(foreseen.to_string().contains("leaves out: replication slot cdc"), "{foreseen}");
     let done = told(&machine.run(["restore", "latest", "--yes"]).success());
     reader.wait().unwrap();
     assert!(done.contains("left behind: replication slot cdc"), "{done}");
