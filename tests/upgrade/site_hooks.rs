@@ -191,3 +191,25 @@ fn a_hook_that_somebody_else_could_write_is_refused_by_name_before_anything() {
     fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
     machine.run(["upgrade"]).code(5).stderr(contains("migrate.before.d can be changed by other"));
 }
+
+/// What systemd's generator writes for the unit that upgrades.
+fn walls(machine: &TestMachine) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    machine.run(["generate", dir.path().to_str().unwrap()]).success();
+    let file = dir.path().join("openwatch-upgrade.service.d/40-openwatch-walls.conf");
+    fs::read_to_string(file).unwrap()
+}
+
+/// Row 79.
+#[test]
+fn a_hook_opens_the_walls_of_the_unit_and_an_empty_directory_does_not() {
+    let machine = TestMachine::new().ship("good");
+    fs::create_dir_all(machine.etc().join("hooks.d/migrate.before.d")).unwrap();
+    // The machine of the tests lies below /tmp, and all of it, which opens them too.
+    let text = walls(&machine);
+    assert!(!text.contains("may do anything"), "{text}");
+    let hook = hook(&machine, "migrate.before", "10-first", "exit 0");
+    let text = walls(&machine);
+    assert!(text.contains(&format!("{} may do anything", hook.display())), "{text}");
+    assert!(text.ends_with("[Service]\nProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n"));
+}

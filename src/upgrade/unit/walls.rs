@@ -122,3 +122,26 @@ fn is_inside(path: &Path) -> bool {
     WRITABLE.iter().any(|dir| real.starts_with(dir))
         && !OWN_TMP.iter().any(|dir| real.starts_with(dir))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_inside_the_walls_by_where_it_leads() {
+        for (path, inside) in [
+            ("/var/lib/shop/backups", true),
+            ("/run/shop/maintenance", true),
+            ("/var/tmp/points", false),
+            ("/tmp/points", false),
+            ("/home/keep/points", false),
+            ("/data/points", false),
+            ("/variable/points", false),
+        ] {
+            assert_eq!(is_inside(Path::new(path)), inside, "{path}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/var/lib", dir.path().join("link")).unwrap();
+        assert!(is_inside(&dir.path().join("link/not-there-yet/points")));
+    }
+}
