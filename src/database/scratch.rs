@@ -93,7 +93,7 @@ pub struct ScratchDatabase {
 /// Where it is, with what keeps others from taking it for a leftover.
 enum Place {
     /// On a server.
-    Server(OnServer),
+    Server(Box<OnServer>),
     /// In a file beside that of the application.
     File(ScratchFile),
 }
@@ -136,7 +136,7 @@ impl ScratchDatabase {
             true => made.server.carry_settings(like.dbname(), &name)?,
             false => Vec::new(),
         };
-        Ok((Self { database, place: Place::Server(made) }, left))
+        Ok((Self { database, place: Place::Server(Box::new(made)) }, left))
     }
 
     /// Returns the database.
