@@ -1,7 +1,6 @@
 //! What lies in the backup directory: one entry per name, judged from its manifest alone.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -228,13 +227,13 @@ const LONGEST_NOTE: u64 = 4096;
 /// Looks at a few names only; sizes and sums are the business of verification.
 fn first_fault(dir: &File, id: &str, manifest: &Manifest) -> Option<String> {
     let id = Path::new(id);
-    let note = fs::open_file_in(dir, &id.join(DAMAGED));
-    match note.and_then(|note| fs::read_bounded(note, LONGEST_NOTE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            return Some(format!("it is marked as damaged, and why is not read: {error}"));
-        }
-        Ok(note) => return Some(String::from_utf8_lossy(&note).trim().to_owned()),
+    let note = id.join(DAMAGED);
+    if fs::is_taken_in(dir, &note) {
+        let read = fs::open_file_in(dir, &note).and_then(|f| fs::read_bounded(f, LONGEST_NOTE));
+        return Some(match read {
+            Ok(note) => String::from_utf8_lossy(&note).trim().to_owned(),
+            Err(error) => format!("it is marked as damaged, and why cannot be read: {error}"),
+        });
     }
     if manifest.kind != Kind::Dump {
         // A clone lies on the server, a snapshot where only its maker finds it.

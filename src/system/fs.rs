@@ -61,6 +61,11 @@ pub fn open_file_in(dir: &File, path: &Path) -> io::Result<File> {
     Ok(rustix::fs::openat(dir, path, flags, rustix::fs::Mode::empty())?.into())
 }
 
+/// Returns whether a name is taken, by whatever, seen from a directory that is open.
+pub fn is_taken_in(dir: &File, path: &Path) -> bool {
+    rustix::fs::statat(dir, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
 /// Returns whether something is there that is of this kind, seen from a directory that is open.
 pub fn is_in(dir: &File, path: &Path, kind: FileType) -> bool {
     let data = rustix::fs::statat(dir, path, rustix::fs::AtFlags::empty());
