@@ -142,8 +142,8 @@ cluster_on_xfs() {
 used() { sh_ 'sync; df --output=used -B1 /var/lib/postgresql | tail -n 1'; }
 # cloned_in: milliseconds that the last clone took the server.
 cloned_in() {
-  sh_ "cat /var/log/postgresql/*.log | grep -i 'create database .*_clone_' |
-    sed -n 's/.*duration: \\([0-9]*\\).*/\\1/p' | tail -n 1"
+  sh_ "journalctl --no-pager -q -o cat -u 'postgresql*' | grep -i 'create database .*_clone_' |
+    sed -n 's/.*duration: \\([0-9.]*\\).*/\\1/p' | tail -n 1"
 }
 clone_now() { sql "select datname from pg_database where datname like 'openwatch\\_clone\\_%' order by oid desc limit 1" postgres; }
 # there_and_back: the migration that cannot work, behind a clone; the clone is the database again.
@@ -154,9 +154,10 @@ there_and_back() {
   clone=$(clone_now); [ -n "$clone" ] || fail "no clone"
   grew=$(( ($(used) - before) / 1048576 ))
   oid=$(sql "select oid from pg_database where datname = '$clone'" postgres)
-  took=$(cloned_in)
+  took=$(cloned_in); [ -n "$took" ] || fail "the server does not say how long it copied"
   local begun=${EPOCHREALTIME/./}
-  run openwatch restore latest --yes; expect_rc 0
+  # What was written since is nothing; a copy of it would take as long as a dump.
+  run openwatch restore latest --yes --no-copy; expect_rc 0
   back=$(( (${EPOCHREALTIME/./} - begun) / 1000 ))
   expect_is "$oid" sql "select oid from pg_database where datname = 'openwatch'" postgres
   expect_schema 0005
@@ -187,5 +188,5 @@ a_clone_on_storage_that_shares_takes_no_room_and_goes_back_by_its_name() {
   sql 'create database copied template openwatch strategy file_copy' postgres >/dev/null || fail "copy"
   copied=$(( (${EPOCHREALTIME/./} - begun) / 1000 ))
   say "a clone of $size MB: $took ms, rollback $back ms, $grew MiB of the disk"
-  say "that is $(awk "BEGIN { printf \"%.2f\", $took / ($small + 0.5) }") times the small one; a copy of all bytes took $copied ms"
+  say "that is $(awk "BEGIN { printf \"%.2f\", $took / $small }") times the small one; a copy of all bytes took $copied ms"
 }
