@@ -7,10 +7,13 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
-use crate::system::clock;
+use crate::system::clock::{self, Deadline};
 use crate::system::process::{self, Call};
 
 use tail::Tail;
+
+/// How long systemd may leave us without an answer: while it reads its units, it gives none.
+const MUTE: Duration = Duration::from_mins(2);
 
 /// Starts a unit, or joins the running job, and relays the log of the run until it has ended.
 ///
@@ -30,10 +33,20 @@ pub(super) fn follow(layout: &Layout, unit: &str, relay: &dyn Fn(&str)) -> Resul
     // well, its own status says better.
     let _ = Call::new(&systemctl).args(["start", "--", unit]).run_watched(|_| show());
     let property = |name: &str| -> Result<String> {
-        let output = Call::new(&systemctl).args(["show", "--property", name, "--", unit]).run();
-        let output =
-            output.map_err(|failure| Error::failed(format!("cannot look at {unit}: {failure}")))?;
-        Ok(output.text().split_once('=').map_or(String::new(), |(_, value)| value.to_owned()))
+        let deadline = Deadline::after(MUTE);
+        loop {
+            let look = Call::new(&systemctl).args(["show", "--property", name, "--", unit]).run();
+            match look {
+                Ok(shown) => {
+                    let value = shown.text().split_once('=').map(|(_, value)| value.to_owned());
+                    return Ok(value.unwrap_or_default());
+                }
+                Err(_) if !deadline.passed() => clock::pause(Duration::from_secs(1)),
+                Err(failure) => {
+                    return Err(Error::failed(format!("cannot look at {unit}: {failure}")));
+                }
+            }
+        }
     };
     // A run that found no database is tried again by the unit itself; for us it has ended.
     while !matches!(property("ActiveState")?.as_str(), "inactive" | "failed")
