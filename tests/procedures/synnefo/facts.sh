@@ -22,6 +22,9 @@ synnefo_tree() {
   sh_ "mkdir -p $tree/usr/share/synnefo $tree/usr/lib/systemd/system
     cp -a /repo/synnefo/tree/. $tree/usr/share/synnefo/; echo $version-1 > $tree/usr/share/synnefo/version" || fail "tree $version"
   for overlay; do sh_ "cp -a /repo/synnefo/releases/$overlay/. $tree/usr/share/synnefo/" || fail "overlay $overlay"; done
+  # The Alembic that runs on python3 before 3.10 has no --check-heads.
+  sh_ "python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || sed -i -e '/--check-heads/s,\"-m\".*\],\"/repo/synnefo/check_heads.py\"],' \
+    $tree/usr/share/synnefo/upgrade.conf" || fail "status command $version"
   sh_ "cd $tree/usr/lib/systemd/system
     sed -e 's/openwatch upgrade/openwatch --app synnefo upgrade/' -e 's/openwatch/synnefo/g' -e 's,/usr/bin/synnefo,/usr/bin/openwatch,' \
       /usr/lib/systemd/system/openwatch-upgrade.service > synnefo-upgrade.service
