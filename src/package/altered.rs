@@ -236,6 +236,11 @@ mod tests {
                 ".M...UG..    /usr/bin/shop",
                 of("/usr/bin/shop", Role::Packaged, How::Attributes("mode, owner, group".into())),
             ),
+            (
+                // A document that is gone; rpm says nothing of one that it left out.
+                "missing   d /usr/share/man/man1/shop.1.gz",
+                of("/usr/share/man/man1/shop.1.gz", Role::Packaged, How::Missing),
+            ),
             (".......T.  c /etc/shop/a", None),
             ("missing   g /var/lib/shop/x", None),
             ("Unsatisfied dependencies for shop-1:", None),
