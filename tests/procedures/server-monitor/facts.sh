@@ -163,16 +163,17 @@ whole_fact "deb" a_single_migration_is_taken_back_with_a_restore_point_first
 a_single_migration_is_taken_back_with_a_restore_point_first() {
   monitor_machine
   run openwatch --app monitor upgrade --to v2.4; expect_rc 0
-  run openwatch --app monitor migrate --to 0002 --yes; expect_rc 5; expect_out 'monitor-live.service runs'
+  run openwatch --app monitor migrate --to 0002 --yes; expect_rc 5; expect_out 'would find a schema that it does not know'
   sh_ 'systemctl stop monitor.service monitor-live.service'
   run openwatch --app monitor migrate --to 0002 --dry-run; expect_rc 0; expect_out '0003'
   run openwatch --app monitor migrate --to 0002 --yes; expect_rc 0; expect_out 'took back 0003, restore point'
+  point=$(sed -n 's/^took back 0003, restore point //p' <<<"$out")
   expect_is 'servers users' monitor_sql "select name from sqlite_schema where type = 'table' and name <> 'schema_migrations' order by name"
   run openwatch --app monitor migrate --status; expect_rc 0; expect_out 'pending +0003'
   # On a copy beside the file, which its user migrates and nobody finds afterwards.
   run openwatch --app monitor rehearse; expect_rc 0; expect_out '0003'; expect_out 'nothing of the rehearsal is left'
   expect_is 'monitor.db' sh_ 'ls -A /srv/monitor/data'
-  run openwatch --app monitor restore latest --yes; expect_rc 0
+  run openwatch --app monitor restore "$point" --yes; expect_rc 0
   expect_is 'audit servers users' monitor_sql "select name from sqlite_schema where type = 'table' and name <> 'schema_migrations' order by name"
   expect_is monitor sh_ 'stat -c %U /srv/monitor/data/monitor.db'
 }
