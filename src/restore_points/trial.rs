@@ -163,7 +163,8 @@ impl RestorePoint {
         progress: &dyn Progress,
     ) -> std::result::Result<(), Ended> {
         if database.file().is_some() {
-            return self.try_file(archive, contents).map_err(|error| {
+            let tried = self.try_file(database, (archive, contents), options.clock);
+            return tried.map_err(|error| {
                 self.judge(database, archive, NotLoaded { error, refused: None })
             });
         }

@@ -16,7 +16,10 @@ use crate::system::signals;
 const PAGES: i32 = 1024;
 
 /// How long somebody may hold the file without a page being copied.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Begins a transaction that reads, and reads: from there on it is one instant.
+pub(super) const BEGIN: &str = "begin; select count(*) from sqlite_schema";
 
 /// How often a copy begins anew because somebody wrote, before writers are kept out.
 const RESTARTS: u32 = 3;
@@ -44,10 +47,9 @@ impl File {
             Ok(copy)
         };
         let mut copy = open().context(what)?;
-        let begin = "begin; select count(*) from sqlite_schema";
         if wal {
             // A reader of the log keeps nobody from writing.
-            source.patiently(PATIENCE, begin).map_err(|fault| self.failed("read", fault))?;
+            source.patiently(PATIENCE, BEGIN).map_err(|fault| self.failed("read", fault))?;
         }
         let mut restarts = 0;
         loop {
@@ -62,7 +64,7 @@ impl File {
                 Ended::Disturbed => {
                     restarts += 1;
                     if restarts == RESTARTS {
-                        let begun = source.patiently(PATIENCE, begin);
+                        let begun = source.patiently(PATIENCE, BEGIN);
                         begun.map_err(|fault| self.failed("read", fault))?;
                     }
                 }

@@ -12,6 +12,7 @@ mod kept;
 mod look;
 mod scratch;
 mod statements;
+mod stream;
 mod swap;
 
 pub use connection::{Connection, ForeignKeys};

@@ -6,6 +6,7 @@
 //! the new file comes.
 
 use std::fs::File as Open;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -52,14 +53,13 @@ impl File {
         ))
     }
 
-    /// Copies an archive beside the file, with the owner, the permissions and the extended attributes
+    /// Writes what an archive holds beside the file, with the owner, the permissions and the extended attributes
     /// of the present one; `stamp` tells it from others.
-    pub fn bring(&self, archive: &Path, stamp: &str, owner: Owner) -> Result<Fresh> {
+    pub fn bring(&self, from: &mut dyn Read, stamp: &str, owner: Owner) -> Result<Fresh> {
         let path = self.hidden(&format!("restoring_{stamp}"));
-        let attempt = || -> std::io::Result<()> {
-            let mut from = fs::open_file(archive)?;
+        let mut attempt = || -> std::io::Result<()> {
             let mut to = fs::create_new(&path, 0o600)?;
-            std::io::copy(&mut from, &mut to)?;
+            std::io::copy(from, &mut to)?;
             self.dress(&to, owner)?;
             to.sync_all()
         };

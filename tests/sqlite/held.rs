@@ -153,12 +153,3 @@ fn a_restore_point_of_a_file_goes_over_to_another_directory_and_comes_back() {
     machine.run(["restore", &id, "--yes"]).failure().stderr(contains("is damaged"));
     assert_eq!(rows(&machine, "main"), "50 50");
 }
-
-#[test]
-fn encrypted_restore_points_are_refused_for_a_file() {
-    let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-    let machine = machine().operator(&format!("backup_recipients = [\"{key}\"]"));
-    let told = message(&machine.run(["upgrade"]).failure());
-    assert!(told.first.contains("are encrypted"), "{told:?}");
-    assert_eq!(schema(&machine, "main"), "0002");
-}

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod encrypted;
 mod held;
 mod recorded;
 mod rehearsed;

@@ -8,16 +8,25 @@ use super::read::opened_file;
 use super::write::write_sealed;
 use crate::error::{Context, Result};
 use crate::restore_points::digest;
-use crate::restore_points::manifest::{Manifest, read_whole};
+use crate::restore_points::manifest::{Archive, ArchiveKind, Manifest, read_whole};
 use crate::restore_points::store::{RestorePoint, Store};
 use crate::system::fs::{self, FileType};
 
 /// How the name of every encrypted file ends.
 pub(in crate::restore_points) const ENDING: &str = ".age";
 
-/// Returns the name of the file with the archive of a database, as `age -d` and `pg_restore` read it.
-pub(super) fn archive_name(database: &str) -> String {
-    format!("{database}.dump{ENDING}")
+/// Returns the name of the file with the archive of a database, as `age -d` and `pg_restore` or SQLite
+/// read it.
+pub(super) fn archive_name(database: &str, kind: ArchiveKind) -> String {
+    match kind {
+        ArchiveKind::Dump => format!("{database}.dump{ENDING}"),
+        ArchiveKind::File => format!("{database}.sqlite3{ENDING}"),
+    }
+}
+
+/// The same of an archive that was made.
+pub(super) fn name_of(archive: &Archive) -> String {
+    archive_name(&archive.name, archive.kind)
 }
 
 /// Returns the name that a file beside the archives has where it is encrypted.
@@ -82,10 +91,10 @@ pub(in crate::restore_points) fn first_missing<'m>(
     id: &Path,
     manifest: &'m Manifest,
 ) -> Option<&'m str> {
-    let names = manifest.databases.iter().map(|archive| archive.name.as_str());
-    let there = |name: &str| match &manifest.encryption {
-        Some(_) => fs::is_in(dir, &id.join(archive_name(name)), FileType::RegularFile),
-        None => fs::is_in(dir, &id.join(name), FileType::Directory),
+    let there = |archive: &&Archive| match &manifest.encryption {
+        Some(_) => fs::is_in(dir, &id.join(name_of(archive)), FileType::RegularFile),
+        None => fs::is_in(dir, &id.join(&archive.name), FileType::Directory),
     };
-    names.into_iter().find(|name| !there(name))
+    let missing = manifest.databases.iter().find(|archive| !there(archive));
+    missing.map(|archive| archive.name.as_str())
 }

@@ -8,3 +8,4 @@ mod write;
 
 pub use keyring::Keyring;
 pub(super) use members::{ENDING, first_missing};
+pub(super) use write::EncryptedCopy;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::members::{ENDING, archive_name};
+use super::members::{ENDING, name_of};
 use crate::database::clients::{Clients, major_of};
 use crate::database::{Database, in_place, stream};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::load::Load;
-use crate::restore_points::manifest::Archive;
+use crate::restore_points::manifest::{Archive, ArchiveKind};
 use crate::restore_points::store::RestorePoint;
 use crate::system::encryption::{Identities, Opened, open};
 use crate::system::fs;
@@ -128,7 +128,7 @@ impl RestorePoint {
     /// Tries keys on the header of the first archive.
     fn try_keys(&self, keys: &Identities) -> Result<()> {
         let Some(first) = self.manifest().databases.first() else { return Ok(()) };
-        let path = self.dir().join(archive_name(&first.name));
+        let path = self.dir().join(name_of(first));
         let file = fs::open_file(&path).context(|| format!("cannot read {}", path.display()))?;
         // What it amounts to is in the outcome, which a further message would hide.
         open(file, keys).map(drop).map_err(|error| error.detail(path.display().to_string()))
@@ -166,8 +166,10 @@ impl RestorePoint {
         };
         let keys = self.opening_keys().map_err(marked)?;
         self.check_encrypted(&keys, progress).map_err(marked)?;
-        for archive in &self.manifest().databases {
-            let path = self.dir().join(archive_name(&archive.name));
+        // Of a file, to be decrypted to its end is all there is to read back.
+        let dumps = self.manifest().databases.iter().filter(|a| a.kind == ArchiveKind::Dump);
+        for archive in dumps {
+            let path = self.dir().join(name_of(archive));
             let major = major_of(&archive.server_version).unwrap_or_default();
             let client = clients.choose_for_restore(major, &archive.client_version)?;
             stream::read_back(&client, &mut opened_file(&path, &keys)?, &archive.identity.dbname)?;
@@ -214,7 +216,12 @@ impl RestorePoint {
         in_place::restore_in_place(target, &archive, progress)
     }
 
-    fn opened_archive(&self, archive: &Archive, keys: &Identities) -> Result<Opened<File>> {
-        opened_file(&self.dir().join(archive_name(&archive.name)), keys)
+    /// Opens an archive, which is decrypted while it is read.
+    pub(in crate::restore_points) fn opened_archive(
+        &self,
+        archive: &Archive,
+        keys: &Identities,
+    ) -> Result<Opened<File>> {
+        opened_file(&self.dir().join(name_of(archive)), keys)
     }
 }

@@ -11,8 +11,9 @@ use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::restore_points::archive::Written;
 use crate::restore_points::digest::Sums;
-use crate::restore_points::manifest::{Encryption, EncryptionFormat};
+use crate::restore_points::manifest::{ArchiveKind, Encryption, EncryptionFormat};
 use crate::restore_points::store::Store;
+use crate::sqlite;
 use crate::system::encryption::{Identities, Recipient, Sealing, seal};
 use crate::system::fs;
 
@@ -49,6 +50,16 @@ impl Write for SealedFile {
     }
 }
 
+/// An encrypted copy of a database file.
+pub(in crate::restore_points) struct EncryptedCopy {
+    /// Rows of every table.
+    pub(in crate::restore_points) rows: Vec<(String, u64)>,
+    /// Of the one file of the archive.
+    pub(in crate::restore_points) sums: Sums,
+    /// Size of the archive.
+    pub(in crate::restore_points) bytes: u64,
+}
+
 /// Reads a file that was just written from the disk; returns its sum.
 ///
 /// Each piece of it is authenticated, so what it decrypts to is what was written, if it is all.
@@ -80,7 +91,7 @@ impl Store {
         // For the proof alone: whoever restores has one of the other keys.
         let own = self.keyring().own_key();
         let keys = [self.keyring().recipients()?, own.recipients()].concat();
-        let name = archive_name(database.name());
+        let name = archive_name(database.name(), ArchiveKind::Dump);
         let path = partial.join(&name);
         let failed = || format!("cannot write {}", path.display());
         let mut file = SealedFile::create(&path, &keys).context(failed)?;
@@ -101,6 +112,31 @@ impl Store {
             plain_bytes: None,
             dump_ms: None,
         })
+    }
+
+    /// Copies a database file into an encrypted archive and proves it: looked through and counted at the
+    /// instant of the copy, and what the archive on the disk decrypts to is that very copy.
+    pub(in crate::restore_points) fn encrypted_copy(
+        &self,
+        partial: &Path,
+        database: &str,
+        from: &sqlite::File,
+        progress: &dyn Progress,
+    ) -> Result<EncryptedCopy> {
+        let own = self.keyring().own_key();
+        let keys = [self.keyring().recipients()?, own.recipients()].concat();
+        let name = archive_name(database, ArchiveKind::File);
+        let path = partial.join(&name);
+        let failed = || format!("cannot write {}", path.display());
+        let mut file = SealedFile::create(&path, &keys).context(failed)?;
+        let what = format!("copying {database}");
+        let copied = |done, all| progress.alive(&what, done, Some(all));
+        let rows = from.stream_to(&mut file, copied)?.rows;
+        let written = file.finish().context(failed)?;
+        let what = format!("proving {database}");
+        let sum = proven(&path, written, &own, &what, progress)?;
+        let bytes = std::fs::metadata(&path).context(failed)?.len();
+        Ok(EncryptedCopy { rows, sums: Sums(vec![(name, sum)]), bytes })
     }
 
     /// Says in the manifest to whom a restore point is encrypted.

@@ -7,11 +7,11 @@ use super::{COMPRESSION, COPY};
 use crate::database::facts::{self, RowCount};
 use crate::disk;
 use crate::error::{Context, Error, Result};
-use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::archive::contents_name;
 use crate::restore_points::create::Target;
 use crate::restore_points::digest::{self, Sums};
+use crate::restore_points::encryption::EncryptedCopy;
 use crate::restore_points::manifest::{Archive, ArchiveKind, Contents};
 use crate::restore_points::store::Store;
 use crate::sqlite::File;
@@ -29,32 +29,21 @@ impl Store {
     ) -> Result<(Archive, Sums)> {
         let begun = Instant::now();
         let name = target.database.name();
-        if self.keyring().encrypts() {
-            return Err(Error::new(
-                Outcome::Config,
-                format!(
-                    "restore points are encrypted, and that of the {} cannot be",
-                    file.described()
-                ),
-            )
-            .hint("Take `backup_recipients` away, and encrypt the disk of the backup directory."));
-        }
         let facts = facts::of(target.database)?;
-        let dir = partial.join(name);
-        fs::make_new_dir(&dir, 0o700)?;
-        let path = dir.join(COPY);
-        let what = format!("copying {name}");
-        file.copy_to(&path, |done, all| progress.alive(&what, done, Some(all)))?;
-        let copied = clock::millis(begun.elapsed());
-        let rows = proven(&file.at(path.clone()), file)?;
+        let Made { rows, mut sums, bytes, copied } = match self.keyring().encrypts() {
+            true => {
+                let EncryptedCopy { rows, sums, bytes } =
+                    self.encrypted_copy(partial, name, file, progress)?;
+                // Copy and proof are one pass.
+                Made { rows, sums, bytes, copied: None }
+            }
+            false => clear_copy(partial, name, file, progress)?,
+        };
         let contents = Contents {
             rows: rows.into_iter().map(|(table, rows)| (table, RowCount::Exact(rows))).collect(),
             ..Contents::default()
         };
         let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
-        let what = format!("proving {name}");
-        let mut sums = digest::of_tree(partial, &dir, |bytes| progress.alive(&what, bytes, None))
-            .context(|| format!("cannot read {}", dir.display()))?;
         sums.0.push(self.write_member(partial, &contents_name(name), &text)?);
         let archive = Archive {
             name: name.to_owned(),
@@ -66,17 +55,41 @@ impl Store {
             compression: COMPRESSION.to_owned(),
             database_bytes: facts.size,
             plain_bytes: None,
-            archive_bytes: fs::size_below(&dir),
+            archive_bytes: bytes,
             files: 1,
             tables: facts.tables,
             wal_position: None,
             rows_written: None,
-            dump_ms: Some(copied),
+            dump_ms: copied,
             duration_ms: clock::millis(begun.elapsed()),
             clone: None,
         };
         Ok((archive, sums))
     }
+}
+
+/// The copy of a database file in a restore point.
+struct Made {
+    rows: Vec<(String, u64)>,
+    sums: Sums,
+    bytes: u64,
+    /// How long the copy alone took, in milliseconds, where the proof came after it.
+    copied: Option<u64>,
+}
+
+fn clear_copy(partial: &Path, name: &str, file: &File, progress: &dyn Progress) -> Result<Made> {
+    let begun = Instant::now();
+    let dir = partial.join(name);
+    fs::make_new_dir(&dir, 0o700)?;
+    let path = dir.join(COPY);
+    let what = format!("copying {name}");
+    file.copy_to(&path, |done, all| progress.alive(&what, done, Some(all)))?;
+    let copied = Some(clock::millis(begun.elapsed()));
+    let rows = proven(&file.at(path), file)?;
+    let what = format!("proving {name}");
+    let sums = digest::of_tree(partial, &dir, |bytes| progress.alive(&what, bytes, None))
+        .context(|| format!("cannot read {}", dir.display()))?;
+    Ok(Made { rows, sums, bytes: fs::size_below(&dir), copied })
 }
 
 /// Opens a copy as nobody else will, looks for damage and counts its rows.

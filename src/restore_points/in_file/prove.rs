@@ -1,11 +1,13 @@
 //! Proving the archive of a database file anew: what would be put back is opened and counted.
 
+use crate::database::Database;
 use crate::database::facts::RowCount;
-use crate::error::{Context, Error, Result};
+use crate::database::scratch::{Purpose, ScratchDatabase};
+use crate::error::{Error, Result};
 use crate::restore_points::manifest::{Archive, Contents};
 use crate::restore_points::store::RestorePoint;
 use crate::sqlite::{File, ScratchFile};
-use crate::system::fs;
+use crate::system::clock::{self, Clock};
 
 impl RestorePoint {
     /// Fills a scratch file with what this point has of `name`, and compares it with what was copied.
@@ -13,19 +15,24 @@ impl RestorePoint {
         self.check_has_archives()?;
         let archive = self.archive(name)?;
         let contents = self.contents(name)?;
-        let copy = self.copy_of(archive);
-        let mut from =
-            fs::open_file(&copy).context(|| format!("cannot read {}", copy.display()))?;
-        target.fill(&mut from)?;
+        target.fill(&mut self.open_copy(archive)?)?;
         compare(&File::new(target.path().to_owned(), None), name, &contents)
     }
 
-    /// Opens the copy of a database file and compares it with what was copied.
+    /// Opens the copy of a database file and compares it with what was copied; an encrypted one is
+    /// decrypted beside the file, where the data is in clear anyway.
     pub(in crate::restore_points) fn try_file(
         &self,
-        archive: &Archive,
-        contents: &Contents,
+        database: &Database,
+        (archive, contents): (&Archive, &Contents),
+        clock: Clock,
     ) -> Result<()> {
+        if self.is_encrypted() {
+            let stamp = clock::stamp(clock.now());
+            let (scratch, _) = ScratchDatabase::create(database, database, &stamp, Purpose::Trial)?;
+            let Some(file) = scratch.file() else { return Ok(()) };
+            return self.copy_into(&archive.name, file);
+        }
         compare(&File::new(self.copy_of(archive), None), &archive.name, contents)
     }
 }

@@ -67,9 +67,8 @@ fn one<'a>(
         Owners::Kept => Owner::Kept,
         Owners::LeftOut => Owner::Ours,
     };
-    let copy = point.copy_of(archive);
     progress.step(&format!("copying {} beside {}", point.id(), file.path().display()));
-    let fresh = file.bring(&copy, &clock::stamp(now), owner)?;
+    let fresh = file.bring(&mut point.open_copy(archive)?, &clock::stamp(now), owner)?;
     let proven = compare(&file.at(fresh.path().to_owned()), &archive.name, &contents);
     let brought = Brought { database, file, fresh, kept_as };
     match proven {
