@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::support::machine::{TestMachine, message};
-use super::{FAILING, machine, rows, schema};
+use super::{machine, rows, schema};
 
 /// A pair of `age-keygen` that is used for nothing else.
 const RECIPIENT: &str = "age15a70tkp8l3s39egzy03z5c75k84j6u9sj42snjuva6f8hrh555hqlkcd5m";
@@ -13,6 +13,10 @@ const SECRET: &str = "AGE-SECRET-KEY-1QFSRRUUYXFS0QU9SDK4M4ZL8V49KJ3Z7J9FSSR69AY
 
 /// What is in a row, and nowhere else.
 const TREASURE: &str = "a name that nobody may read";
+
+/// A migration that fails outside a transaction, so that only the restore point leads back.
+const FAILING_ALONE: &str = "-- openwatch: no-transaction\ncreate table half (i int);\nvacuum;\n\
+    insert into nowhere values (1);\n";
 
 fn encrypting() -> TestMachine {
     let machine = machine().operator(&format!("backup_recipients = [\"{RECIPIENT}\"]"));
@@ -84,8 +88,11 @@ fn an_encrypted_copy_is_verified_carried_and_put_back_with_the_identity_alone() 
 fn a_failed_upgrade_and_a_rehearsal_open_their_own_copy_without_an_identity() {
     let machine = encrypting();
     machine.run(["rehearse"]).success();
-    let machine =
-        machine.operator("on_failure = \"restore\"").migration_for("main", "0005_bad.sql", FAILING);
+    let machine = machine.operator("on_failure = \"restore\"").migration_for(
+        "main",
+        "0005_bad.sql",
+        FAILING_ALONE,
+    );
     machine.run(["upgrade"]).code(9);
     assert_eq!(schema(&machine, "main"), "0002");
     assert_eq!(rows(&machine, "main"), "51 50");
