@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -88,6 +88,8 @@ pub struct Point {
     pub what: String,
     /// The file that it is about; of a rename the old name, then the new one.
     pub paths: Vec<PathBuf>,
+    /// What a file holds that gets a name, where it is a short text.
+    pub content: Option<String>,
     /// Whether the program had children.
     pub children: bool,
     /// Whether the kernel said no: nothing came of it.
@@ -284,6 +286,11 @@ fn go_on(thread: Pid, signal: Option<Signal>) {
     let _ = ptrace::syscall(thread, signal);
 }
 
+fn short_text(path: &Path) -> Option<String> {
+    let short = std::fs::metadata(path).is_ok_and(|facts| facts.is_file() && facts.len() < 1 << 20);
+    short.then(|| std::fs::read_to_string(path).ok()).flatten()
+}
+
 fn has_children(leader: Pid) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{leader}/task")) else { return false };
     threads.flatten().any(|thread| {
@@ -306,10 +313,15 @@ fn classify(thread: Pid, regs: &libc::user_regs_struct) -> Option<Point> {
     let is_child = |flags: u64| flags & u64::from(libc::CLONE_THREAD.cast_unsigned()) == 0;
     let file = |kind, paths: Vec<PathBuf>| {
         let what = paths.last().map(|path| short(path)).unwrap_or_default();
-        Some(Point { kind, what, paths, children: false, refused: false })
+        let content = match (kind, paths.first()) {
+            (Kind::Rename, Some(from)) => short_text(from),
+            _ => None,
+        };
+        Some(Point { kind, what, paths, content, children: false, refused: false })
     };
     let other = |kind, what: String| {
-        Some(Point { kind, what, paths: Vec::new(), children: false, refused: false })
+        let (paths, content) = (Vec::new(), None);
+        Some(Point { kind, what, paths, content, children: false, refused: false })
     };
     match regs.orig_rax.cast_signed() {
         libc::SYS_fsync | libc::SYS_fdatasync => file(Kind::Sync, vec![open(first)]),
