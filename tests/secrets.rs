@@ -174,11 +174,12 @@ fn random_files_are_read_as_systemd_reads_them() {
     runner
         .run(&env_file(), |bytes| {
             let own = read(&bytes);
-            // The one known difference, which is warned about.
+            // The one known difference, in comments, which is warned about; what is refused has no warning.
             let differs = own.as_ref().is_some_and(|secrets| {
                 secrets.warnings.iter().any(|line| line.contains("systemd before 254"))
             });
-            prop_assume!(!(old && (differs || own.is_none() && bytes.contains(&b'#'))));
+            let comments = bytes.iter().any(|byte| b"#;".contains(byte));
+            prop_assume!(!(old && (differs || own.is_none() && comments)));
             prop_assert_eq!(own.map(|secrets| secrets.values), systemd.borrow_mut().read(&bytes));
             Ok(())
         })
