@@ -6,7 +6,11 @@
 # --- machines --------------------------------------------------------------------------------
 
 # fresh: a machine with PostgreSQL and the package sources, without openwatch.
-fresh() { boot "$base_image"; use_repo "${1:-1.0.0}"; }
+fresh() {
+  boot "$base_image"; use_repo "${1:-1.0.0}"
+  # Distributions of rpms have one /usr, where bullseye's systemd looks for generators in a /lib of its own.
+  [ "$family" = deb ] || sh_ '[ -L /lib ] || ln -s ../../../usr/lib/systemd/system-generators/openwatch-generator /lib/systemd/system-generators/'
+}
 
 # old_machine: openwatch 1.0.0 installed by this family's tool, configured, migrated, running, with data.
 old_machine() { boot "$(cat "$work/image-$family")"; }
