@@ -1,7 +1,5 @@
 //! `openwatch backup prune`, `pin`, `unpin`, `remove`: which restore points stay.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use crate::disk;
@@ -104,20 +102,9 @@ fn in_words(
     databases: &[String],
     word: impl Fn(Verdict) -> &'static str,
 ) -> String {
-    let mut text = String::new();
-    for d in decisions {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        // Nothing fails that writes into memory.
-        let _ = write!(text, "{:<12} {}: {}", word(d.verdict), d.id, d.reason);
-    }
-    for line in databases {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(line);
-    }
+    let said = |d: &Decision| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason);
+    let lines = decisions.iter().map(said).chain(databases.iter().cloned());
+    let text = lines.collect::<Vec<_>>().join("\n");
     if text.is_empty() { "there is no restore point".to_owned() } else { text }
 }
 

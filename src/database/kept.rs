@@ -8,7 +8,7 @@ use crate::error::{Context, Result};
 pub struct Kept {
     /// The name that it has now.
     pub name: String,
-    /// Sessions that are connected to it.
+    /// Sessions that are connected to it; workers of its subscriptions go with these.
     pub sessions: u32,
     /// Its size on the server's disk in bytes; 0 where the role may not ask.
     pub bytes: u64,
@@ -20,7 +20,8 @@ impl Server {
     pub fn kept(&mut self, name: &str, word: &str) -> Result<Vec<Kept>> {
         let names = self.named_like(name, word, "true")?;
         let sql = "select d.datname::text,
-                (select count(*) from pg_stat_activity a where a.datid = d.oid)::int8,
+                (select count(*) from pg_stat_activity a where a.datid = d.oid
+                    and coalesce(a.backend_type, '') not like 'logical replication %')::int8,
                 case when has_database_privilege(d.oid, 'connect')
                      then pg_database_size(d.oid) else 0 end::int8
            from pg_database d where d.datname = any ($1::text[]) order by 1";

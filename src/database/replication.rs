@@ -6,6 +6,7 @@
 //! and a subscription goes on filling what nobody looks at. `pg_dump` writes subscriptions disabled, and
 //! no slots.
 
+use super::session::Session;
 use super::swap::{Server, literal, quoted};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -88,25 +89,30 @@ fn refuse<'a>(
     )))
 }
 
+/// Looks for what hangs on a database of the server; nothing where there is no such database.
+pub fn replication(session: &mut Session, name: &str) -> Result<Replication> {
+    let failed = || format!("cannot look for the replication of database {name}");
+    let slots = "select slot_name::text from pg_replication_slots \
+         where database = $1 and not temporary order by 1";
+    let slots = session.rows(slots, &[&name]).context(failed)?;
+    let subscriptions = "select s.subname::text, s.subenabled, \
+           r.rolsuper or pg_has_role(s.subowner, 'USAGE') \
+         from pg_subscription s, pg_roles r where r.rolname = current_user \
+           and s.subdbid = (select oid from pg_database where datname = $1) order by 1";
+    let subscriptions = session.rows(subscriptions, &[&name]).context(failed)?;
+    Ok(Replication {
+        slots: slots.iter().map(|row| row.get(0)).collect(),
+        subscriptions: subscriptions
+            .iter()
+            .map(|row| Subscription { name: row.get(0), enabled: row.get(1), ours: row.get(2) })
+            .collect(),
+    })
+}
+
 impl Server {
-    /// Looks for what hangs on a database; nothing where there is no such database.
+    /// Looks for what hangs on a database beside.
     pub fn replication(&mut self, name: &str) -> Result<Replication> {
-        let failed = || format!("cannot look for the replication of database {name}");
-        let slots = "select slot_name::text from pg_replication_slots \
-             where database = $1 and not temporary order by 1";
-        let slots = self.session.rows(slots, &[&name]).context(failed)?;
-        let subscriptions = "select s.subname::text, s.subenabled, \
-               r.rolsuper or pg_has_role(s.subowner, 'USAGE') \
-             from pg_subscription s, pg_roles r where r.rolname = current_user \
-               and s.subdbid = (select oid from pg_database where datname = $1) order by 1";
-        let subscriptions = self.session.rows(subscriptions, &[&name]).context(failed)?;
-        Ok(Replication {
-            slots: slots.iter().map(|row| row.get(0)).collect(),
-            subscriptions: subscriptions
-                .iter()
-                .map(|row| Subscription { name: row.get(0), enabled: row.get(1), ours: row.get(2) })
-                .collect(),
-        })
+        replication(&mut self.session, name)
     }
 
     /// Stops the subscriptions of a former database, which would take changes from the new one.

@@ -104,9 +104,8 @@ pub struct Entry {
     pub pin: Option<PinNote>,
     /// What it takes on the disk, in bytes; without a manifest only where that was measured.
     pub bytes: Option<u64>,
-    /// What it says about itself, where that can be read. Thousands of entries are put in order, and by
-    /// far the most of one is this.
-    pub manifest: Option<Box<Manifest>>,
+    /// What it says about itself, where that can be read.
+    pub manifest: Option<Manifest>,
     /// Where it lies.
     pub path: PathBuf,
 }
@@ -211,7 +210,7 @@ impl Looker<'_> {
                     Some(why) => Status::Damaged(why),
                     None => Status::Good,
                 };
-                entry.manifest = Some(Box::new(manifest));
+                entry.manifest = Some(manifest);
             }
         }
     }

@@ -195,7 +195,7 @@ impl Store {
         match (found.status, found.manifest) {
             (Status::Good, Some(manifest)) => {
                 let (app, keyring) = (self.app.clone(), self.keyring.clone());
-                Ok(RestorePoint { dir: found.path, app, manifest: *manifest, keyring })
+                Ok(RestorePoint { dir: found.path, app, manifest, keyring })
             }
             (status, _) => {
                 let why = status.why().unwrap_or(status.word()).to_owned();

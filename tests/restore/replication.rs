@@ -113,6 +113,29 @@ fn a_replaced_database_with_a_subscription_is_pruned_and_the_publisher_keeps_its
     assert_eq!(server.psql("postgres", slot), "news|source");
 }
 
+/// A kill between the exchange of the names and the end of the former subscription leaves this behind.
+#[test]
+fn a_replaced_database_that_a_subscription_still_fills_is_pruned() {
+    let machine = machine();
+    subscribe(&machine);
+    let (server, app) = (machine.server(), machine.dbname());
+    machine.run(["backup", "create"]).success();
+    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
+    let kept = "select datname from pg_database where datname like '%_replaced_%'";
+    let old = format!("{app}_replaced_20200101T000000Z");
+    let now = server.psql("postgres", kept);
+    server.psql("postgres", &format!("alter database \"{now}\" rename to \"{old}\""));
+    server.psql(&old, "alter subscription news enable");
+    wait_for("the worker", || {
+        let workers =
+            "select count(*) from pg_stat_activity where backend_type like 'logical%worker'";
+        server.psql("postgres", &format!("{workers} and datname = '{old}'")) == "1"
+    });
+    machine.run(["backup", "prune"]).success();
+    assert_eq!(server.psql("postgres", kept), "");
+    assert_eq!(subscriptions(server), format!("{app}|news|f"));
+}
+
 #[test]
 fn a_reader_of_changes_is_ended_and_its_slot_is_told_with_what_drops_it() {
     let machine = machine().migration("0003_more.sql", "create table more (id integer);\n");

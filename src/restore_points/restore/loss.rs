@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::database::swap::Server;
+use crate::database::replication::replication;
 use crate::database::{Database, facts};
 use crate::disk;
 use crate::error::Result;
@@ -68,7 +68,8 @@ impl RestorePoint {
             }
         }
         if database.file().is_none() {
-            loss.replication = Server::beside(database)?.replication(database.dbname())?.named();
+            let hanging = replication(&mut database.connect()?, database.dbname())?;
+            loss.replication = hanging.named();
         }
         Ok(loss)
     }
