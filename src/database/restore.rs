@@ -9,7 +9,7 @@ use super::clients::Client;
 use super::dump::jobs;
 use super::facts::{self, RowCount};
 use super::lent::{Access, Lent};
-use super::swap::literal;
+use super::swap::{literal, quoted};
 pub use super::unloadable::{NotLoaded, Refused, remedies};
 use super::{checksums, unloadable};
 use crate::error::{Context, Error, Result};
@@ -48,6 +48,15 @@ impl Manner {
     }
 }
 
+/// How many bytes of each table a load by several processes costs more than it saves: they empty every
+/// table once more in the transaction that fills it, so that its files are made twice.
+const LOST_BY_SHARING: u64 = 1 << 20;
+
+/// Returns the bytes that are worth to be shared out among several processes.
+const fn shared(tables: u64, bytes: u64) -> u64 {
+    bytes.saturating_sub(tables.saturating_mul(LOST_BY_SHARING))
+}
+
 /// Loads an archive into an empty database; the first error ends it.
 ///
 /// `expected` is the size that the database will have, in bytes, for the progress; a load that takes
@@ -73,7 +82,7 @@ pub fn load(
     let call = call
         .args(["--format=directory", "--exit-on-error", "--no-password"])
         .args(manner.options())
-        .arg(format!("--jobs={}", jobs(tables, facts.connections_left, expected)))
+        .arg(format!("--jobs={}", jobs(tables, facts.connections_left, shared(tables, expected))))
         // A connection string is the only form in which every database name can be written.
         .arg(format!("--dbname=dbname={}", conninfo_value(database.dbname())))
         .arg(inside);
@@ -89,12 +98,35 @@ pub fn load(
     ended.map(drop).map_err(|failure| unloadable::told(database, &failure))
 }
 
+/// Runs a load into a new database whose commits do not wait for the disk: until it takes a place, all of it
+/// counts for nothing. When this returns, what was loaded is on the disk.
+pub fn unhurried<T, E: From<Error>>(
+    database: &Database,
+    load: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    let alter = format!("alter database {}", quoted(database.dbname()));
+    // A setting of the database, because poolers refuse options of a session. Who may not set it waits.
+    let set = format!("{alter} set synchronous_commit = off");
+    let quick = database.connect()?.run(&set).is_ok();
+    let loaded = load()?;
+    if quick {
+        // Also writes all that was committed before it.
+        database
+            .connect()?
+            .run(&format!("set synchronous_commit = local; {alter} reset synchronous_commit"))
+            .context(|| format!("cannot reset a setting of {}", database.described()))?;
+    }
+    Ok(loaded)
+}
+
 /// Gathers statistics, without which the first queries after a restore would be slow; the server
 /// does it later by itself where this fails.
 pub fn analyze(database: &Database) -> Result<()> {
     let mut session = database.connect()?;
     facts::unlimited(&mut session, facts::LOCK_WAIT)?;
-    session.run("analyze").context(|| "cannot gather statistics".into())
+    let gathered =
+        session.run("set synchronous_commit = off").and_then(|()| session.run("analyze"));
+    gathered.context(|| "cannot gather statistics".into())
 }
 
 /// Compares the tables, their exact row counts and their checksums with what was dumped.
@@ -164,6 +196,15 @@ pub(super) fn comparison(wanted: &[(String, RowCount)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_of_many_small_tables_is_not_shared_out() {
+        for (tables, bytes, worth) in
+            [(5000, 400 << 20, false), (8, 2 << 30, true), (5000, 50 << 30, true)]
+        {
+            assert_eq!(shared(tables, bytes) > bytes / 2, worth, "{tables} {bytes}");
+        }
+    }
 
     #[test]
     fn a_database_name_cannot_leave_its_value() {

@@ -112,12 +112,14 @@ impl RestorePoint {
         limit: Option<Duration>,
         progress: &dyn Progress,
     ) -> std::result::Result<(), loading::NotLoaded> {
-        if self.is_encrypted() {
-            return Ok(self.load_encrypted(target, load, limit, progress)?);
-        }
-        let dir = self.dir().join(&load.archive.name);
-        let expected = load.archive.database_bytes;
-        loading::load(target, load.client, &dir, load.manner, expected, limit, progress)
+        loading::unhurried(target, || {
+            if self.is_encrypted() {
+                return Ok(self.load_encrypted(target, load, limit, progress)?);
+            }
+            let dir = self.dir().join(&load.archive.name);
+            let expected = load.archive.database_bytes;
+            loading::load(target, load.client, &dir, load.manner, expected, limit, progress)
+        })
     }
 
     /// Compares what was loaded with what was dumped.
