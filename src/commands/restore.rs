@@ -9,7 +9,7 @@ use crate::database::lacking::Owners;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::restore_points::{
-    self, Carried, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored,
+    self, Carried, First, Kind, Loss, Override, RestoreOptions, RestorePoint, Restored,
 };
 use crate::system::clock;
 use crate::upgrade::Again;
@@ -147,13 +147,16 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     for line in &told {
         machine.progress.note(line);
     }
-    let copy = match present {
-        Present::Copied => present::keep(machine, &there)?,
-        Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => None,
-    };
     machine.progress.step(&format!("restoring {}", point.id()));
     let gate = RestoreGate::begin(machine, &point)?;
-    let restored = restore_points::restore(&point, &databases, &options, &*machine.progress);
+    let mut copy = None;
+    let keep = || present::keep(machine, &there).map(|kept| copy = kept);
+    let first: Option<First<'_>> = match present {
+        Present::Copied => Some(Box::new(keep)),
+        Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => None,
+    };
+    let progress = &*machine.progress;
+    let restored = restore_points::restore_after(&point, &databases, &options, first, progress);
     let restored = match restored {
         Ok(restored) => restored,
         Err(error) => return Err(gate.failed(machine, error)),

@@ -53,8 +53,8 @@ pub use pin::{PinNote, pin_end};
 pub use prune::Mode;
 pub use replaced::{Circumstances, decide_replaced};
 pub use restore::{
-    Loss, Override, REPLACED, Replaced, RestoreOptions, Restored, UNTOUCHED, check, restore,
-    restore_into,
+    First, Loss, Override, REPLACED, Replaced, RestoreOptions, Restored, UNTOUCHED, check, restore,
+    restore_after, restore_into,
 };
 pub use retention::{Decision, Needs, Pin, Verdict, decide};
 pub use room::Room;

@@ -85,6 +85,26 @@ fn a_copy_that_fails_stops_the_restore_and_the_way_past_it_is_named() {
     assert!(told.contains("--no-copy"), "{told}");
     assert!(told.contains("nothing was changed"), "{told}");
     assert_eq!(machine.data(), now);
+    // What was loaded meanwhile is gone, and the gate is as it was.
+    let loaded = "select count(*) from pg_database where datname like '%\\_restoring\\_%'
+                   and starts_with(datname, current_database())";
+    assert_eq!(machine.sql(loaded), "0");
+    assert!(!machine.mark().exists(), "the gate is closed");
+}
+
+/// The load did not wait for the disk, and neither did the application afterwards.
+#[test]
+fn a_database_that_was_put_back_waits_for_its_commits_as_the_one_before() {
+    let machine = stopped();
+    let settings = "select coalesce(string_agg(array_to_string(setconfig, ','), ';'), 'none')
+                      from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase
+                     where datname = current_database()";
+    assert_eq!(machine.sql(settings), "none");
+    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
+    assert_eq!(machine.sql(settings), "none");
+    machine.sql(&format!("alter database {} set synchronous_commit = local", machine.dbname()));
+    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
+    assert_eq!(machine.sql(settings), "synchronous_commit=local");
 }
 
 /// The data of an upgrade that failed half-way is kept under another name: no second dump.

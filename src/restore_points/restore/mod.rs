@@ -5,6 +5,7 @@
 
 mod beside;
 mod exchange;
+mod first;
 mod in_place;
 mod into;
 mod job;
@@ -13,8 +14,10 @@ mod loss;
 mod options;
 mod origin;
 
-use self::beside::{discard, load_fresh};
+use self::beside::discard;
 pub(super) use self::exchange::{Swap, exchange};
+pub use self::first::First;
+use self::first::load_all;
 use self::in_place::overwrite_all;
 pub use self::into::restore_into;
 pub(super) use self::job::check_prepared;
@@ -101,7 +104,21 @@ pub fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<Restored> {
+    restore_after(point, databases, options, None, progress)
+}
+
+/// The same, where something has to end well before anything takes the place of anything.
+pub fn restore_after(
+    point: &RestorePoint,
+    databases: &[&Database],
+    options: &RestoreOptions,
+    mut first: Option<First<'_>>,
+    progress: &dyn Progress,
+) -> Result<Restored> {
     check_origins(point, databases, options)?;
+    if point.manifest().clones().next().is_some() {
+        first.take().map_or(Ok(()), |first| first())?;
+    }
     if let Some(restored) = by_renaming(point, databases, options, progress)? {
         return Ok(restored);
     }
@@ -115,13 +132,14 @@ pub fn restore(
         .iter()
         .map(|database| point.loss(database, options.clock))
         .collect::<Result<Vec<_>>>()?;
-    let brought = in_file::bring(point, &files, options, progress).map_err(untouched)?;
     let (in_place, exchanged): (Vec<&Job>, Vec<&Job>) =
         jobs.iter().partition(|job| matches!(job.rights, Rights::InPlaceOnly(_)));
+    if !files.is_empty() || !in_place.is_empty() {
+        first.take().map_or(Ok(()), |first| first())?;
+    }
+    let brought = in_file::bring(point, &files, options, progress).map_err(untouched)?;
     let mut left = Vec::new();
-    let ended = exchanged
-        .iter()
-        .try_for_each(|job| load_fresh(point, job, &mut left, progress))
+    let ended = load_all(point, &exchanged, first, &mut left, progress)
         .and_then(|()| overwrite_all(point, &in_place, progress))
         .and_then(|()| {
             let swaps: Vec<Swap> = exchanged.iter().map(|job| job.swap()).collect();
