@@ -13,7 +13,7 @@ use super::session::{Session, SqlError};
 use super::sessions::{self, SessionKind};
 use super::swap::{Server, quoted};
 use super::{Database, scratch};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::clock::{self, Deadline};
 use crate::system::signals;
@@ -53,6 +53,8 @@ pub struct Place {
     pub dirs: Vec<PathBuf>,
     /// Whether the server copies by reflink where the file system can.
     pub reflink: bool,
+    /// Size of the database, in bytes.
+    pub size: u64,
 }
 
 impl Server {
@@ -225,10 +227,12 @@ impl Server {
     }
 }
 
-/// Returns where a clone of this database would be written, where that is on this machine and known.
+/// Returns where a clone of this database would be written, where that is on this machine and known. One
+/// session: it is asked with the services down.
 pub fn place(database: &Database) -> Result<Option<Place>> {
-    let Some(data) = scratch::data_directory(database)? else { return Ok(None) };
     let mut session = database.connect()?;
+    facts::unlimited(&mut session, facts::LOCK_WAIT)?;
+    let Some(data) = scratch::data_directory_of(&mut session)? else { return Ok(None) };
     let sql = "select pg_tablespace_location(t.oid), exists (select from pg_settings
              where name = 'file_copy_method' and 'clone' = any (enumvals))
           from pg_tablespace t, pg_database d where d.datname = current_database()
@@ -240,7 +244,10 @@ pub fn place(database: &Database) -> Result<Option<Place>> {
         inside if inside.is_empty() => data.join("base"),
         outside => PathBuf::from(outside),
     });
-    Ok(Some(Place { dirs: dirs.collect(), reflink }))
+    let dirs = dirs.collect();
+    let size = facts::size(&mut session)
+        .ok_or_else(|| Error::failed(format!("cannot measure {}", database.described())))?;
+    Ok(Some(Place { dirs, reflink, size }))
 }
 
 /// Looks at what a clone and its original must have in common.

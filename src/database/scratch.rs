@@ -294,7 +294,11 @@ pub fn data_directory(database: &Database) -> Result<Option<PathBuf>> {
     if let Some(file) = database.file() {
         return Ok(Some(file.dir().to_owned()).filter(|dir| dir.is_dir()));
     }
-    let mut session = database.connect()?;
+    data_directory_of(&mut database.connect()?)
+}
+
+/// The same, through a session in the database.
+pub(super) fn data_directory_of(session: &mut Session) -> Result<Option<PathBuf>> {
     // A role that may not read the setting is shown no row; an address that is not this machine's
     // says nothing about our disks. A copy is made in the tablespace of the original.
     let sql = "select coalesce(

@@ -1,8 +1,8 @@
 //! Why a clone cannot be made, as far as that can be known before: rights and room.
 
+use crate::database::Database;
 use crate::database::clone;
 use crate::database::swap::Server;
-use crate::database::{Database, facts};
 use crate::disk;
 use crate::error::{Context, Result};
 
@@ -33,7 +33,7 @@ pub fn obstacles(databases: &[&Database], reserve: u64) -> Result<Vec<String>> {
             continue;
         }
         // Databases of one server mostly share a disk; where they do not, this asks for too much.
-        needed = needed.saturating_add(facts::of(database)?.size);
+        needed = needed.saturating_add(place.size);
         let wanted = needed.saturating_add(reserve);
         for dir in &place.dirs {
             let free = disk::free(dir)
