@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Database;
 use super::clients::Client;
 use super::dump::jobs;
 use super::facts::{self, RowCount};
 use super::lent::{Access, Lent};
+use super::session::Session;
 use super::swap::{literal, quoted};
 pub use super::unloadable::{NotLoaded, Refused, remedies};
 use super::{checksums, unloadable};
@@ -73,7 +74,7 @@ pub fn load(
     let mut session = database.connect()?;
     facts::unlimited(&mut session, facts::LOCK_WAIT)?;
     let facts = facts::facts(&mut session)?;
-    let empty = facts.size;
+    let mut growth = Growth::new(session, facts.size);
     let tables = std::fs::read_dir(archive).map_or(1, |entries| entries.count() as u64);
     let lend = || format!("cannot hand {} to the client", archive.display());
     let lent = Lent::new(archive, database.identity(), Access::Read).context(lend)?;
@@ -90,12 +91,38 @@ pub fn load(
     let what = format!("loading {}", database.name());
     let ended = call.run_watched(|line| {
         if line.is_none() {
-            let size = facts::size(&mut session).unwrap_or(empty);
-            progress.alive(&what, size.saturating_sub(empty), Some(expected));
+            progress.alive(&what, growth.bytes(), Some(expected));
         }
     });
     lent.reclaim().context(|| format!("cannot take {} back", archive.display()))?;
     ended.map(drop).map_err(|failure| unloadable::told(database, &failure))
+}
+
+/// How far a load is. A server looks at every file to measure a database, 12 to 25 ms for 1,000 tables and more
+/// with each: it does so for a twentieth of the time at most.
+pub(super) struct Growth {
+    session: Session,
+    empty: u64,
+    bytes: u64,
+    next: Instant,
+}
+
+impl Growth {
+    /// Begins with the size of the empty database, which the session is connected to.
+    pub(super) fn new(session: Session, empty: u64) -> Self {
+        Self { session, empty, bytes: 0, next: Instant::now() }
+    }
+
+    /// Returns the bytes that were loaded, as they were seen last.
+    pub(super) fn bytes(&mut self) -> u64 {
+        let begun = Instant::now();
+        if begun >= self.next {
+            let size = facts::size(&mut self.session).unwrap_or(self.empty);
+            self.bytes = size.saturating_sub(self.empty);
+            self.next = Instant::now() + 20 * begun.elapsed();
+        }
+        self.bytes
+    }
 }
 
 /// Runs a load into a new database whose commits do not wait for the disk: until it takes a place, all of it

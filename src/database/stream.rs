@@ -15,7 +15,7 @@ use super::clients::Client;
 use super::dump::{DumpOptions, Dumped, in_snapshot, told, told_of};
 use super::facts;
 use super::proof;
-use super::restore::{Manner, conninfo_value};
+use super::restore::{Growth, Manner, conninfo_value};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::process::{Call, Failure, Input};
@@ -200,6 +200,7 @@ pub fn load(
     let mut session = database.connect()?;
     facts::unlimited(&mut session, facts::LOCK_WAIT)?;
     let empty = facts::facts(&mut session)?.size;
+    let mut growth = Growth::new(session, empty);
     let call = database
         .call(&client.program("pg_restore"))
         .args(["--format=custom", "--exit-on-error", "--no-password"])
@@ -209,8 +210,7 @@ pub fn load(
     let what = format!("loading {}", database.name());
     run_fed(call, "pg_restore", source, &database.described(), |line| {
         if line.is_none() {
-            let size = facts::size(&mut session).unwrap_or(empty);
-            progress.alive(&what, size.saturating_sub(empty), Some(expected));
+            progress.alive(&what, growth.bytes(), Some(expected));
         }
     })
     .map(drop)
