@@ -306,7 +306,7 @@ impl Layout {
 /// can be run as printed. Here, because a capability that names a command does not know for whom.
 pub fn for_app<'t>(app: &str, text: &'t str) -> Cow<'t, str> {
     const OURS: &str = "`openwatch ";
-    if app == "openwatch" {
+    if app == "openwatch" || !text.contains(OURS) {
         return Cow::Borrowed(text);
     }
     let mut parts = text.split(OURS);

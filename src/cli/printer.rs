@@ -200,7 +200,9 @@ impl Progress for Printer {
 /// from a restore point that was imported.
 fn visible(text: &str) -> Cow<'_, str> {
     let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    match text.chars().any(obeyed) {
+    // Ten thousand lines are common, and so is that all of them are plain.
+    let plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+    match !text.bytes().all(plain) && text.chars().any(obeyed) {
         false => Cow::Borrowed(text),
         true => Cow::Owned(text.chars().map(|c| if obeyed(c) { '?' } else { c }).collect()),
     }

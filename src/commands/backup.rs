@@ -90,7 +90,7 @@ fn line(entry: &Entry) -> String {
     };
     let origin = entry.origin.told().map_or(String::new(), |origin| format!("  {origin}"));
     let pin = entry.pin.as_ref().map_or(String::new(), |pin| format!("  {}", pin.told()));
-    let made_of = entry.manifest.as_ref().map_or(String::new(), made_of);
+    let made_of = entry.manifest.as_deref().map_or(String::new(), made_of);
     let (state, id) = (entry.status.word(), &entry.id);
     format!("{state:<9} {id:<32} {size:>10}  {proof:<9}  {reason}{made_of}{why}{origin}{pin}")
         .trim_end()

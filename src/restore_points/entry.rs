@@ -1,6 +1,7 @@
 //! What lies in the backup directory: one entry per name, judged from its manifest alone.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{DirEntry, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -104,8 +105,8 @@ pub struct Entry {
     pub pin: Option<PinNote>,
     /// What it takes on the disk, in bytes; without a manifest only where that was measured.
     pub bytes: Option<u64>,
-    /// What it says about itself, where that can be read.
-    pub manifest: Option<Manifest>,
+    /// What it says about itself, where that can be read; apart, as a list of ten thousand is sorted.
+    pub manifest: Option<Box<Manifest>>,
     /// Where it lies.
     pub path: PathBuf,
 }
@@ -168,6 +169,17 @@ pub(super) struct Name {
     pub(super) is_dir: bool,
 }
 
+impl Name {
+    /// Takes a name that a listing brought.
+    pub(super) fn of(item: &DirEntry) -> Self {
+        let is_dir = item.file_type().is_ok_and(|kind| kind.is_dir());
+        // The operator sees foreign names as well as they can be shown; they are never used.
+        let shown = |name: OsString| name.to_string_lossy().into_owned();
+        let name = item.file_name().into_string().unwrap_or_else(shown);
+        Self { path: item.path(), name, is_dir }
+    }
+}
+
 impl Looker<'_> {
     /// Judges one name by what little must be read for it: the manifest, and whether a few names are
     /// there.
@@ -210,7 +222,7 @@ impl Looker<'_> {
                     Some(why) => Status::Damaged(why),
                     None => Status::Good,
                 };
-                entry.manifest = Some(manifest);
+                entry.manifest = Some(Box::new(manifest));
             }
         }
     }

@@ -70,7 +70,12 @@ impl Store {
     /// application or host dumped tells nothing about these databases.
     pub(super) fn own_dumps(&self) -> Result<Vec<Manifest>> {
         let own = |entry: &Entry| entry.is_good_dump() && entry.origin == Origin::Own;
-        Ok(self.list()?.into_iter().filter(own).filter_map(|entry| entry.manifest).collect())
+        Ok(self
+            .list()?
+            .into_iter()
+            .filter(own)
+            .filter_map(|entry| entry.manifest.map(|m| *m))
+            .collect())
     }
 
     /// Estimates the space that a restore point of these databases takes, from their real sizes

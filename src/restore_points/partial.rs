@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::entry::is_locked;
+use super::entry::{Entry, Status, is_locked};
 use super::store::{PARTIAL, Store};
 use crate::error::{Context, Error, Result};
 use crate::system::clock::{self, Deadline};
@@ -83,6 +83,13 @@ impl Store {
         let partial = Partial::new(dir)?;
         let store = self.beside(&partial.dir);
         Ok(ScratchStore { partial, store })
+    }
+
+    /// Does what [`Store::remove_scratch_leftovers`] does with a listing, and takes them out of it.
+    pub fn remove_listed_leftovers(&self, listed: &mut Vec<Entry>) -> Result<Vec<String>> {
+        let left = |e: &mut Entry| e.status == Status::Partial && e.id.ends_with(REHEARSAL);
+        let left = listed.extract_if(.., left);
+        left.map(|entry| fs::remove_tree(&entry.path).map(|()| entry.id)).collect()
     }
 
     /// Removes the stores of rehearsals that were killed; returns their names.

@@ -70,7 +70,7 @@ impl Store {
             }
         };
         let removed = |pair: &(&Entry, &mut Decision)| pair.1.verdict == Verdict::Remove;
-        let pairs = entries.iter().zip(&mut decisions).filter(removed).collect();
+        let pairs: Vec<_> = entries.iter().zip(&mut decisions).filter(removed).collect();
         let going = spread(pairs, |(entry, decision): (&Entry, &mut Decision)| {
             // Who exports or rehearses from a point holds a lock on it and none on the machine.
             if entry.status != Status::Removing && is_locked(&entry.path) {

@@ -1,13 +1,14 @@
 //! The directory that holds restore points: opened with care, listed cheaply, probed before use.
 
-use std::fs::File;
+use std::fs::DirEntry;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::encryption::Keyring;
 use super::entry::{Entry, Looker, Name, Origin, Status, newest_first};
 use super::manifest::{Manifest, Reason};
-use super::pin::{PINS, Pins};
-use super::spread::spread;
+use super::pin::PINS;
+use super::spread::{in_parts, joined};
 use super::travelling::Travelling;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -132,30 +133,23 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Entry>> {
         let attempt = || format!("cannot list {}", self.dir.display());
         let pins = self.pins();
-        let mut names = Vec::new();
         let dir = fs::open_dir(&self.dir).context(attempt)?;
-        for item in std::fs::read_dir(&self.dir).context(attempt)? {
-            let item = item.context(attempt)?;
-            let is_dir = item.file_type().is_ok_and(|kind| kind.is_dir());
-            // The operator sees foreign names as well as they can be shown; they are never used.
-            let name = item.file_name().to_string_lossy().into_owned();
-            if name != PINS {
-                names.push(Name { path: item.path(), name, is_dir });
+        let host = host::name();
+        let looker = Looker { app: &self.app, host: &host, dir: &dir };
+        let judged = |item: io::Result<DirEntry>| match item.map(|item| Name::of(&item)) {
+            Ok(name) if name.name == PINS => None,
+            Ok(name) => {
+                let pin = pins.of(&name.name);
+                Some(Ok(looker.judge(name, pin)))
             }
-        }
-        let mut entries = self.judge(&dir, names, &pins);
+            Err(error) => Some(Err(error)),
+        };
+        let names = std::fs::read_dir(&self.dir).context(attempt)?;
+        let parts = in_parts(names, |part| part.into_iter().filter_map(judged).collect());
+        let parts: io::Result<Vec<Vec<Entry>>> = parts.into_iter().collect();
+        let mut entries = joined(parts.context(attempt)?);
         entries.sort_by(newest_first);
         Ok(entries)
-    }
-
-    /// Reads the manifests.
-    fn judge(&self, dir: &File, names: Vec<Name>, pins: &Pins) -> Vec<Entry> {
-        let host = host::name();
-        let looker = Looker { app: &self.app, host: &host, dir };
-        spread(names, |item| {
-            let pin = pins.of(&item.name);
-            looker.judge(item, pin)
-        })
     }
 
     /// Returns what lies under this name, whatever it is.
@@ -195,7 +189,7 @@ impl Store {
         match (found.status, found.manifest) {
             (Status::Good, Some(manifest)) => {
                 let (app, keyring) = (self.app.clone(), self.keyring.clone());
-                Ok(RestorePoint { dir: found.path, app, manifest, keyring })
+                Ok(RestorePoint { dir: found.path, app, manifest: *manifest, keyring })
             }
             (status, _) => {
                 let why = status.why().unwrap_or(status.word()).to_owned();
@@ -212,8 +206,8 @@ impl Store {
     /// Proves that a restore point could be written: a file is made, synced, renamed and removed.
     pub fn probe(&self) -> Result<()> {
         let (from, to) = (self.dir.join(".probe-new"), self.dir.join(".probe"));
-        let attempt = || -> std::io::Result<()> {
-            use std::io::Write as _;
+        let attempt = || -> io::Result<()> {
+            use io::Write as _;
             let _ = std::fs::remove_file(&from);
             let mut file = fs::create_new(&from, 0o600)?;
             file.write_all(&[0x5a; 8192])?;

@@ -56,9 +56,17 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 
 /// Opens a file as [`open_file`] does, from a directory that is open: a long way to it is walked once for
 /// many files, and nobody exchanges what lies above them meanwhile.
+///
+/// Where that is ours to say, the time of this access is not noted: a look at ten thousand files would
+/// write ten thousand inodes.
 pub fn open_file_in(dir: &File, path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    Ok(rustix::fs::openat(dir, path, flags, rustix::fs::Mode::empty())?.into())
+    let open = |flags| rustix::fs::openat(dir, path, flags, rustix::fs::Mode::empty());
+    let opened = match open(flags | OFlags::NOATIME) {
+        Err(rustix::io::Errno::PERM) => open(flags),
+        opened => opened,
+    };
+    Ok(opened?.into())
 }
 
 /// Returns whether a name is taken, by whatever, seen from a directory that is open.
@@ -151,6 +159,20 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// The same, but which of the two it is after a power cut is settled by the next sync of the directory;
 /// everybody else sees the new content at once.
 pub fn replace_soon(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    replace_with(path, content, mode, File::sync_all)
+}
+
+/// The same for what is worth nothing after a power cut: the file may be empty then.
+pub fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    replace_with(path, content, mode, |_| Ok(()))
+}
+
+fn replace_with(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    settle: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<()> {
     let attempt = || -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let mut builder = tempfile::Builder::new();
@@ -161,7 +183,7 @@ pub fn replace_soon(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         file.write_all(content)?;
         // The mode at creation passes through the umask; a gate that others must see may not.
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
+        settle(file.as_file())?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     };

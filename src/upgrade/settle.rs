@@ -51,19 +51,20 @@ pub fn run(machine: &Machine) -> Settled {
     };
     // What is not settled may leave a point without its name for a while, and its clones must not be
     // taken for those of nobody.
-    let mut sound = note(store.mend_exchanges());
-    if sound {
-        match store.list() {
-            Ok(entries) => {
-                let points: Vec<&Entry> = with_clones(&entries).collect();
-                for entry in &points {
-                    sound &= note(settle(machine, &store, entry));
-                }
-                let unchanged = points.is_empty();
-                settled.listed = Some(entries).filter(|_| unchanged);
+    let mut sound = true;
+    match store.list_mended() {
+        Ok(mut entries) => {
+            for name in store.remove_listed_leftovers(&mut entries).unwrap_or_default() {
+                machine.progress.note(&format!("removed {name}, left by a run that was killed"));
             }
-            Err(error) => sound = note(Err(error)),
+            let points: Vec<&Entry> = with_clones(&entries).collect();
+            for entry in &points {
+                sound &= note(settle(machine, &store, entry));
+            }
+            let unchanged = points.is_empty();
+            settled.listed = Some(entries).filter(|_| unchanged);
         }
+        Err(error) => sound = note(Err(error)),
     }
     if sound {
         note(clear_away(machine, &store));
@@ -184,7 +185,7 @@ fn spent(machine: &Machine, point: &RestorePoint) -> Result<bool> {
 /// Drops clones that killed runs left: made by this machine, and named by no restore point.
 pub fn sweep(machine: &Machine) -> Result<()> {
     let store = machine.store()?;
-    store.mend_exchanges()?;
+    store.list_mended()?;
     clear_away(machine, &store)
 }
 

@@ -15,7 +15,7 @@ fn saying(sequence: u64, days: u64, differs: &Value) -> Entry {
     let mut entry = good(sequence, days);
     let mut text = manifest(&entry.id, sequence, days);
     merge(&mut text, differs);
-    entry.manifest = read(text);
+    entry.manifest = read(text).map(Box::new);
     entry
 }
 

@@ -82,7 +82,7 @@ prop_compose! {
         let mut entry = entry("", status, age.map(at), sequence);
         (entry.origin, entry.pin, entry.bytes) = (origin, pin, bytes);
         if let (Status::Good | Status::Damaged(_), Some(words)) = (&entry.status, words) {
-            entry.manifest = Some(saying(words));
+            entry.manifest = Some(Box::new(saying(words)));
         }
         entry
     }

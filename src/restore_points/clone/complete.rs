@@ -7,11 +7,11 @@ use super::named::clone_of;
 use crate::database::clone::{self, differing_rows};
 use crate::database::swap::Server;
 use crate::database::{Database, clients::Clients};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::restore_points::create::{Draft, Place, Request, Target};
 use crate::restore_points::digest::Sums;
-use crate::restore_points::entry::is_locked;
+use crate::restore_points::entry::{Entry, Status};
 use crate::restore_points::manifest::{Archive, Kind, MANIFEST, Proof};
 use crate::restore_points::store::{PARTIAL, REMOVING, RestorePoint, Store};
 use crate::system::clock::Clock;
@@ -153,27 +153,24 @@ impl Store {
         Ok(dropped)
     }
 
-    /// Puts back in its place what a kill between two renames left aside, on a file system that
-    /// cannot exchange two directories at once.
-    pub fn mend_exchanges(&self) -> Result<()> {
-        let attempt = || format!("cannot list {}", self.dir().display());
+    /// Lists the directory, once what a kill between two renames left aside is back in its place, on a
+    /// file system that cannot exchange two directories at once.
+    pub fn list_mended(&self) -> Result<Vec<Entry>> {
+        let entries = self.list()?;
+        let mut moved = false;
         // By name alone: no manifest tells whether a rename is missing.
-        for item in std::fs::read_dir(self.dir()).context(attempt)? {
-            let item = item.context(attempt)?;
-            let name = item.file_name().to_string_lossy().into_owned();
-            let named = name.strip_prefix(PARTIAL).and_then(|id| id.strip_suffix(fs::EXCHANGED));
-            let Some(id) = named.filter(|_| item.file_type().is_ok_and(|kind| kind.is_dir()))
-            else {
-                continue;
-            };
+        for entry in entries.iter().filter(|entry| entry.status == Status::Partial) {
+            let named = entry.id.strip_prefix(PARTIAL);
+            let Some(id) = named.and_then(|id| id.strip_suffix(fs::EXCHANGED)) else { continue };
             let place = self.dir().join(id);
-            if place.symlink_metadata().is_err() && !is_locked(&item.path()) {
-                fs::rename(&item.path(), &place).map_err(|error| {
+            if place.symlink_metadata().is_err() {
+                fs::rename(&entry.path, &place).map_err(|error| {
                     Error::failed(format!("cannot put back {}", place.display())).source(error)
                 })?;
+                moved = true;
             }
         }
-        Ok(())
+        if moved { self.list() } else { Ok(entries) }
     }
 }
 

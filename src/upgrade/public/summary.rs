@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::disk;
 use crate::error::{Context as _, Result};
 use crate::layout::Layout;
-use crate::restore_points::{Decision, Entry, Kind, Mode, PinNote, Status, Verdict};
+use crate::restore_points::{Decision, Entry, Kind, Mode, PinNote, Status, Verdict, in_parts};
 use crate::system::{clock, fs};
 
 use super::super::asked::CONSOLE;
@@ -20,9 +20,9 @@ const MOST_BYTES: u64 = 4 << 20;
 /// The format of this file.
 const FORMAT: u32 = 1;
 
-/// What is known of the restore points of this machine.
+/// What is known of the restore points of this machine, `P` being how those are held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct Summary<P = Vec<Point>> {
     /// Format of this file.
     pub format: u32,
     /// When it was written, RFC 3339.
@@ -38,7 +38,7 @@ pub struct Summary {
     pub problem: Option<String>,
     /// The restore points and what else lies there, newest first.
     #[serde(default)]
-    pub points: Vec<Point>,
+    pub points: P,
 }
 
 /// One restore point, or what was meant to become one.
@@ -49,37 +49,37 @@ pub struct Point {
     /// Whether it counts, in the word of `openwatch backup list`.
     pub state: Cow<'static, str>,
     /// Why it does not count.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// When it was made, RFC 3339.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Its size in bytes.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// What it is made of.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Cow<'static, str>>,
     /// Why it was made.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
     /// How far it was proven, in words.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
     /// When it was last loaded into a scratch database and was found whole, RFC 3339.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
     /// The version that it leads back to.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The version that its upgrade led to.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Where it comes from, where it was not made here.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
     /// The operator's wish that it stays.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<String>,
     /// Whether that wish came through the console, and can be taken back there.
     #[serde(default)]
@@ -96,7 +96,7 @@ pub struct Point {
 }
 
 impl Point {
-    fn of(entry: &Entry, decision: Option<&Decision>) -> Self {
+    fn of(entry: &Entry, decision: &Decision) -> Self {
         let manifest = entry.manifest.as_ref();
         let trial = manifest.and_then(|manifest| manifest.trial.as_ref());
         let version = |version: Option<&crate::version::Version>| version.map(ToString::to_string);
@@ -116,8 +116,8 @@ impl Point {
             pin: entry.pin.as_ref().map(PinNote::told),
             pinned_here: entry.pin.as_ref().is_some_and(|pin| pin.by.as_deref() == Some(CONSOLE)),
             encrypted: manifest.is_some_and(|manifest| manifest.encryption.is_some()),
-            stays: decision.is_none_or(|decision| decision.verdict == Verdict::Keep),
-            because: decision.map_or_else(String::new, |decision| decision.reason.clone()),
+            stays: decision.verdict == Verdict::Keep,
+            because: decision.reason.clone(),
         }
     }
 
@@ -140,38 +140,61 @@ pub fn read(layout: &Layout) -> Option<Summary> {
 
 /// Looks at the restore points and leaves what everybody may know.
 pub(super) fn leave(machine: &Machine) -> Result<()> {
-    write(machine, points(machine))
+    match decided(machine) {
+        Ok((listed, decided)) => {
+            leave_pruned(machine, &listed.iter().zip(&decided).collect::<Vec<_>>())
+        }
+        Err(error) => write(machine, &[], Some(error.message())),
+    }
 }
 
 /// Leaves what everybody may know of restore points that were looked at just now.
 pub(super) fn leave_pruned(machine: &Machine, left: &[(&Entry, &Decision)]) -> Result<()> {
-    let point = |(entry, decision): &(&Entry, &Decision)| Point::of(entry, Some(decision));
-    write(machine, Ok(left.iter().map(point).collect()))
+    write(machine, left, None)
 }
 
-fn write(machine: &Machine, points: Result<Vec<Point>>) -> Result<()> {
-    let mut summary = Summary {
+/// Points that are written one after the other: ten thousand are not held beside what they are made of.
+struct Pairs<'p>(Vec<&'p (&'p Entry, &'p Decision)>);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(|(entry, decision)| Point::of(entry, decision)))
+    }
+}
+
+fn write(machine: &Machine, points: &[(&Entry, &Decision)], problem: Option<String>) -> Result<()> {
+    let summary = Summary {
         format: FORMAT,
         written: clock::rfc3339(machine.clock.now()),
         directory: machine.config.policy.backup_dir.display().to_string(),
         free_bytes: disk::free(&machine.config.policy.backup_dir).ok().map(|free| free.bytes),
-        ..Summary::default()
+        problem,
+        points: [(); 0],
     };
-    match points {
-        Ok(points) => summary.points = points,
-        Err(error) => summary.problem = Some(error.message()),
+    let attempt = || "cannot write the summary".to_owned();
+    let mut text = serde_json::to_vec(&summary).context(attempt)?;
+    let end = text.split_off(text.len() - "]}".len());
+    for part in in_parts(points, |part| serde_json::to_vec(&Pairs(part))) {
+        // Each is an array; a comma stands between the points of two.
+        let part = part.context(attempt)?;
+        let [b'[', part @ .., b']'] = part.as_slice() else { continue };
+        if text.last() == Some(&b'}') {
+            text.push(b',');
+        }
+        text.extend(part);
     }
-    let text = serde_json::to_vec(&summary).context(|| "cannot write the summary".into())?;
+    text.extend(end);
     fs::make_public_dir(&machine.layout.public_dir())?;
-    super::replace(&machine.layout.public_summary(), &text)
+    // A copy that decides nothing: after a power cut the next look leaves another one.
+    fs::replace_unsynced(&machine.layout.public_summary(), &text, 0o644)
 }
 
-fn points(machine: &Machine) -> Result<Vec<Point>> {
-    let Some(store) = machine.stored()? else { return Ok(Vec::new()) };
+fn decided(machine: &Machine) -> Result<(Vec<Entry>, Vec<Decision>)> {
+    let Some(store) = machine.stored()? else { return Ok((Vec::new(), Vec::new())) };
     let mut listed = store.list()?;
     let needs = needed::restore_points(machine)?;
     let retention = &machine.config.policy.retention;
     let now = machine.clock.now();
     let decided = store.prune_listed(&mut listed, retention, &needs, now, Mode::DryRun)?;
-    Ok(listed.iter().zip(&decided).map(|(entry, d)| Point::of(entry, Some(d))).collect())
+    Ok((listed, decided))
 }

@@ -101,14 +101,19 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Option<Report>> {
 
 /// Removes what rehearsals that were killed left; what cannot be looked for now is looked for next time.
 pub fn remove_leftovers(machine: &Machine) {
+    remove_copies(machine);
+    let stored = machine.stored().ok().flatten();
+    for name in stored.and_then(|s| s.remove_scratch_leftovers().ok()).unwrap_or_default() {
+        machine.progress.note(&format!("removed {name}, left by a run that was killed"));
+    }
+}
+
+/// The same for databases only.
+pub fn remove_copies(machine: &Machine) {
     for Shipped { database, .. } in &machine.databases {
         for name in scratch::drop_scratch_leftovers(database, database).unwrap_or_default() {
             machine.progress.note(&format!("removed {name}, left by a run that was killed"));
         }
-    }
-    let stored = machine.stored().ok().flatten();
-    for name in stored.and_then(|s| s.remove_scratch_leftovers().ok()).unwrap_or_default() {
-        machine.progress.note(&format!("removed {name}, left by a run that was killed"));
     }
 }
 
