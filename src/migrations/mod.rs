@@ -31,6 +31,7 @@ mod together;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use smol_str::SmolStr;
@@ -96,6 +97,9 @@ pub struct Migration {
     /// Why it cannot be run, where it cannot, as the end of a sentence that begins with its name;
     /// one that is applied already does no harm.
     pub obstacle: Option<Box<str>>,
+    /// What was found against running its text, once that was asked: it is the text that is sent, or
+    /// nothing is.
+    judged: OnceLock<Option<Box<Problem>>>,
 }
 
 impl Migration {

@@ -6,7 +6,7 @@ use super::formats::Gaps;
 use super::history::{AppliedRow, RowState};
 use super::script::place_of_byte;
 use super::{Key, Migration, Problem, ProblemKind};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Looks at one row and the file that it is about.
 pub(super) fn check_row(
@@ -144,35 +144,41 @@ pub(super) fn gap_in_history(file: &Migration, newest: &AppliedRow) -> Problem {
     }
 }
 
-/// Finds what in a pending file cannot run here, before anything runs.
+/// Finds what in a pending file cannot run here, before anything runs; a text is judged once.
 pub(super) fn check_text(chain: &Chain, file: &Migration) -> Option<Problem> {
-    let path = chain.path(file);
-    if let Some(obstacle) = &file.obstacle {
-        return Some(Problem {
-            kind: ProblemKind::Unrunnable,
-            by: None,
-            version: file.version.to_string(),
-            what: format!("migration {} {obstacle}", file.label()),
-            detail: path.display().to_string(),
-            hint: "Report this to who made the package.".into(),
-        });
+    if let Some(judged) = file.judged.get() {
+        return judged.as_deref().cloned();
     }
-    let sql = match chain.sql(file) {
-        Ok(sql) => sql,
-        Err(error) => return Some(unreadable(ProblemKind::Unrunnable, file, &error)),
-    };
-    let script = chain.script(file, &sql);
-    let (at, what) = script.obstacle?;
-    let place = place_of_byte(&sql, at);
-    Some(Problem {
+    match judge(chain, file) {
+        Ok(judged) => file.judged.get_or_init(|| judged.map(Box::new)).as_deref().cloned(),
+        Err(error) => Some(unreadable(ProblemKind::Unrunnable, file, &error)),
+    }
+}
+
+fn judge(chain: &Chain, file: &Migration) -> Result<Option<Problem>> {
+    let unrunnable = |what: String, detail: String, hint: &str| Problem {
         kind: ProblemKind::Unrunnable,
         by: None,
         version: file.version.to_string(),
-        what: format!("migration {} contains {what}, which cannot run here", file.label()),
-        detail: format!("line {} of {}", place.line, path.display()),
-        hint: "Report this to who made the package: a migration is plain SQL without transactions."
-            .into(),
-    })
+        what,
+        detail,
+        hint: hint.into(),
+    };
+    let path = chain.path(file);
+    if let Some(obstacle) = &file.obstacle {
+        let what = format!("migration {} {obstacle}", file.label());
+        let hint = "Report this to who made the package.";
+        return Ok(Some(unrunnable(what, path.display().to_string(), hint)));
+    }
+    let sql = chain.sql(file)?;
+    Ok(chain.script(file, &sql).obstacle.map(|(at, what)| {
+        let line = place_of_byte(&sql, at).line;
+        unrunnable(
+            format!("migration {} contains {what}, which cannot run here", file.label()),
+            format!("line {line} of {}", path.display()),
+            "Report this to who made the package: a migration is plain SQL without transactions.",
+        )
+    }))
 }
 
 /// A file that cannot be read again, or changed since it was looked at.

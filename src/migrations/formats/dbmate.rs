@@ -122,6 +122,7 @@ fn read(entry: &Entry<'_>) -> Result<Option<Migration>> {
         checksum: None,
         transactional: sections.as_ref().is_ok_and(|sections| sections.transactional),
         obstacle: sections.err().map(Box::from),
+        ..Migration::default()
     }))
 }
 

@@ -156,6 +156,7 @@ fn read(entry: &Entry<'_>) -> Result<Migration> {
         checksum: None,
         transactional: transactional(metadata.as_deref()),
         obstacle: raw.is_empty().then(|| "is empty, which diesel refuses to run".into()),
+        ..Migration::default()
     })
 }
 

@@ -204,7 +204,7 @@ fn read(entry: &Entry<'_>) -> Result<Option<(Migration, Direction)>> {
         text,
         checksum: None,
         transactional: true,
-        obstacle: None,
+        ..Migration::default()
     };
     Ok(Some((migration, direction)))
 }

@@ -233,7 +233,7 @@ fn read(entry: &Entry<'_>) -> Result<Migration> {
         text,
         checksum: Some(hex::encode(Sha256::digest(sql.as_bytes())).into()),
         transactional: first != NO_TRANSACTION,
-        obstacle: None,
+        ..Migration::default()
     })
 }
 

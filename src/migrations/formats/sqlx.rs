@@ -246,7 +246,7 @@ fn read(entry: &Entry<'_>) -> Result<Option<Migration>> {
         text: Text::in_file(&raw),
         checksum: Some(checksum(&raw).into()),
         transactional: !raw.starts_with(NO_TRANSACTION),
-        obstacle: None,
+        ..Migration::default()
     }))
 }
 
