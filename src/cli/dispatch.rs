@@ -174,6 +174,17 @@ pub(super) fn open(global: &Global, layout: Layout, printer: &Arc<Printer>) -> R
     Ok(opened(global, Machine::open(layout, global.config.as_deref(), progress)?, printer))
 }
 
+/// The same for a verb that looks into the databases at once.
+pub(super) fn open_connecting(
+    global: &Global,
+    layout: Layout,
+    printer: &Arc<Printer>,
+) -> Result<Machine> {
+    let progress: Arc<dyn Progress> = Arc::<Printer>::clone(printer);
+    let machine = Machine::open_connecting(layout, global.config.as_deref(), progress)?;
+    Ok(opened(global, machine, printer))
+}
+
 fn opened(global: &Global, mut machine: Machine, printer: &Printer) -> Machine {
     machine.use_identity(global.identity.clone());
     for warning in &machine.config.warnings {

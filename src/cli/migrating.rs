@@ -12,7 +12,7 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::migrate_only::Reach;
 
 use super::args::{Global, Lint, Migrate, MigrateVerb};
-use super::dispatch::{looking, only_looked_at, open, take_backup_dir};
+use super::dispatch::{looking, only_looked_at, open, open_connecting, take_backup_dir};
 use super::printer::Printer;
 
 /// Runs what was typed behind `migrate`.
@@ -63,7 +63,7 @@ pub(super) fn run(
         });
     }
     only_looked_at(&options.package, "migrate --status")?;
-    let mut machine = open(global, layout, printer)?;
+    let mut machine = open_connecting(global, layout, printer)?;
     take_backup_dir(&mut machine, options.backup_dir.as_ref())?;
     if options.terminate_blockers {
         machine.on_blockers = OnBlockers::End;

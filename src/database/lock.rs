@@ -1,7 +1,8 @@
 //! The lock that keeps two runs off one database, wherever they run.
 //!
 //! It is an advisory lock of a session of its own, which does nothing else: no migration can release
-//! it by mistake. It is polled with short statements, because a session that waits for an advisory
+//! it by mistake. The second session, by which a pooler is recognised, may stay beside it for what is
+//! done under the lock. It is polled with short statements, because a session that waits for an advisory
 //! lock holds a snapshot, and a concurrent index build in the holder would wait for that snapshot.
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// A held lock; dropping it, or dying, releases it.
 pub struct DatabaseLock {
     session: Session,
+    beside: Option<Session>,
     backend: i32,
     described: String,
     on_blockers: OnBlockers,
@@ -36,10 +38,24 @@ impl DatabaseLock {
     ///
     /// `doing` is shown to others, such as `upgrade`.
     pub fn acquire(database: &Database, doing: &str, wait: Duration) -> Result<Self> {
+        let mut lock = Self::acquire_beside(None, database, doing, wait)?;
+        lock.alone();
+        Ok(lock)
+    }
+
+    /// The same, and a session stays beside the lock: this one, which has looked and changed no setting,
+    /// or a new one.
+    pub fn acquire_beside(
+        mut beside: Option<Session>,
+        database: &Database,
+        doing: &str,
+        wait: Duration,
+    ) -> Result<Self> {
         let deadline = Deadline::after(wait);
         let mut putting_back: Option<String> = None;
         loop {
-            let found = Self::attempt(database, doing, deadline).and_then(|mut lock| {
+            let attempt = Self::attempt(beside.take(), database, doing, deadline);
+            let found = attempt.and_then(|mut lock| {
                 let seen = match database.file() {
                     Some(_) => Ok(None),
                     None => ExchangeLock::holder(&mut lock.session, database.dbname()),
@@ -65,27 +81,50 @@ impl DatabaseLock {
         }
     }
 
-    fn attempt(database: &Database, doing: &str, deadline: Deadline) -> Result<Self> {
+    fn attempt(
+        beside: Option<Session>,
+        database: &Database,
+        doing: &str,
+        deadline: Deadline,
+    ) -> Result<Self> {
         let described = database.described();
         if database.file().is_some() {
             // A file is of one machine, where the lock of the run keeps all others off; and whoever
             // writes is kept out by the transaction itself.
             let session = Session::in_file(sqlite::Connection::empty()?, database.dbname());
             let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
-            return Ok(Self { session, backend: 0, described, on_blockers, ended });
+            return Ok(Self { session, beside: None, backend: 0, described, on_blockers, ended });
         }
         let mut session = database.connect()?;
         let failed = |error: SqlError| failed(&described, error);
         prepare(&mut session, doing).map_err(failed)?;
-        refuse_pooler(database, &mut session)?;
+        let mut beside = alive(beside).map_or_else(|| database.connect(), Ok)?;
+        let backend = refuse_pooler(&described, &mut session, &mut beside)?;
         if !poll(&mut session, KEY, deadline).map_err(failed)? {
             return Err(held(&mut session, KEY, &format!("the lock of {described}")));
         }
-        let backend = session.backend().map_err(failed)?;
         let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
-        let mut lock = Self { session, backend, described, on_blockers, ended };
+        let beside = Some(beside);
+        let mut lock = Self { session, beside, backend, described, on_blockers, ended };
         lock.check()?;
         Ok(lock)
+    }
+
+    /// Returns the session beside the lock, to look; a new one where it was let go, or has ended.
+    pub fn beside(&mut self, database: &Database) -> Result<&mut Session> {
+        let session = alive(self.beside.take()).map_or_else(|| database.connect(), Ok)?;
+        Ok(self.beside.insert(session))
+    }
+
+    /// Gives the session beside the lock away, to write; a new one where it was let go, or has ended.
+    pub fn take_beside(&mut self, database: &Database) -> Result<Session> {
+        alive(self.beside.take()).map_or_else(|| database.connect_to_write(), Ok)
+    }
+
+    /// Lets the session beside the lock go: while others are judged, and while the data is copied,
+    /// nobody of ours is connected without a need.
+    pub fn alone(&mut self) {
+        self.beside = None;
     }
 
     /// Takes further advisory locks in the same session, trying for this long; all or none.
@@ -282,20 +321,23 @@ impl Holder {
     }
 }
 
+/// A session that waited may have been ended meanwhile: by a limit of its role, with its server.
+fn alive(session: Option<Session>) -> Option<Session> {
+    session.and_then(|mut session| session.is_answered().then_some(session))
+}
+
 /// Two connections that meet in one server process, or one that changes its process, are a pooler
-/// that hands out server processes per transaction: a lock there belongs to nobody.
-fn refuse_pooler(database: &Database, session: &mut Session) -> Result<()> {
-    let described = database.described();
-    let ask = |session: &mut Session| session.backend().map_err(|error| failed(&described, error));
-    let own = ask(session)?;
-    let mut other = database.connect()?;
+/// that hands out server processes per transaction: a lock there belongs to nobody. Returns the
+/// process id of the first.
+fn refuse_pooler(described: &str, session: &mut Session, other: &mut Session) -> Result<i32> {
+    let failed = |error: SqlError| failed(described, error);
+    let own = session.backend().map_err(failed)?;
     for _ in 0..2 {
         // Inside a transaction the other connection keeps its server process.
-        other
-            .run("begin; set local idle_in_transaction_session_timeout = 0")
-            .map_err(|error| failed(&described, error))?;
-        let same = ask(&mut other)? == own || ask(session)? != own;
-        other.run("rollback").map_err(|error| failed(&described, error))?;
+        let begin = "begin; set local idle_in_transaction_session_timeout = 0";
+        let met = other.backend_after(begin).map_err(failed)? == own;
+        let same = met || session.backend().map_err(failed)? != own;
+        other.run("rollback").map_err(failed)?;
         if same {
             return Err(Error::config(format!(
                 "{described} is behind a pooler that shares server processes between connections"
@@ -305,7 +347,7 @@ fn refuse_pooler(database: &Database, session: &mut Session) -> Result<()> {
             .hint("Connect to the server itself, or set the pooler to session mode."));
         }
     }
-    Ok(())
+    Ok(own)
 }
 
 fn held(session: &mut Session, key: i64, what: &str) -> Error {

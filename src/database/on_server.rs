@@ -151,8 +151,13 @@ impl OnServer {
         };
         match connect::connect(&plan) {
             Ok((client, endpoint)) => {
+                let patience = match &endpoint.host {
+                    // Nobody at the other end of a socket vanishes without a word.
+                    Host::DefaultSocket | Host::Socket(_) => String::new(),
+                    Host::Name(..) | Host::Address(_) => self.settings.keepalive.of_server(),
+                };
                 *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
-                Ok(Session::new(client, self.settings.keepalive.of_server()))
+                Ok(Session::new(client, patience))
             }
             Err(attempts) => Err(self.refused(attempts)),
         }

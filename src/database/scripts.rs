@@ -87,9 +87,7 @@ impl Limits {
         if session.file().is_some() {
             return Ok(Self { reset: String::new(), lifted: Vec::new(), wait, keys });
         }
-        let lifted = lifted(session)?;
-        let version = session.single("show server_version_num")?.unwrap_or_default();
-        let version: u32 = version.parse().unwrap_or_default();
+        let (lifted, version) = lifted_and_version(session)?;
         let mut off = vec!["statement_timeout", "idle_in_transaction_session_timeout"];
         if version >= 140_000 {
             off.push("idle_session_timeout");
@@ -141,20 +139,23 @@ const DAILY: &[(&str, &str)] = &[
     ("standard_conforming_strings", "on"),
 ];
 
-/// Names the settings of a new session that files do not run under.
-fn lifted(session: &mut Session) -> Result<Vec<String>, SqlError> {
+/// Names the settings of a new session that files do not run under, and the version of the server as
+/// one number.
+fn lifted_and_version(session: &mut Session) -> Result<(Vec<String>, u32), SqlError> {
+    let names = DAILY.iter().map(|(name, _)| *name).chain(["server_version_num"]);
     let values: Vec<String> =
-        DAILY.iter().map(|(name, _)| format!("current_setting('{name}', true)")).collect();
+        names.map(|name| format!("current_setting('{name}', true)")).collect();
     // One cheap question, and the limit on questions is lifted with it.
     let sql = format!("select {};set statement_timeout=0", values.join(","));
-    let row = session.simple(&sql)?.into_iter().next().unwrap_or_default();
+    let mut row = session.simple(&sql)?.into_iter().next().unwrap_or_default();
+    let version = row.pop().flatten().and_then(|version| version.parse().ok()).unwrap_or_default();
     let sentence = |((name, usual), value): (&(&str, &str), Option<String>)| {
         let value = value.filter(|value| value != usual)?;
         Some(format!(
             "{name} = {value}, which role, database or server set, does not hold during migrations"
         ))
     };
-    Ok(DAILY.iter().zip(row).filter_map(sentence).collect())
+    Ok((DAILY.iter().zip(row).filter_map(sentence).collect(), version))
 }
 
 impl Session {

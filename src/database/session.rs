@@ -1,6 +1,7 @@
 //! A connected session and what can be asked through it.
 
 use std::fmt;
+use std::time::Duration;
 
 pub use postgres::Row;
 use postgres::fallible_iterator::FallibleIterator as _;
@@ -8,6 +9,9 @@ pub use postgres::types::ToSql as Param;
 
 use super::file::Dialect;
 use crate::sqlite;
+
+/// How long a session that was left alone may take to say that it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A connection to one database.
 pub struct Session {
@@ -242,7 +246,13 @@ impl Session {
         sql: &str,
         parameters: &[&(dyn Param + Sync)],
     ) -> Result<Vec<Row>, SqlError> {
-        self.client()?.query(sql, parameters).map_err(SqlError::from)
+        let client = self.client()?;
+        // Where the server has no types to tell, one round trip does.
+        let rows = match parameters {
+            [] => client.query_typed(sql, &[]),
+            some => client.query(sql, some),
+        };
+        rows.map_err(SqlError::from)
     }
 
     /// Runs one statement with parameters and returns how many rows it changed.
@@ -309,11 +319,24 @@ impl Session {
 
     /// Returns the process id of the server's side of this connection.
     pub fn backend(&mut self) -> Result<i32, SqlError> {
+        self.backend_after("")
+    }
+
+    /// The same, behind other statements in one message.
+    pub(super) fn backend_after(&mut self, statements: &str) -> Result<i32, SqlError> {
         if self.file().is_some() {
             return Ok(0);
         }
-        let text = self.single("select pg_backend_pid()")?.unwrap_or_default();
-        Ok(text.parse().unwrap_or_default())
+        let text = self.single(&format!("{statements};select pg_backend_pid()"))?;
+        Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
+    }
+
+    /// Returns whether the server still answers; a file is opened anew, because it may be another by now.
+    pub(super) fn is_answered(&mut self) -> bool {
+        match &mut self.inner {
+            Inner::Server { client, .. } => client.is_valid(ANSWERS_WITHIN).is_ok(),
+            Inner::File(_) => false,
+        }
     }
 
     /// Returns whether the connection is known to be gone.

@@ -9,6 +9,7 @@ use super::chain::Chain;
 use super::command;
 use super::compare::{ByKey, pending_of};
 use super::failure::Failure;
+use super::fingerprint::{HistoryPrint, of_files};
 use super::formats::LockGround;
 use super::grouping::{Segment, Shape, fall_back, segments};
 use super::history::{Origin, Table};
@@ -83,6 +84,8 @@ pub struct Applied {
     pub versions: Vec<String>,
     /// How they were grouped.
     pub mode: Mode,
+    /// What the history says then; none where it could not be read.
+    pub history: Option<HistoryPrint>,
     /// How long it took.
     pub duration: Duration,
 }
@@ -123,6 +126,12 @@ impl Runner<'_> {
         self.watch.follow(self.backend.pid);
         self.session = session;
         Ok(())
+    }
+
+    /// Reads what the history says, after whatever the last file set for its session.
+    fn left_behind(&mut self) -> Option<HistoryPrint> {
+        self.session.reset_script(&self.limits).ok()?;
+        of_files(&mut self.session, self.chain, &[]).ok()
     }
 
     /// Tells the observer that something begins.
@@ -171,7 +180,7 @@ pub fn apply_observed(
     }
     // The dump before may have taken hours.
     how.lock.check().map_err(Failure::refused)?;
-    let mut session = database.connect_to_write().map_err(Failure::refused)?;
+    let mut session = how.lock.take_beside(database).map_err(Failure::refused)?;
     let seen = see_settled(&mut session, chain, how.reconnect_within).map_err(Failure::refused)?;
     let keys = match home(chain, &seen.ground) {
         Ok(table) => {
@@ -276,7 +285,7 @@ fn apply_seen(
     };
     let (stop, stopped) = mpsc::channel();
     let (end, ended) = mpsc::channel();
-    let mode = std::thread::scope(|scope| {
+    let (mode, history) = std::thread::scope(|scope| {
         let watch = &watch;
         scope.spawn(move || watch.run(&stopped, lock_timeout));
         scope.spawn(move || watch.pulse(&ended, reconnect_within.min(SILENCE)));
@@ -285,10 +294,13 @@ fn apply_seen(
         run(runner, &pending)
     })?;
     let versions = pending.iter().map(|migration| migration.version.to_string()).collect();
-    Ok(Applied { versions, mode, duration: begun.elapsed() })
+    Ok(Applied { versions, mode, history, duration: begun.elapsed() })
 }
 
-fn run<'a>(mut runner: Runner<'a>, pending: &[&'a Migration]) -> Result<Mode, Failure> {
+fn run<'a>(
+    mut runner: Runner<'a>,
+    pending: &[&'a Migration],
+) -> Result<(Mode, Option<HistoryPrint>), Failure> {
     let mut shape = Shape::for_count(pending.len());
     let mut alone: BTreeSet<Key> =
         pending.iter().filter(|m| !m.transactional).map(|m| m.key.clone()).collect();
@@ -325,11 +337,12 @@ fn run<'a>(mut runner: Runner<'a>, pending: &[&'a Migration]) -> Result<Mode, Fa
             }
         }
     }
-    Ok(match (commits, shape) {
+    let mode = match (commits, shape) {
         (..=1, _) => Mode::All,
         (_, Shape::Each) => Mode::Each,
         (_, Shape::All | Shape::Batches(_)) => Mode::Batches,
-    })
+    };
+    Ok((mode, runner.left_behind()))
 }
 
 /// Tries again while locks are not to be had; the pauses grow and differ between runners.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Chain;
 use super::formats::checksum;
 use super::history::{AppliedRow, RowState};
-use super::look::see;
+use super::look::{look, rows, see};
 use super::{Comparison, Key};
 use crate::database::Session;
 use crate::error::Result;
@@ -29,6 +29,18 @@ pub fn of_package(chain: &Chain) -> String {
     checksum(&lines.collect::<Vec<_>>().join("\n"))
 }
 
+/// Compares a database with the shipped migrations, and says what its history says, in one look.
+pub fn look_and_print(session: &mut Session, chain: &Chain) -> Result<(Comparison, HistoryPrint)> {
+    if chain.command().is_some() {
+        let found = look(session, chain)?;
+        let print = of_tool(&found);
+        return Ok((found, print));
+    }
+    let seen = see(session, chain)?;
+    let print = of_rows(&seen.rows, &[]);
+    Ok((seen.comparison, print))
+}
+
 /// Reads what a history says; the rows of the versions in `without` are left out of it.
 ///
 /// Left out are the migrations that a run was about to apply: what remains is what the run found,
@@ -39,11 +51,24 @@ pub fn of_history(
     found: &Comparison,
     without: &[String],
 ) -> Result<HistoryPrint> {
-    if chain.command().is_some() {
-        let (head, applied) = (found.current.clone(), found.applied);
-        return Ok(HistoryPrint { head, applied, digest: None });
+    match chain.command() {
+        Some(_) => Ok(of_tool(found)),
+        None => of_files(session, chain, without),
     }
-    Ok(of_rows(&see(session, chain)?.rows, without))
+}
+
+/// The same of files.
+pub(super) fn of_files(
+    session: &mut Session,
+    chain: &Chain,
+    without: &[String],
+) -> Result<HistoryPrint> {
+    Ok(of_rows(&rows(session, chain)?, without))
+}
+
+/// Of a tool of the application's own only what it says of itself is known.
+pub(super) fn of_tool(found: &Comparison) -> HistoryPrint {
+    HistoryPrint { head: found.current.clone(), applied: found.applied, digest: None }
 }
 
 /// Repeatable migrations are left out: that they run again is what they are for.

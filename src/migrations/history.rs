@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::alone::underway;
+use super::alone::underway::{self, Underway};
 use super::chain::Chain;
 use super::{Key, Migration};
 use crate::database::{ServerProcess, Session, SqlError, quoted};
@@ -125,10 +125,20 @@ impl Chain {
         session: &mut Session,
         table: &Table,
     ) -> Result<Vec<AppliedRow>, SqlError> {
+        let begun = underway::read(session, self, table)?;
+        self.rows_beside(session, table, begun)
+    }
+
+    /// The same beside a mark that was read already.
+    pub(super) fn rows_beside(
+        &self,
+        session: &mut Session,
+        table: &Table,
+        begun: Option<Underway>,
+    ) -> Result<Vec<AppliedRow>, SqlError> {
         let mut rows = self.tool.read_rows(session, table, &self.migrations)?;
-        let begun = |row: &AppliedRow| row.state == RowState::Started;
-        if let Some(mark) = underway::read(session, self, table)?
-            && !rows.iter().any(begun)
+        if let Some(mark) = begun
+            && rows.iter().all(|row| row.state != RowState::Started)
         {
             rows.push(mark.row);
         }

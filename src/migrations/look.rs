@@ -31,17 +31,14 @@ pub fn look(session: &mut Session, chain: &Chain) -> Result<Comparison> {
     see(session, chain).map(|seen| seen.comparison)
 }
 
+/// Reads the rows of the history, and compares them with nothing.
+pub(super) fn rows(session: &mut Session, chain: &Chain) -> Result<Vec<AppliedRow>> {
+    read_at_once(session, chain).map(|read| read.rows)
+}
+
 /// Looks and keeps what was seen.
 pub(super) fn see(session: &mut Session, chain: &Chain) -> Result<Seen> {
-    let Read { ground, mut rows, doubt, foreign } = session
-        .begin_looking()
-        .and_then(|()| {
-            let seen = read(session, chain);
-            // After an error the transaction is over as well; the first error is the one that counts.
-            let ended = session.end_looking();
-            seen.and_then(|seen| ended.map(|()| seen))
-        })
-        .map_err(unreadable)?;
+    let Read { ground, mut rows, doubt, foreign } = read_at_once(session, chain)?;
     let begun = match &doubt.version {
         Some(version) => {
             let begun =
@@ -88,6 +85,19 @@ struct Read {
     foreign: Option<Problem>,
 }
 
+/// Reads in a transaction that can write nothing and sees one state of the database.
+fn read_at_once(session: &mut Session, chain: &Chain) -> Result<Read> {
+    session
+        .begin_looking()
+        .and_then(|()| {
+            let seen = read(session, chain);
+            // After an error the transaction is over as well; the first error is the one that counts.
+            let ended = session.end_looking();
+            seen.and_then(|seen| ended.map(|()| seen))
+        })
+        .map_err(unreadable)
+}
+
 fn read(session: &mut Session, chain: &Chain) -> std::result::Result<Read, SqlError> {
     let ground = session.ground(chain.table.schema.as_deref(), &chain.table.name)?;
     let (mut rows, mut doubt, mut foreign) = (Vec::new(), Doubt::default(), None);
@@ -95,10 +105,11 @@ fn read(session: &mut Session, chain: &Chain) -> std::result::Result<Read, SqlEr
         foreign = detect::foreign_table(session, chain, schema)?;
         if foreign.is_none() {
             let table = Table { schema: schema.clone(), name: chain.table.name.clone() };
-            if let Some(found) = underway::read(session, chain, &table)? {
-                doubt = doubt::look(session, chain, &table, &found)?;
+            let begun = underway::read(session, chain, &table)?;
+            if let Some(found) = &begun {
+                doubt = doubt::look(session, chain, &table, found)?;
             }
-            rows = chain.read_rows(session, &table)?;
+            rows = chain.rows_beside(session, &table, begun)?;
         }
     } else if ground.populated {
         foreign = detect::other_tools(session, chain)?;

@@ -48,7 +48,7 @@ pub use correct::{
 };
 pub use failure::{DataState, Failure, Why};
 pub use files::Text;
-pub use fingerprint::{HistoryPrint, of_history, of_package};
+pub use fingerprint::{HistoryPrint, look_and_print, of_history, of_package};
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
 pub use history::{AppliedRow, Evidence, RowState, Table, named};
 pub use look::look;

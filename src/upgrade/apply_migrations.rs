@@ -1,7 +1,7 @@
 //! Applies what is pending, database by database in declared order.
 
 use crate::error::Error;
-use crate::migrations::{self, DataState, HistoryPrint, How, Why};
+use crate::migrations::{self, DataState, How, Why};
 use crate::outcome::Outcome;
 
 use super::after_step;
@@ -11,7 +11,7 @@ use super::journal::Journal;
 use super::machine::Machine;
 use super::step::Step;
 use super::stop_services::Quiesced;
-use super::survey::{Survey, Surveyed};
+use super::survey::Survey;
 use super::truth::Aftermath;
 
 /// Proof that every database has exactly the schema that the installed program needs.
@@ -80,7 +80,7 @@ pub fn run(
             Ok(applied) => {
                 before = DataState::Partly;
                 let note = format!("{name}: {}", applied.versions.join(" "));
-                journal.migrated(name, note, left_behind(surveyed))?;
+                journal.migrated(name, note, applied.history)?;
                 after_step::migrate(machine, survey, surveyed, journal)?;
             }
             Err(failure) => {
@@ -102,13 +102,6 @@ pub fn run(
     }
     hooks::after(machine, Step::Migrate, &*journal);
     Ok(Migrated { _private: () })
-}
-
-/// By what the history is known again; without it a later look only knows what was there before.
-fn left_behind(surveyed: &Surveyed<'_>) -> Option<HistoryPrint> {
-    let mut session = surveyed.database.connect().ok()?;
-    let found = migrations::look(&mut session, surveyed.shipped).ok()?;
-    migrations::of_history(&mut session, surveyed.shipped, &found, &[]).ok()
 }
 
 fn spoken(pending: &[&str]) -> String {

@@ -65,6 +65,7 @@ pub fn run(
     if databases.is_empty() {
         return Ok(Secured { point: None });
     }
+    quiet.only_locks();
     hooks::before(machine, Step::RestorePoint, &*journal)?;
     journal.begun(Step::RestorePoint, "")?;
     machine.progress.step("taking a restore point");

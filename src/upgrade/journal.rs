@@ -246,13 +246,14 @@ impl Journal {
         self.record.marks.push(Mark { step, when, at, elapsed_ms, note });
     }
 
-    /// Marks that the migrations of a database are done, and what its history says then.
+    /// Marks that the migrations of a database are done, and what its history says then; without that
+    /// a later look only knows what was there before.
     pub fn migrated(&mut self, name: &str, note: String, end: Option<HistoryPrint>) -> Result<()> {
         let world = self.record.world.as_mut();
         if let Some(database) = world.and_then(|world| world.databases.get_mut(name)) {
             database.end = end;
         }
-        self.mark(Step::Migrate, When::Done, note)
+        self.done(Step::Migrate, note)
     }
 
     /// Notes that the run was asked to stop, and by what; closing it writes that down.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::database::{Database, DatabaseLock, ExchangeLock};
+use crate::database::{Database, DatabaseLock, ExchangeLock, Session};
 use crate::error::Result;
 use crate::migrations;
 use crate::outcome::Outcome;
@@ -27,12 +27,17 @@ pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// Takes the lock of a database; another host that upgrades it is named, and waited for.
 ///
 /// Its upgrade is ours as well: once it is done, nothing is left here but to start.
-fn acquire(machine: &Machine, database: &Database, limit: Duration) -> Result<DatabaseLock> {
+fn acquire(
+    machine: &Machine,
+    database: &Database,
+    mut beside: Option<Session>,
+    limit: Duration,
+) -> Result<DatabaseLock> {
     let deadline = Deadline::after(limit);
     let mut told = false;
     loop {
         let wait = WAIT.min(deadline.remaining());
-        let error = match DatabaseLock::acquire(database, "upgrade", wait) {
+        let error = match DatabaseLock::acquire_beside(beside.take(), database, "upgrade", wait) {
             Err(error) if error.outcome() == Outcome::Busy => error,
             ended => return ended,
         };
@@ -56,13 +61,18 @@ pub struct Locks(Vec<(String, DatabaseLock)>);
 
 impl Locks {
     /// Locks every database that has anything pending or wrong, waiting this long for another host;
-    /// the others need no lock.
-    pub fn take(machine: &Machine, survey: &Survey<'_>, limit: Duration) -> Result<Self> {
+    /// the others need no lock. The sessions of the survey stay beside the locks.
+    pub fn take(
+        machine: &Machine,
+        survey: &Survey<'_>,
+        sessions: Vec<Session>,
+        limit: Duration,
+    ) -> Result<Self> {
         let mut locks = Vec::new();
-        for surveyed in &survey.databases {
+        for (surveyed, session) in survey.databases.iter().zip(sessions) {
             let found = &surveyed.comparison;
             if !found.pending.is_empty() || !found.problems.is_empty() {
-                let lock = acquire(machine, surveyed.database, limit)?;
+                let lock = acquire(machine, surveyed.database, Some(session), limit)?;
                 let name = surveyed.database.name().to_owned();
                 locks.push((name, lock.on_blockers(machine.on_blockers)));
             }
@@ -72,17 +82,18 @@ impl Locks {
 
     /// Looks under the locks, and surveys the machine anew where anything has changed since.
     pub fn look_again<'m>(
-        &self,
+        &mut self,
         machine: &'m Machine,
         from: Option<&Version>,
         survey: Survey<'m>,
     ) -> Result<Survey<'m>> {
         for surveyed in &survey.databases {
-            if self.0.iter().any(|(name, _)| name == surveyed.database.name()) {
-                let mut session = surveyed.database.connect()?;
-                if migrations::look(&mut session, surveyed.shipped)? != surveyed.comparison {
-                    return survey::take(machine, from);
-                }
+            let name = surveyed.database.name();
+            let Some((_, lock)) = self.0.iter_mut().find(|(of, _)| of == name) else { continue };
+            let session = lock.beside(surveyed.database)?;
+            let (comparison, history) = migrations::look_and_print(session, surveyed.shipped)?;
+            if comparison != surveyed.comparison || history != surveyed.history {
+                return survey::take(machine, from);
             }
         }
         Ok(survey)

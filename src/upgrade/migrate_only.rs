@@ -52,8 +52,8 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
     recover::refuse_going_back(machine)?;
     rollback::stand_aside(machine, Again::No)?;
     together::admit(machine)?;
-    let survey = survey::take(machine, None)?;
-    let locks = Locks::take(machine, &survey, locks::WAIT)?;
+    let (survey, sessions) = survey::take_to_lock(machine, None)?;
+    let mut locks = Locks::take(machine, &survey, sessions, locks::WAIT)?;
     let survey = locks.look_again(machine, None, survey)?;
     let plan = match plan::decide(&survey, &machine.config) {
         Decision::Refuse(error) => return Err(error),
@@ -79,6 +79,8 @@ pub fn run(machine: &Machine, reach: Reach) -> Result<Applied> {
         });
     match done {
         Ok(restore_point) => {
+            // As whoever comes next would see it, and begun while the record waits for the disk.
+            machine.databases.iter().for_each(|shipped| shipped.database.connect_ahead());
             journal.close(Outcome::Ok, None)?;
             if reach == Reach::Whole {
                 agree(machine)?;

@@ -179,8 +179,8 @@ pub fn run(machine: &Machine, from: Option<&Version>, again: Again) -> Result<Su
     if asked == Asked::ByItself && !recover::is_going_back(machine)? {
         refuse_repeating(machine)?;
     }
-    let survey = survey::take(machine, from)?;
-    let locks = Locks::take(machine, &survey, machine.config.policy.host_wait)
+    let (survey, sessions) = survey::take_to_lock(machine, from)?;
+    let mut locks = Locks::take(machine, &survey, sessions, machine.config.policy.host_wait)
         .map_err(|error| refused(machine, &survey, error))?;
     let survey = locks.look_again(machine, from, survey)?;
     let found = recover::look(machine, &survey, asked)?;
@@ -227,9 +227,9 @@ pub fn undo(machine: &Machine, changes: Changes) -> Result<Option<Undone>> {
     rollback::stand_aside(machine, Again::No)?;
     let asked = Asked::Undo(changes);
     recover::begin(machine, asked)?;
-    let survey = survey::take(machine, None)?;
+    let (survey, sessions) = survey::take_to_lock(machine, None)?;
     // Whoever migrates at this moment, here or on another host, is not undone meanwhile.
-    drop(Locks::take(machine, &survey, locks::WAIT)?);
+    drop(Locks::take(machine, &survey, sessions, locks::WAIT)?);
     let found = recover::look(machine, &survey, asked)?;
     match recover::course(machine, &survey, &found)? {
         Course::Forward => Ok(None),

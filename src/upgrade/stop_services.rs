@@ -26,6 +26,11 @@ impl Quiesced {
     pub(super) fn units_already_down(ready: Ready) -> Self {
         Self { running: Vec::new(), locks: ready.locks }
     }
+
+    /// Keeps the locks, and no other session of ours.
+    pub(super) fn only_locks(&mut self) {
+        self.locks.iter_mut().for_each(DatabaseLock::alone);
+    }
 }
 
 /// Closes the gate, then stops what runs.
@@ -36,6 +41,8 @@ pub fn run(
     ready: Ready,
     journal: &mut Journal,
 ) -> Result<Quiesced> {
+    let mut quiet = Quiesced { running: plan.running.clone(), locks: ready.locks };
+    quiet.only_locks();
     // The mark before the first stop: if we die in between, recovery knows which units ran. The
     // other order could leave a service down with nobody knowing that it had run.
     close_gate(machine, survey)?;
@@ -49,12 +56,12 @@ pub fn run(
     }
     for surveyed in &survey.databases {
         if !surveyed.comparison.pending.is_empty() {
-            judge_others(machine, surveyed.database, &ready.locks)?;
+            judge_others(machine, surveyed.database, &quiet.locks)?;
         }
     }
     journal.done(Step::Quiesce, "")?;
     hooks::after(machine, Step::Quiesce, &*journal);
-    Ok(Quiesced { running: plan.running.clone(), locks: ready.locks })
+    Ok(quiet)
 }
 
 /// Writes the mark, with what ran; one that has that stays as it is.

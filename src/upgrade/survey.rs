@@ -1,12 +1,12 @@
 //! Looks at the machine once, read-only, before anything is decided.
 
 use crate::config::{Method, Policy};
-use crate::database::Database;
 use crate::database::clients::{Client, Clients};
 use crate::database::dumpable::{self, Undumpable};
 use crate::database::facts::{self, Facts};
+use crate::database::{Database, Session};
 use crate::error::Result;
-use crate::migrations::{self, Chain, Comparison, State};
+use crate::migrations::{self, Chain, Comparison, HistoryPrint, State};
 use crate::services::Unit;
 use crate::version::Version;
 
@@ -44,6 +44,8 @@ pub struct Surveyed<'m> {
     pub facts: Facts,
     /// Applied against shipped.
     pub comparison: Comparison,
+    /// By what its history is known again.
+    pub history: HistoryPrint,
     /// What a dump by this role would miss or trip over.
     pub unreadable: Vec<Undumpable>,
     /// What it would leave out without an error.
@@ -126,18 +128,27 @@ const SHORT_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Looks at everything; waits a bounded time for databases that are away.
 pub fn take<'m>(machine: &'m Machine, from: Option<&Version>) -> Result<Survey<'m>> {
+    take_to_lock(machine, from).map(|(survey, _)| survey)
+}
+
+/// The same, with the session of each database, for the locks that are taken next.
+pub(super) fn take_to_lock<'m>(
+    machine: &'m Machine,
+    from: Option<&Version>,
+) -> Result<(Survey<'m>, Vec<Session>)> {
     look_at_all(machine, from, Dumping::WherePending, machine.config.policy.database_wait)
 }
 
 /// Looks at what is so at this instant: waits for nothing, and asks nothing about dumping.
 pub fn take_now(machine: &Machine) -> Result<Survey<'_>> {
-    look_at_all(machine, None, Dumping::Nowhere, std::time::Duration::ZERO)
+    let looked = look_at_all(machine, None, Dumping::Nowhere, std::time::Duration::ZERO);
+    looked.map(|(survey, _)| survey)
 }
 
 /// Looks at everything that the next upgrade will need, whether or not anything is pending now.
 pub fn take_for_next(machine: &Machine) -> Result<Survey<'_>> {
     let wait = SHORT_WAIT.min(machine.config.policy.database_wait);
-    look_at_all(machine, None, Dumping::Everywhere, wait)
+    look_at_all(machine, None, Dumping::Everywhere, wait).map(|(survey, _)| survey)
 }
 
 fn look_at_all<'m>(
@@ -145,15 +156,12 @@ fn look_at_all<'m>(
     from: Option<&Version>,
     dumping: Dumping,
     wait: std::time::Duration,
-) -> Result<Survey<'m>> {
+) -> Result<(Survey<'m>, Vec<Session>)> {
     let pending = Pending::read(&machine.layout)?;
     let last = journal::read(&machine.layout)?;
     let units = machine.services.look(&machine.config.app.services)?;
-    let databases = machine
-        .databases
-        .iter()
-        .map(|shipped| look(machine, shipped, dumping, wait))
-        .collect::<Result<Vec<_>>>()?;
+    let looks = machine.databases.iter().map(|shipped| look(machine, shipped, dumping, wait));
+    let (databases, sessions): (Vec<_>, Vec<_>) = looks.collect::<Result<_>>()?;
     let last = last.filter(|record| !record.is_overtaken(&machine.version));
     let way_back = way_back(last.as_ref(), &databases);
     let chained = last.as_ref().filter(|_| way_back.is_some());
@@ -166,7 +174,8 @@ fn look_at_all<'m>(
         // A package that is not installed yet would be installed over this one.
         .or_else(|| machine.looked_into.as_ref()?.installed.clone());
     let version = machine.version.clone();
-    Ok(Survey { version, from, pending, interrupted, way_back, opened, units, databases })
+    let survey = Survey { version, from, pending, interrupted, way_back, opened, units, databases };
+    Ok((survey, sessions))
 }
 
 /// Returns the restore point from before earlier attempts, where the last one left the data half done.
@@ -192,11 +201,11 @@ fn look<'m>(
     shipped: &'m Shipped,
     dumping: Dumping,
     wait: std::time::Duration,
-) -> Result<Surveyed<'m>> {
+) -> Result<(Surveyed<'m>, Session)> {
     let database = &shipped.database;
     let mut session = machine.connect_waiting(database, wait)?;
     let server = facts::facts(&mut session)?;
-    let comparison = migrations::look(&mut session, &shipped.migrations)?;
+    let (comparison, history) = migrations::look_and_print(&mut session, &shipped.migrations)?;
     // Only a run that will dump needs to know whether a dump would work.
     let dumps = match dumping {
         Dumping::Nowhere => false,
@@ -209,15 +218,17 @@ fn look<'m>(
     };
     let client =
         (dumps && database.file().is_none()).then(|| Clients::default().choose(server.major));
-    Ok(Surveyed {
+    let surveyed = Surveyed {
         database,
         shipped: &shipped.migrations,
         facts: server,
         comparison,
+        history,
         unreadable,
         left_out,
         client,
-    })
+    };
+    Ok((surveyed, session))
 }
 
 /// Returns whether restore points are dumps, at once or made from a clone.

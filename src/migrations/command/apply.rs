@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::super::apply::{Applied, How, Mode};
 use super::super::failure::{DataState, Failure, Why};
-use super::look::{ALL, look_for_pending};
+use super::super::fingerprint::{HistoryPrint, of_tool};
+use super::look::{ALL, look, look_for_pending};
 use super::tool::{APPLICATION, Command, Purpose};
 use super::transcript::Transcript;
 use super::watch;
@@ -33,7 +34,8 @@ pub(in super::super) fn apply(
     let start = prepare(database, command, how.lock).map_err(Failure::refused)?;
     let Some(Start { pending, imprint, sessions }) = start else {
         // Another host has done it since we looked.
-        return Ok(Applied { versions: Vec::new(), mode: Mode::All, duration: begun.elapsed() });
+        let (versions, history) = (Vec::new(), left_behind(database, command));
+        return Ok(Applied { versions, mode: Mode::All, history, duration: begun.elapsed() });
     };
     let call = command.call(database, &command.spec().apply, Purpose::Apply);
     let call = call.map_err(Failure::refused)?;
@@ -48,7 +50,8 @@ pub(in super::super) fn apply(
         if left.is_empty() {
             keep_lock(database, how.lock, progress)
                 .map_err(|error| after.failure(error, &pending, Vec::new()))?;
-            return Ok(Applied { versions, mode: Mode::Each, duration: begun.elapsed() });
+            let history = left_behind(database, command);
+            return Ok(Applied { versions, mode: Mode::Each, history, duration: begun.elapsed() });
         }
     }
     let error = failed(command, &end, &after, &said);
@@ -56,6 +59,12 @@ pub(in super::super) fn apply(
     let told = after.still_pending.as_ref().filter(|_| command.spec().status.is_some());
     let applied = told.map_or(Vec::new(), |left| done(&pending, left));
     Err(after.failure(error, &pending, applied))
+}
+
+/// What the tool says of itself afterwards.
+fn left_behind(database: &Database, command: &Command) -> Option<HistoryPrint> {
+    let mut session = database.connect().ok()?;
+    look(&mut session, command).ok().map(|found| of_tool(&found))
 }
 
 /// How a command ended.
@@ -75,6 +84,8 @@ fn prepare(
     lock: &mut DatabaseLock,
 ) -> Result<Option<Start>> {
     lock.check()?;
+    // Every session of ours but the lock's is taken for one that an earlier run left.
+    lock.alone();
     let mut session = database.connect()?;
     let found = look_for_pending(&mut session, command)?;
     if found.pending.is_empty() {

@@ -77,7 +77,7 @@ pub fn record(machine: &Machine, survey: &Survey<'_>) -> Result<World> {
             identity: surveyed.facts.identity.clone(),
             migrations: migrations::of_package(surveyed.shipped),
             pending,
-            start: history(surveyed, &[])?,
+            start: surveyed.history.clone(),
             end: None,
         };
         databases.insert(surveyed.database.name().to_owned(), found);
