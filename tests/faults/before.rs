@@ -6,6 +6,7 @@ use predicates::str::contains;
 
 use super::plain;
 use super::support::machine::{TestMachine, message, parse_message, tree};
+use super::support::postgres::wait_for;
 
 /// Row 3.
 #[test]
@@ -138,6 +139,21 @@ fn the_dry_run_refuses_with_the_words_of_the_real_run() {
     assert_eq!((&dry.first, &dry.detail), (&real.first, &real.detail));
     assert!(dry.first.contains("/bin/false"), "{dry:?}");
     assert_eq!(machine.data(), before);
+}
+
+/// Each session costs the server some ten milliseconds; more than these were half of a short run.
+#[test]
+fn a_migrate_makes_three_sessions_with_the_server() {
+    let machine = plain().operator("auto_backup = false").ship("good");
+    // Counted since PostgreSQL 14, and told by each session as it ends.
+    let sql =
+        format!("select sessions from pg_stat_database where datname = '{}'", machine.dbname());
+    let made = || machine.server().psql("postgres", &sql).parse::<u32>().unwrap();
+    let before = made();
+    machine.run(["migrate"]).success();
+    wait_for("the server to count", || made() >= before + 3);
+    assert_eq!(made(), before + 3);
+    assert_eq!(machine.schema(), "0004");
 }
 
 /// Rows 20 and 39.
