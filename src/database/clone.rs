@@ -68,18 +68,18 @@ impl Server {
         };
         let role: String = row.get(2);
         Ok(match (row.get::<_, bool>(0), row.get::<_, bool>(1)) {
-            (true, _) => self.replicating(name)?,
+            (true, _) => self.held(name)?,
             (false, false) => Some(format!("the role {role} may not create databases")),
             (false, true) => Some(format!("the role {role} does not own {name}")),
         })
     }
 
-    /// Names a session of logical replication: it comes back when it is ended, and nobody may be connected
-    /// to what is copied.
-    fn replicating(&mut self, name: &str) -> Result<Option<String>> {
+    /// Names a session of the server's own: nobody may be connected to what is copied, replication comes
+    /// back when it is ended, and a worker of an extension may not (that of pg_cron 1.4 does not).
+    fn held(&mut self, name: &str) -> Result<Option<String>> {
         let sessions = self.sessions(name)?;
-        let comes_back = sessions.iter().find(|session| session.kind != SessionKind::Client);
-        Ok(comes_back.map(|session| format!("{session} keeps {name} in use")))
+        let stays = sessions.iter().find(|session| session.kind != SessionKind::Client);
+        Ok(stays.map(|session| format!("{session} keeps {name} in use")))
     }
 
     /// Copies a database, closes the copy to everybody and marks it.

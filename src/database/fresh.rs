@@ -3,6 +3,7 @@
 use super::globals::{Globals, Own, STAND_IN};
 use super::lacking::Owners;
 use super::recorded::{is_locale, is_statement};
+use super::sessions::SOMEBODY;
 use super::swap::{Server, literal, quoted, stamped};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -147,8 +148,10 @@ impl Server {
     /// Removes what restores that were killed left: databases named like those of
     /// [`stamped`] with this word, without sessions.
     pub fn drop_leftovers(&mut self, name: &str, word: &str) -> Result<Vec<String>> {
-        let unused = "not exists (select from pg_stat_activity a where a.datid = d.oid)";
-        let names = self.named_like(name, word, unused)?;
+        let unused = format!(
+            "not exists (select from pg_stat_activity a where a.datid = d.oid and {SOMEBODY})"
+        );
+        let names = self.named_like(name, word, &unused)?;
         for name in &names {
             self.drop_fresh(name)?;
         }

@@ -284,6 +284,11 @@ fn own(session: &mut Session, database: &Database) -> Result<Own> {
 }
 
 impl Role {
+    /// Returns whether it may do everything.
+    pub fn is_superuser(&self) -> bool {
+        self.attributes.split(' ').next() == Some("superuser")
+    }
+
     /// Writes the statement that makes it; the password is for a person to set.
     pub fn statement(&self) -> String {
         let name = quoted(&self.name);

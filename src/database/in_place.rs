@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use super::Database;
 use super::clients::Client;
 use super::dump::told;
+use super::emptying::{EMPTY, out_of_reach};
 use super::facts::RowCount;
 use super::recorded::is_table;
 use super::restore::{Manner, comparison};
@@ -45,53 +46,6 @@ const COMMIT: &[u8] = b"\nCOMMIT;\n";
 
 /// Last line of a complete text; a text without it was cut short.
 const TRAILER: &str = "-- PostgreSQL database dump complete";
-
-/// Drops everything that the role owns, except what belongs to an extension.
-///
-/// Own schemas go whole. In schemas of others (such as `public`) the objects go one by one, by the
-/// name that the server itself gives them. Large objects have no schema.
-const EMPTY: &str = r"set local lock_timeout = '30s';
-set local client_min_messages = warning;
-do $openwatch$
-declare o record;
-begin
-  for o in select n.nspname from pg_namespace n
-            where n.nspname !~ '^pg_' and n.nspname not in ('public', 'information_schema')
-              and pg_has_role(n.nspowner, 'USAGE')
-              and not exists (select from pg_depend d where d.classid = 'pg_namespace'::regclass
-                               and d.objid = n.oid and d.deptype = 'e')
-  loop
-    execute format('drop schema if exists %I cascade', o.nspname);
-  end loop;
-  for o in select i.type, i.identity
-             from pg_depend d join pg_namespace n on d.refobjid = n.oid,
-                  lateral pg_identify_object(d.classid, d.objid, 0) i
-            where d.refclassid = 'pg_namespace'::regclass and d.deptype = 'n'
-              and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-              and not exists (select from pg_depend e where e.classid = d.classid
-                               and e.objid = d.objid and e.deptype in ('e', 'i'))
-              and i.type in ('table', 'view', 'materialized view', 'foreign table', 'sequence',
-                  'composite type', 'type', 'domain', 'function', 'procedure', 'aggregate',
-                  'operator', 'operator class', 'operator family', 'collation', 'conversion',
-                  'statistics object', 'text search configuration', 'text search dictionary')
-            order by array_position(array['view', 'materialized view', 'table'], i.type)
-  loop
-    execute format('drop %s if exists %s cascade',
-      case o.type when 'composite type' then 'type' when 'statistics object' then 'statistics'
-                  else o.type end,
-      o.identity);
-  end loop;
-  for o in select p.pubname from pg_publication p where pg_has_role(p.pubowner, 'USAGE')
-  loop
-    execute format('drop publication if exists %I', o.pubname);
-  end loop;
-  for o in select l.oid from pg_largeobject_metadata l where pg_has_role(l.lomowner, 'USAGE')
-  loop
-    perform lo_unlink(o.oid);
-  end loop;
-end
-$openwatch$;
-";
 
 /// Where an archive comes from.
 pub enum Source<'a> {
@@ -153,10 +107,15 @@ impl InPlace<'_> {
     }
 
     /// Writes the numbers of the entries that are loaded: all but what only the owner of an extension
-    /// may run. `pg_restore` reads nothing else of its list, so no name is in it.
+    /// may run or fill. `pg_restore` reads nothing else of its list, so no name is in it.
     fn write_list(&self, database: &Database) -> Result<PathBuf> {
         let text = self.listed(database)?;
-        let kept = text.lines().filter(|line| !line.contains(" COMMENT - EXTENSION "));
+        let mut others = vec![" COMMENT - EXTENSION ".to_owned()];
+        for (schema, table) in out_of_reach(database)? {
+            others.push(format!(" TABLE DATA {schema} {table} "));
+        }
+        let own = |line: &&str| !others.iter().any(|other| line.contains(other.as_str()));
+        let kept = text.lines().filter(own);
         let numbers = kept.filter_map(|line| line.split_once(';').map(|(number, _)| number));
         let text: String = numbers
             .filter(|number| !number.is_empty())

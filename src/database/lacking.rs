@@ -75,8 +75,11 @@ impl Server {
                 }
             } else if owners == Owners::Kept && owns && !ours.contains(&role.name) {
                 found.hindrances.push(format!("the role {own} may not act for {}", role.name));
-                let (role, member) = (quoted(&role.name), quoted(&own));
-                found.statements.push(format!("grant {role} to {member};"));
+                // Who may act for a superuser is one.
+                if !role.is_superuser() {
+                    let (role, member) = (quoted(&role.name), quoted(&own));
+                    found.statements.push(format!("grant {role} to {member};"));
+                }
             }
         }
         let about = wants.memberships.iter().filter(|m| missing(&m.role) || missing(&m.member));

@@ -15,6 +15,7 @@ mod conninfo;
 mod doubts;
 pub mod dump;
 pub mod dumpable;
+mod emptying;
 mod exchange_lock;
 mod exchanged;
 pub mod facts;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::fresh::Owner;
 use super::session::{Session, Trouble};
-use super::swap::{Server, stamped};
+use super::swap::{Server, bound, stamped};
 use super::{Database, facts};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -271,10 +271,9 @@ pub fn hindrance(place: &Database, extensions: &[String]) -> Result<Option<Hindr
     if let Some(found) = right_to_create(&mut server, place)? {
         return Ok(Some(found));
     }
-    Ok(server.not_creatable(extensions)?.map(|names| Hindrance {
-        why: format!("the role may not create the extension {names}"),
-        remedy: None,
-    }))
+    let not_creatable = server.not_creatable(extensions)?;
+    let why = not_creatable.map(|names| format!("the role may not create the extension {names}"));
+    Ok(why.or_else(|| bound(extensions)).map(|why| Hindrance { why, remedy: None }))
 }
 
 impl Server {

@@ -13,6 +13,8 @@ pub enum SessionKind {
     Sender,
     /// The server fills the database with it, for a subscription.
     Subscriber,
+    /// An extension works in it, such as one that runs jobs.
+    Worker,
 }
 
 /// A session of somebody else in the same database.
@@ -42,6 +44,7 @@ impl std::fmt::Display for SessionInfo {
             ("", SessionKind::Client) => "unnamed program",
             ("", SessionKind::Sender) => "reader of a replication slot",
             ("", SessionKind::Subscriber) => "worker of a subscription",
+            ("", SessionKind::Worker) => "worker of an extension",
             (name, _) => name,
         };
         write!(f, "{name} (pid {}, user {}, {}, {}", self.pid, self.user, self.client, self.state)?;
@@ -64,13 +67,15 @@ pub fn foreign_sessions(session: &mut Session) -> Result<Vec<SessionInfo>> {
 /// A session of a program, as far as the server tells our role.
 const CLIENT: &str = "coalesce(a.backend_type, 'client backend') = 'client backend'";
 
+/// A session that somebody has: workers come and go with the database.
+pub(super) const SOMEBODY: &str =
+    "coalesce(a.backend_type, 'client backend') in ('client backend', 'walsender')";
+
 /// Lists the sessions in a database of the same server, by its name: all that keep it from being renamed
-/// or copied, and that do not go by themselves.
+/// or copied, and that do not go by themselves. A parallel worker goes with the session that it helps.
 pub(super) fn sessions_in(session: &mut Session, dbname: &str) -> Result<Vec<SessionInfo>> {
-    let kinds = format!(
-        "({CLIENT} or a.backend_type = 'walsender' or a.backend_type like 'logical replication %')"
-    );
-    sessions_where(session, &format!("a.datname = $1 and {kinds}"), &[&dbname])
+    let stays = "coalesce(a.backend_type, '') <> 'parallel worker'";
+    sessions_where(session, &format!("a.datname = $1 and {stays}"), &[&dbname])
 }
 
 /// Kind and state of a session are hidden from roles that may not see its statement; that it is
@@ -99,7 +104,8 @@ fn sessions_where(
                 Some(worker) if worker.starts_with("logical replication") => {
                     SessionKind::Subscriber
                 }
-                Some(_) | None => SessionKind::Client,
+                Some("client backend") | None => SessionKind::Client,
+                Some(_) => SessionKind::Worker,
             },
             pid: row.get(0),
             user: row.get(1),

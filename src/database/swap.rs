@@ -68,6 +68,13 @@ pub fn stamped(name: &str, word: &str, stamp: &str) -> String {
     format!("{}{suffix}", &name[..end])
 }
 
+/// Says why these extensions keep a database from being made anew under another name, where one does:
+/// the library of `pg_cron` lets it be created in `cron.database_name` only (`pg_cron.c`, 1.4).
+pub(super) fn bound(extensions: &[String]) -> Option<String> {
+    let bound = extensions.iter().any(|name| name == "pg_cron");
+    bound.then(|| "the extension pg_cron can be created in one database of the server only".into())
+}
+
 fn in_use(error: &SqlError) -> bool {
     error.code.as_deref() == Some("55006")
 }
@@ -151,6 +158,9 @@ impl Server {
             return Err(Error::failed("the server does not know its role"));
         };
         let role: String = row.get(3);
+        if let Some(why) = bound(extensions) {
+            return Ok(Rights::InPlaceOnly(why));
+        }
         if row.get(0) {
             return Ok(Rights::Exchange);
         }
@@ -326,8 +336,9 @@ impl Server {
         let own = self.own_role()?;
         let (ours, others): (Vec<_>, Vec<_>) =
             self.sessions(name)?.into_iter().partition(|session| {
-                let own = session.user == own || session.kind == SessionKind::Subscriber;
-                end == End::All || own
+                let comes_back =
+                    matches!(session.kind, SessionKind::Subscriber | SessionKind::Worker);
+                end == End::All || comes_back || session.user == own
             });
         let mut left: Vec<String> = others.iter().map(ToString::to_string).collect();
         for (session, why) in sessions::end_sessions(&mut self.session, &ours)? {

@@ -1,7 +1,10 @@
-//! What preflight looks at where the restore point is a clone, or what a command makes.
+//! What preflight looks at in each kind of restore point: whether it can be made, and put back.
 
-use crate::config::Method;
-use crate::database::Database;
+use crate::config::{Method, OnFailure};
+use crate::database::lacking::Owners;
+use crate::database::swap::Server;
+use crate::database::{Database, globals};
+use crate::error::Result;
 use crate::restore_points;
 use crate::system::process;
 
@@ -20,11 +23,43 @@ pub(super) fn look(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &
         all.filter(|database| planned(database.name())).collect()
     };
     match machine.config.policy.restore_point.method {
-        Method::Dump => {}
+        Method::Dump => {
+            let all = of(Protection::Dump);
+            found.extend(all.iter().filter_map(|database| restorable(machine, database)));
+        }
         Method::Clone => clone(machine, &of(Protection::Clone), found),
         Method::External if of(Protection::External).is_empty() => {}
         Method::External => external(machine, found),
     }
+}
+
+/// Asks of the present server what a restore will ask of it: whose the objects are, and what they need.
+/// What cannot be looked at now is told by the restore.
+fn restorable(machine: &Machine, database: &Database) -> Option<Finding> {
+    if database.file().is_some() {
+        return None;
+    }
+    let look = || -> Result<Vec<String>> {
+        let wants = globals::of(database)?;
+        let mut server = Server::beside(database)?;
+        Ok(server.lacking(&wants, database.dbname(), Owners::Kept)?.hindrances)
+    };
+    let hindrances = look().ok().filter(|found| !found.is_empty())?;
+    let message = format!(
+        "a restore point of {} could not be put back as it is: {}",
+        database.described(),
+        hindrances.join("; ")
+    );
+    Some(match machine.config.policy.on_failure {
+        OnFailure::Stop => {
+            let command = machine.command("restore --no-owner");
+            advisory(format!("{message}; `{command}` leaves owners out"))
+        }
+        OnFailure::Restore => {
+            let hint = "Mend that, or set `on_failure = \"stop\"` and restore with `--no-owner`.";
+            required(message, hint)
+        }
+    })
 }
 
 /// Advisory: where no clone can be made, a dump protects as well.

@@ -8,6 +8,7 @@
 mod support;
 
 mod beside;
+mod extensions;
 mod files;
 mod fresh_server;
 mod hosts;

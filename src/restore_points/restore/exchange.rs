@@ -30,9 +30,10 @@ pub(in crate::restore_points) fn exchange(
         let exchanges: Vec<Exchange> = same.iter().map(|swap| swap.exchange.clone()).collect();
         let ended = Server::beside(first.database).and_then(|mut server| {
             let hanging = hanging(&mut server, &exchanges);
-            server.exchange(&exchanges, end).map(|()| (server, hanging))
+            let workers = workers(&mut server, &exchanges);
+            server.exchange(&exchanges, end).map(|()| (server, hanging, workers))
         });
-        let (mut server, hanging) = match ended {
+        let (mut server, hanging, workers) = match ended {
             Ok(done) => done,
             Err(error) => {
                 return Err(match done.is_empty() {
@@ -49,12 +50,23 @@ pub(in crate::restore_points) fn exchange(
             progress.note(&swap.told);
             done.push(swap.database.name());
         }
+        for worker in workers {
+            progress.warn(&format!(
+                "ended {worker}: where its extension does not begin again, restart the server"
+            ));
+        }
         for (former, replication) in hanging {
             part(&mut server, &former, &replication, progress);
         }
         rest = others;
     }
     Ok(())
+}
+
+/// What extensions have running in the databases that are about to get another name.
+fn workers(server: &mut Server, exchanges: &[Exchange]) -> Vec<String> {
+    let workers = exchanges.iter().filter_map(|one| server.workers(&one.name).ok());
+    workers.flatten().map(|worker| worker.to_string()).collect()
 }
 
 /// What hangs on the databases that are about to get another name, with that name.

@@ -46,12 +46,12 @@ fn hint(lacking: &Lacking) -> String {
         let names = lacking.extensions.join(", ");
         ways.push(format!("Install the packages that bring {names} to the server."));
     }
+    let without = "or add `--no-owner` to leave owners, grants and tablespaces out.";
     if !lacking.statements.is_empty() {
-        ways.push(
-            "Run these statements as a superuser and set the passwords, or add `--no-owner` to \
-             leave owners, grants and tablespaces out."
-                .into(),
-        );
+        let run = "Run these statements as a superuser and set the passwords";
+        ways.push(format!("{run}, {without}"));
+    } else if lacking.extensions.is_empty() {
+        ways.push(format!("Name a superuser in the connection string, {without}"));
     }
     ways.join(" ")
 }

@@ -1,0 +1,130 @@
+//! Databases with extensions that keep rows of their own, work by themselves, or can be in one database
+//! of a server only.
+
+use super::support::machine::{TestMachine, shared};
+use super::support::peers::left_out;
+use super::support::postgres::{Server, wait_for};
+
+/// A machine on a server whose `pg_cron` works in the application's database; none where there is none.
+fn with_jobs() -> Option<TestMachine> {
+    let offered = "select count(*) from pg_available_extensions where name = 'pg_cron'";
+    if shared().psql("postgres", offered) == "0" {
+        left_out("the server has no pg_cron: run ci/setup");
+        return None;
+    }
+    // As the machine names it.
+    let conf = "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'ow_base'\n";
+    let machine = TestMachine::on(Server::start_configured(conf));
+    assert_eq!(machine.dbname(), "ow_base");
+    Some(machine)
+}
+
+fn launcher(machine: &TestMachine) -> String {
+    let sql = "select count(*) from pg_stat_activity where backend_type = 'pg_cron launcher' \
+               and datname = 'ow_base'";
+    machine.server().psql("postgres", sql)
+}
+
+/// A machine whose role owns all of the application and may not create databases.
+fn of_a_plain_role() -> TestMachine {
+    let machine = TestMachine::new();
+    let role = format!("plain_{}", machine.dbname());
+    machine.sql(&format!("create role {role} login"));
+    machine.sql(&format!("alter database {} owner to {role}", machine.dbname()));
+    machine.sql(&format!(
+        "do $$ declare t text; begin alter schema public owner to {role}; \
+         for t in select format('%I', tablename) from pg_tables where schemaname = 'public' \
+         loop execute 'alter table ' || t || ' owner to {role}'; end loop; end $$"
+    ));
+    machine.with_unit("openwatch.service", "inactive").role(&role)
+}
+
+/// A role that may not create databases replaces what is there; of a superuser's that is all.
+#[test]
+fn jobs_of_an_extension_that_one_database_may_have_come_back_in_place() {
+    let Some(machine) = with_jobs() else { return };
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    for sql in [
+        "create extension pg_cron",
+        "create foreign data wrapper own",
+        "create server other foreign data wrapper own",
+        "create function no_drops() returns event_trigger language plpgsql as \
+         $$ begin raise 'nothing is dropped here'; end $$",
+        "select cron.schedule('nightly', '0 3 1 1 *', 'select 1')",
+        "create event trigger watch on sql_drop execute function no_drops()",
+    ] {
+        machine.sql(sql);
+    }
+    machine.run(["backup", "create"]).success();
+    let trial = machine.run(["backup", "verify", "--restore", "latest"]).code(5);
+    let told = String::from_utf8(trial.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("pg_cron can be created in one database"), "{told}");
+    let before = machine.data();
+    machine.sql("select cron.unschedule('nightly')");
+    machine.sql("select cron.schedule('later', '0 4 1 1 *', 'select 2')");
+    machine.sql("insert into machines values (9001, 'added since')");
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(machine.sql("select string_agg(jobname, ' ') from cron.job"), "nightly");
+    assert_eq!(machine.data(), before);
+}
+
+/// That of pg_cron 1.4 does not come back before the server is started again.
+#[test]
+fn a_worker_of_an_extension_is_ended_for_a_restore_and_told_and_never_for_a_clone() {
+    let Some(machine) = with_jobs() else { return };
+    let before = machine.data();
+    wait_for("the worker", || launcher(&machine) == "1");
+    let machine = machine.ship("good").operator("restore_point = \"clone\"");
+    let (_, found) = machine.json(["preflight"]);
+    assert!(found.to_string().contains("no clone can be made"), "{found}");
+    assert!(found.to_string().contains("keeps ow_base in use"), "{found}");
+    machine.run(["backup", "create"]).success();
+    machine.sql("insert into machines values (9001, 'added since')");
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    let done = machine.run(["restore", "latest", "--yes"]).success();
+    let told = String::from_utf8(done.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("ended pg_cron scheduler"), "{told}");
+    assert_eq!(machine.data(), before);
+}
+
+/// A partitioned table depends on the columns of its own key.
+#[test]
+fn in_place_a_partitioned_table_and_a_foreign_server_are_replaced() {
+    let machine = of_a_plain_role();
+    let role = format!("plain_{}", machine.dbname());
+    machine.sql("create extension postgres_fdw");
+    machine.sql(&format!("grant usage on foreign data wrapper postgres_fdw to {role}"));
+    machine.sql(&format!(
+        "set role {role}; create server other foreign data wrapper postgres_fdw; \
+         create table parted (id int, at date) partition by range (at); \
+         create table parted_1 partition of parted for values from ('2026-01-01') to ('2027-01-01'); \
+         insert into parted values (1, '2026-05-05')"
+    ));
+    machine.run(["backup", "create"]).success();
+    let before = machine.data();
+    machine.sql("insert into parted values (2, '2026-05-06')");
+    let done = machine.run(["restore", "latest", "--yes"]).success();
+    let told = String::from_utf8(done.get_output().stderr.clone()).unwrap();
+    assert!(told.contains("restoring in place"), "{told}");
+    assert_eq!(machine.data(), before);
+}
+
+/// Said before the upgrade, and not at night by the restore.
+#[test]
+fn what_our_role_could_not_put_back_is_told_before_and_refused_where_it_would_be_by_itself() {
+    let machine = of_a_plain_role().ship("good");
+    machine.sql("create table elsewhere (id int)");
+    machine.sql("grant select on elsewhere to public");
+    let (code, found) = machine.json(["preflight"]);
+    let told = found.to_string();
+    assert!(told.contains("could not be put back as it is"), "{told}");
+    assert!(told.contains("may not act for postgres"), "{told}");
+    assert_eq!(code, 0, "{told}");
+    machine.run(["backup", "create"]).success();
+    let refused = machine.run(["restore", "latest", "--yes"]).code(5);
+    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(!said.contains("grant \"postgres\""), "nobody is made a superuser: {said}");
+    assert!(said.contains("--no-owner"), "{said}");
+    let machine = machine.operator("on_failure = \"restore\"");
+    machine.run(["preflight"]).code(5);
+}
