@@ -85,17 +85,30 @@ struct Read {
     foreign: Option<Problem>,
 }
 
-/// Reads in a transaction that can write nothing and sees one state of the database.
+/// SQLSTATE of a table that is not there.
+const UNDEFINED_TABLE: &str = "42P01";
+
+/// How often a look is begun.
+const LOOKS: u32 = 3;
+
+/// Reads in a transaction that can write nothing and sees one state of the rows. Of the tables it does not: a
+/// run that ends takes away those it had for a while, also after they were seen, and the look begins anew.
 fn read_at_once(session: &mut Session, chain: &Chain) -> Result<Read> {
-    session
-        .begin_looking()
-        .and_then(|()| {
+    let mut looks = 1;
+    loop {
+        let read = session.begin_looking().and_then(|()| {
             let seen = read(session, chain);
             // After an error the transaction is over as well; the first error is the one that counts.
             let ended = session.end_looking();
             seen.and_then(|seen| ended.map(|()| seen))
-        })
-        .map_err(unreadable)
+        });
+        match read {
+            Err(error) if error.code.as_deref() == Some(UNDEFINED_TABLE) && looks < LOOKS => {
+                looks += 1
+            }
+            read => return read.map_err(unreadable),
+        }
+    }
 }
 
 fn read(session: &mut Session, chain: &Chain) -> std::result::Result<Read, SqlError> {

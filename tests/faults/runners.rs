@@ -2,6 +2,8 @@
 
 use std::process::Child;
 
+use openwatch::database::{Database, Source};
+
 use super::support::machine::{TestMachine, parse_message};
 use super::support::network::Host;
 use super::support::postgres::{Server, wait_for};
@@ -73,6 +75,24 @@ fn ten_runners_on_two_hosts_apply_each_migration_exactly_once() {
     assert_eq!(all.first.sql("select string_agg(what, ',' order by what) from ran"), "0004,0006");
     let done = "0001 applied,0002 applied,0003 applied,0004 applied,0005 applied,0006 applied";
     assert_eq!(versions(&all.first), done);
+}
+
+/// Row 41.
+/// A run that ends drops its table of progress: between the question whether it is there, and the look.
+#[test]
+fn a_look_at_the_end_of_another_run_does_not_miss_the_table_that_it_takes_away() {
+    let machine = TestMachine::new().without_systemd();
+    machine.sql("create table openwatch_migration_progress ()");
+    let conninfo = machine.server().conninfo(machine.dbname());
+    let source = Source { name: "main".into(), conninfo: Some(conninfo), ..Source::default() };
+    let mut other = Database::resolve(&source).unwrap().connect().unwrap();
+    other.run("begin; lock table openwatch_migration_progress").unwrap();
+    let mut look = machine.spawn(["migrate", "--status"]);
+    let waits = "select count(*) from pg_locks where not granted \
+                 and relation = 'openwatch_migration_progress'::regclass";
+    wait_for("the look waits", || machine.sql(waits) == "1");
+    other.run("drop table openwatch_migration_progress; commit").unwrap();
+    assert_eq!(code(&mut look), 0, "{}", machine.said());
 }
 
 /// Rows 41 and 69.
