@@ -4,6 +4,7 @@
 use super::support::machine::{TestMachine, shared};
 use super::support::peers::left_out;
 use super::support::postgres::{Server, wait_for};
+use super::told;
 
 /// A machine on a server whose `pg_cron` works in the application's database; none where there is none.
 fn with_jobs() -> Option<TestMachine> {
@@ -39,6 +40,13 @@ fn of_a_plain_role() -> TestMachine {
     machine.with_unit("openwatch.service", "inactive").role(&role)
 }
 
+/// The newest point brings the data back, and the run says so in these words.
+fn comes_back(machine: &TestMachine, before: &[String], words: &str) {
+    let said = told(&machine.run(["restore", "latest", "--yes"]).success());
+    assert!(said.contains(words), "{said}");
+    assert_eq!(machine.data(), before);
+}
+
 /// A role that may not create databases replaces what is there; of a superuser's that is all.
 #[test]
 fn jobs_of_an_extension_that_one_database_may_have_come_back_in_place() {
@@ -56,8 +64,7 @@ fn jobs_of_an_extension_that_one_database_may_have_come_back_in_place() {
         machine.sql(sql);
     }
     machine.run(["backup", "create"]).success();
-    let trial = machine.run(["backup", "verify", "--restore", "latest"]).code(5);
-    let told = String::from_utf8(trial.get_output().stderr.clone()).unwrap();
+    let told = told(&machine.run(["backup", "verify", "--restore", "latest"]).code(5));
     assert!(told.contains("pg_cron can be created in one database"), "{told}");
     let before = machine.data();
     machine.sql("select cron.unschedule('nightly')");
@@ -81,10 +88,7 @@ fn a_worker_of_an_extension_is_ended_for_a_restore_and_told_and_never_for_a_clon
     machine.run(["backup", "create"]).success();
     machine.sql("insert into machines values (9001, 'added since')");
     let machine = machine.with_unit("openwatch.service", "inactive");
-    let done = machine.run(["restore", "latest", "--yes"]).success();
-    let told = String::from_utf8(done.get_output().stderr.clone()).unwrap();
-    assert!(told.contains("ended pg_cron scheduler"), "{told}");
-    assert_eq!(machine.data(), before);
+    comes_back(&machine, &before, "ended pg_cron scheduler");
 }
 
 /// A partitioned table depends on the columns of its own key.
@@ -103,10 +107,7 @@ fn in_place_a_partitioned_table_and_a_foreign_server_are_replaced() {
     machine.run(["backup", "create"]).success();
     let before = machine.data();
     machine.sql("insert into parted values (2, '2026-05-06')");
-    let done = machine.run(["restore", "latest", "--yes"]).success();
-    let told = String::from_utf8(done.get_output().stderr.clone()).unwrap();
-    assert!(told.contains("restoring in place"), "{told}");
-    assert_eq!(machine.data(), before);
+    comes_back(&machine, &before, "restoring in place");
 }
 
 /// Said before the upgrade, and not at night by the restore.
@@ -116,13 +117,12 @@ fn what_our_role_could_not_put_back_is_told_before_and_refused_where_it_would_be
     machine.sql("create table elsewhere (id int)");
     machine.sql("grant select on elsewhere to public");
     let (code, found) = machine.json(["preflight"]);
-    let told = found.to_string();
-    assert!(told.contains("could not be put back as it is"), "{told}");
-    assert!(told.contains("may not act for postgres"), "{told}");
-    assert_eq!(code, 0, "{told}");
+    let found = found.to_string();
+    assert!(found.contains("could not be put back as it is"), "{found}");
+    assert!(found.contains("may not act for postgres"), "{found}");
+    assert_eq!(code, 0, "{found}");
     machine.run(["backup", "create"]).success();
-    let refused = machine.run(["restore", "latest", "--yes"]).code(5);
-    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    let said = told(&machine.run(["restore", "latest", "--yes"]).code(5));
     assert!(!said.contains("grant \"postgres\""), "nobody is made a superuser: {said}");
     assert!(said.contains("--no-owner"), "{said}");
     let machine = machine.operator("on_failure = \"restore\"");

@@ -19,6 +19,7 @@ mod replication;
 
 use std::time::Duration;
 
+use assert_cmd::assert::Assert;
 use openwatch::config::ForeignSessions;
 use openwatch::database::clients::Clients;
 use openwatch::database::lacking::Owners;
@@ -67,6 +68,11 @@ fn options(server: &Server, owners: Owners) -> RestoreOptions {
         clock: Clock::System,
         clients: Clients::In(vec![server.bin().to_owned()]),
     }
+}
+
+/// What a run of the program said.
+fn told(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
 fn details(error: &Error) -> String {

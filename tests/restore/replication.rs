@@ -3,10 +3,12 @@
 
 use std::process::{Child, Stdio};
 
-use assert_cmd::assert::Assert;
-
 use super::support::machine::TestMachine;
 use super::support::postgres::{Server, wait_for};
+use super::told;
+
+/// The names of replaced databases.
+const REPLACED: &str = "select datname from pg_database where datname like '%_replaced_%'";
 
 /// A machine whose server can send and receive changes, with a restore point.
 fn machine() -> TestMachine {
@@ -41,8 +43,17 @@ fn subscribe(machine: &TestMachine) {
     wait_for("the first row", || server.psql(app, "select count(*) from news") == "1");
 }
 
-fn told(assert: &Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+/// A machine whose database with a subscription was replaced so long ago that it goes; with its name.
+fn replaced_long_ago() -> (TestMachine, String) {
+    let machine = machine();
+    subscribe(&machine);
+    let (server, app) = (machine.server(), machine.dbname());
+    machine.run(["backup", "create"]).success();
+    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
+    let old = format!("{app}_replaced_20200101T000000Z");
+    let now = server.psql("postgres", REPLACED);
+    server.psql("postgres", &format!("alter database \"{now}\" rename to \"{old}\""));
+    (machine, old)
 }
 
 fn subscriptions(server: &Server) -> String {
@@ -97,17 +108,10 @@ fn a_database_that_a_subscription_fills_is_restored_and_the_former_one_takes_not
 
 #[test]
 fn a_replaced_database_with_a_subscription_is_pruned_and_the_publisher_keeps_its_slot() {
-    let machine = machine();
-    subscribe(&machine);
+    let (machine, _) = replaced_long_ago();
     let (server, app) = (machine.server(), machine.dbname());
-    machine.run(["backup", "create"]).success();
-    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
-    let kept = "select datname from pg_database where datname like '%_replaced_%'";
-    let old = format!("{app}_replaced_20200101T000000Z");
-    let now = server.psql("postgres", kept);
-    server.psql("postgres", &format!("alter database \"{now}\" rename to \"{old}\""));
     machine.run(["backup", "prune"]).success();
-    assert_eq!(server.psql("postgres", kept), "");
+    assert_eq!(server.psql("postgres", REPLACED), "");
     assert_eq!(subscriptions(server), format!("{app}|news|f"));
     let slot = "select slot_name, database from pg_replication_slots";
     assert_eq!(server.psql("postgres", slot), "news|source");
@@ -116,15 +120,8 @@ fn a_replaced_database_with_a_subscription_is_pruned_and_the_publisher_keeps_its
 /// A kill between the exchange of the names and the end of the former subscription leaves this behind.
 #[test]
 fn a_replaced_database_that_a_subscription_still_fills_is_pruned() {
-    let machine = machine();
-    subscribe(&machine);
+    let (machine, old) = replaced_long_ago();
     let (server, app) = (machine.server(), machine.dbname());
-    machine.run(["backup", "create"]).success();
-    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
-    let kept = "select datname from pg_database where datname like '%_replaced_%'";
-    let old = format!("{app}_replaced_20200101T000000Z");
-    let now = server.psql("postgres", kept);
-    server.psql("postgres", &format!("alter database \"{now}\" rename to \"{old}\""));
     server.psql(&old, "alter subscription news enable");
     wait_for("the worker", || {
         let workers =
@@ -132,7 +129,7 @@ fn a_replaced_database_that_a_subscription_still_fills_is_pruned() {
         server.psql("postgres", &format!("{workers} and datname = '{old}'")) == "1"
     });
     machine.run(["backup", "prune"]).success();
-    assert_eq!(server.psql("postgres", kept), "");
+    assert_eq!(server.psql("postgres", REPLACED), "");
     assert_eq!(subscriptions(server), format!("{app}|news|f"));
 }
 
