@@ -1,7 +1,7 @@
 //! What a server lacks that a restore point needs, all of it at once and before anything starts.
 
 use super::globals::{Globals, Need};
-use super::swap::{Server, quoted};
+use super::swap::{Rights, Server, quoted};
 use crate::error::{Context, Result};
 
 /// Whether objects get their owners, grants and tablespaces back.
@@ -24,6 +24,49 @@ pub struct Lacking {
     pub statements: Vec<String>,
     /// What differs and hinders nothing.
     pub notes: Vec<String>,
+    /// Whether only a superuser can act for an owner.
+    pub superuser: bool,
+    /// Whether it would not load without owners, grants and tablespaces either.
+    pub even_without: bool,
+}
+
+impl Lacking {
+    /// Adds what another database lacks, each line once.
+    pub fn add(&mut self, more: Self) {
+        for (sum, more) in [
+            (&mut self.hindrances, more.hindrances),
+            (&mut self.extensions, more.extensions),
+            (&mut self.statements, more.statements),
+            (&mut self.notes, more.notes),
+        ] {
+            for line in more {
+                if !sum.contains(&line) {
+                    sum.push(line);
+                }
+            }
+        }
+        self.superuser |= more.superuser;
+        self.even_without |= more.even_without;
+    }
+
+    /// Says what helps; `without` is how a restore leaves owners out.
+    pub fn hint(&self, without: &str) -> String {
+        let mut ways = Vec::new();
+        if !self.extensions.is_empty() {
+            let names = self.extensions.join(", ");
+            ways.push(format!("Install the packages that bring {names} to the server."));
+        }
+        if !self.statements.is_empty() {
+            ways.push("Run these statements as a superuser and set the passwords.".into());
+        }
+        if self.superuser {
+            ways.push("Name a superuser in the connection string.".into());
+        }
+        if !self.even_without {
+            ways.push(format!("Or {without}, which leaves owners, grants and tablespaces out."));
+        }
+        ways.join(" ")
+    }
 }
 
 impl Server {
@@ -39,6 +82,13 @@ impl Server {
             self.lacking_tablespaces(wants, present, &mut found)?;
         }
         self.lacking_extensions(wants, &mut found)?;
+        if !found.hindrances.is_empty() {
+            let extensions: Vec<_> = wants.extensions.iter().map(|e| e.name.clone()).collect();
+            // In place, what others own would have to be dropped first.
+            found.even_without = owners == Owners::LeftOut
+                || self.rights(dbname, &extensions)? != Rights::Exchange
+                || !self.lacking(wants, dbname, Owners::LeftOut)?.hindrances.is_empty();
+        }
         Ok(found)
     }
 
@@ -75,10 +125,13 @@ impl Server {
                 }
             } else if owners == Owners::Kept && owns && !ours.contains(&role.name) {
                 found.hindrances.push(format!("the role {own} may not act for {}", role.name));
-                // Who may act for a superuser is one.
-                if !role.is_superuser() {
+                // Who may act for a superuser is one. Others need not have the right to make again what they
+                // own: grants on schemas are loaded last.
+                if role.name == wants.database.owner && !role.is_superuser() {
                     let (role, member) = (quoted(&role.name), quoted(&own));
                     found.statements.push(format!("grant {role} to {member};"));
+                } else {
+                    found.superuser = true;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What preflight looks at in each kind of restore point: whether it can be made, and put back.
 
 use crate::config::{Method, OnFailure};
-use crate::database::lacking::Owners;
+use crate::database::lacking::{Lacking, Owners};
 use crate::database::swap::Server;
 use crate::database::{Database, globals};
 use crate::error::Result;
@@ -23,10 +23,7 @@ pub(super) fn look(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &
         all.filter(|database| planned(database.name())).collect()
     };
     match machine.config.policy.restore_point.method {
-        Method::Dump => {
-            let all = of(Protection::Dump);
-            found.extend(all.iter().filter_map(|database| restorable(machine, database)));
-        }
+        Method::Dump => found.extend(restorable(machine, &of(Protection::Dump))),
         Method::Clone => clone(machine, &of(Protection::Clone), found),
         Method::External if of(Protection::External).is_empty() => {}
         Method::External => external(machine, found),
@@ -35,29 +32,33 @@ pub(super) fn look(machine: &Machine, survey: &Survey<'_>, plan: &Plan, found: &
 
 /// Asks of the present server what a restore will ask of it: whose the objects are, and what they need.
 /// What cannot be looked at now is told by the restore.
-fn restorable(machine: &Machine, database: &Database) -> Option<Finding> {
-    if database.file().is_some() {
+fn restorable(machine: &Machine, databases: &[&Database]) -> Option<Finding> {
+    let look = |database: &Database| -> Result<Lacking> {
+        let wants = globals::of(database)?;
+        Server::beside(database)?.lacking(&wants, database.dbname(), Owners::Kept)
+    };
+    let (mut names, mut all) = (Vec::new(), Lacking::default());
+    for database in databases.iter().filter(|database| database.file().is_none()) {
+        if let Ok(lacking) = look(database)
+            && !lacking.hindrances.is_empty()
+        {
+            names.push(database.described());
+            all.add(lacking);
+        }
+    }
+    if names.is_empty() {
         return None;
     }
-    let look = || -> Result<Vec<String>> {
-        let wants = globals::of(database)?;
-        let mut server = Server::beside(database)?;
-        Ok(server.lacking(&wants, database.dbname(), Owners::Kept)?.hindrances)
-    };
-    let hindrances = look().ok().filter(|found| !found.is_empty())?;
     let message = format!(
         "a restore point of {} could not be put back as it is: {}",
-        database.described(),
-        hindrances.join("; ")
+        names.join(", "),
+        [&all.hindrances[..], &all.statements].concat().join("; ")
     );
+    let way = format!("put it back by `{}`", machine.command("restore --no-owner"));
     Some(match machine.config.policy.on_failure {
-        OnFailure::Stop => {
-            let command = machine.command("restore --no-owner");
-            advisory(format!("{message}; `{command}` leaves owners out"))
-        }
+        OnFailure::Stop => advisory(format!("{message}. {}", all.hint(&way))),
         OnFailure::Restore => {
-            let hint = "Mend that, or set `on_failure = \"stop\"` and restore with `--no-owner`.";
-            required(message, hint)
+            required(message, all.hint(&format!("set `on_failure = \"stop\"` and {way}")))
         }
     })
 }

@@ -27,8 +27,12 @@ fn launcher(machine: &TestMachine) -> String {
 }
 
 /// A machine whose role owns all of the application and may not create databases.
-fn of_a_plain_role() -> TestMachine {
-    let machine = TestMachine::new();
+pub fn of_a_plain_role() -> TestMachine {
+    given_to_a_plain_role(TestMachine::new())
+}
+
+/// Gives the first database of a machine to such a role.
+pub fn given_to_a_plain_role(machine: TestMachine) -> TestMachine {
     let role = format!("plain_{}", machine.dbname());
     machine.sql(&format!("create role {role} login"));
     machine.sql(&format!("alter database {} owner to {role}", machine.dbname()));
@@ -41,7 +45,7 @@ fn of_a_plain_role() -> TestMachine {
 }
 
 /// The newest point brings the data back, and the run says so in these words.
-fn comes_back(machine: &TestMachine, before: &[String], words: &str) {
+pub fn comes_back(machine: &TestMachine, before: &[String], words: &str) {
     let said = told(&machine.run(["restore", "latest", "--yes"]).success());
     assert!(said.contains(words), "{said}");
     assert_eq!(machine.data(), before);
@@ -108,23 +112,4 @@ fn in_place_a_partitioned_table_and_a_foreign_server_are_replaced() {
     let before = machine.data();
     machine.sql("insert into parted values (2, '2026-05-06')");
     comes_back(&machine, &before, "restoring in place");
-}
-
-/// Said before the upgrade, and not at night by the restore.
-#[test]
-fn what_our_role_could_not_put_back_is_told_before_and_refused_where_it_would_be_by_itself() {
-    let machine = of_a_plain_role().ship("good");
-    machine.sql("create table elsewhere (id int)");
-    machine.sql("grant select on elsewhere to public");
-    let (code, found) = machine.json(["preflight"]);
-    let found = found.to_string();
-    assert!(found.contains("could not be put back as it is"), "{found}");
-    assert!(found.contains("may not act for postgres"), "{found}");
-    assert_eq!(code, 0, "{found}");
-    machine.run(["backup", "create"]).success();
-    let said = told(&machine.run(["restore", "latest", "--yes"]).code(5));
-    assert!(!said.contains("grant \"postgres\""), "nobody is made a superuser: {said}");
-    assert!(said.contains("--no-owner"), "{said}");
-    let machine = machine.operator("on_failure = \"restore\"");
-    machine.run(["preflight"]).code(5);
 }

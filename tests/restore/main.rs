@@ -12,6 +12,7 @@ mod extensions;
 mod files;
 mod fresh_server;
 mod hosts;
+mod lacking;
 mod lost;
 mod present;
 mod replaced;
