@@ -17,8 +17,9 @@ machines_of_one_fact_reach_each_other_and_nobody_else() {
 
 # join_hosts COUNT: host 1 has the server; all run 1.0.0 on its database.
 join_hosts() {
-  local n
-  for n in $(seq "$1"); do host_up "$n" "$(cat "$work/image-$family")" & done; wait
+  local n coming=()
+  for n in $(seq "$1"); do host_up "$n" "$(cat "$work/image-$family")" & coming+=($!); done
+  for n in $(seq "$1"); do wait "${coming[n - 1]}" || fail "host $n does not come up"; done
   on 1 share_database
   for n in $(seq "$1"); do
     on "$n" sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@$(address 1)/openwatch' > /etc/openwatch/secrets.env
