@@ -1,7 +1,5 @@
 //! `openwatch backup prune`, `pin`, `unpin`, `remove`: which restore points stay.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use crate::disk;
@@ -107,12 +105,8 @@ fn in_words(
     databases: &[String],
     word: impl Fn(Verdict) -> &'static str,
 ) -> String {
-    let mut text = String::new();
-    for d in decisions {
-        let _ = writeln!(text, "{:<12} {}: {}", word(d.verdict), d.id, d.reason);
-    }
-    text.push_str(&databases.join("\n"));
-    text.truncate(text.trim_end_matches('\n').len());
+    let said = decisions.iter().map(|d| format!("{:<12} {}: {}", word(d.verdict), d.id, d.reason));
+    let text = said.chain(databases.iter().cloned()).collect::<Vec<_>>().join("\n");
     if text.is_empty() { "there is no restore point".to_owned() } else { text }
 }
 

@@ -58,7 +58,6 @@ pub use restore::{
 };
 pub use retention::{Decision, Needs, Pin, Verdict, decide};
 pub use room::Room;
-pub use spread::in_parts;
 pub use store::{RestorePoint, Store};
 pub use travelling::{Carried, Form, Now, Travelling};
 pub use trial::{TrialOptions, Tried, sweep};

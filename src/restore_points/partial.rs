@@ -76,6 +76,12 @@ impl ScratchStore {
     }
 }
 
+/// Returns whether a rehearsal made this and is gone; asked right before it is removed, since another
+/// application may rehearse in the same directory.
+fn is_left(name: &str, path: &Path) -> bool {
+    name.starts_with(PARTIAL) && name.ends_with(REHEARSAL) && !is_locked(path)
+}
+
 impl Store {
     /// Makes a store for one rehearsal, on the disk that restore points are meant for.
     pub fn scratch(&self, stamp: &str) -> Result<ScratchStore> {
@@ -87,7 +93,7 @@ impl Store {
 
     /// Does what [`Store::remove_scratch_leftovers`] does with a listing, and takes them out of it.
     pub fn remove_listed_leftovers(&self, listed: &mut Vec<Entry>) -> Result<Vec<String>> {
-        let left = |e: &mut Entry| e.status == Status::Partial && e.id.ends_with(REHEARSAL);
+        let left = |e: &mut Entry| e.status == Status::Partial && is_left(&e.id, &e.path);
         let left = listed.extract_if(.., left);
         left.map(|entry| fs::remove_tree(&entry.path).map(|()| entry.id)).collect()
     }
@@ -101,8 +107,7 @@ impl Store {
             let item = item.context(attempt)?;
             let name = item.file_name().to_string_lossy().into_owned();
             let is_dir = item.file_type().is_ok_and(|kind| kind.is_dir());
-            let ours = is_dir && name.starts_with(PARTIAL) && name.ends_with(REHEARSAL);
-            if ours && !is_locked(&item.path()) {
+            if is_dir && is_left(&name, &item.path()) {
                 fs::remove_tree(&item.path())?;
                 removed.push(name);
             }

@@ -32,7 +32,7 @@ pub(super) fn joined<R>(parts: Vec<Vec<R>>) -> Vec<R> {
 /// The same for work that takes some items at once; a result for each part, in the order of the items.
 ///
 /// The items are asked for while the first of them are worked on: what lists a directory takes its time.
-pub fn in_parts<T: Send, R: Send>(
+pub(super) fn in_parts<T: Send, R: Send>(
     items: impl IntoIterator<Item = T, IntoIter: Send>,
     work: impl Fn(Vec<T>) -> R + Sync,
 ) -> Vec<R> {

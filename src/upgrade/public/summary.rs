@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::disk;
 use crate::error::{Context as _, Result};
 use crate::layout::Layout;
-use crate::restore_points::{Decision, Entry, Kind, Mode, PinNote, Status, Verdict, in_parts};
+use crate::restore_points::{Decision, Entry, Kind, Mode, PinNote, Status, Verdict};
 use crate::system::{clock, fs};
 
 use super::super::asked::CONSOLE;
@@ -153,8 +153,8 @@ pub(super) fn leave_pruned(machine: &Machine, left: &[(&Entry, &Decision)]) -> R
     write(machine, left, None)
 }
 
-/// Points that are written one after the other: ten thousand are not held beside what they are made of.
-struct Pairs<'p>(Vec<&'p (&'p Entry, &'p Decision)>);
+/// Points that are made while they are written: ten thousand are not held beside what they are made of.
+struct Pairs<'p>(&'p [(&'p Entry, &'p Decision)]);
 
 impl Serialize for Pairs<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
@@ -169,21 +169,9 @@ fn write(machine: &Machine, points: &[(&Entry, &Decision)], problem: Option<Stri
         directory: machine.config.policy.backup_dir.display().to_string(),
         free_bytes: disk::free(&machine.config.policy.backup_dir).ok().map(|free| free.bytes),
         problem,
-        points: [(); 0],
+        points: Pairs(points),
     };
-    let attempt = || "cannot write the summary".to_owned();
-    let mut text = serde_json::to_vec(&summary).context(attempt)?;
-    let end = text.split_off(text.len() - "]}".len());
-    for part in in_parts(points, |part| serde_json::to_vec(&Pairs(part))) {
-        // Each is an array; a comma stands between the points of two.
-        let part = part.context(attempt)?;
-        let [b'[', part @ .., b']'] = part.as_slice() else { continue };
-        if text.last() == Some(&b'}') {
-            text.push(b',');
-        }
-        text.extend(part);
-    }
-    text.extend(end);
+    let text = serde_json::to_vec(&summary).context(|| "cannot write the summary".to_owned())?;
     fs::make_public_dir(&machine.layout.public_dir())?;
     // A copy that decides nothing: after a power cut the next look leaves another one.
     fs::replace_unsynced(&machine.layout.public_summary(), &text, 0o644)
