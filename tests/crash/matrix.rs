@@ -136,6 +136,7 @@ fn one(case: &Case, at: At) -> Result<bool, String> {
         place = format!("{at:?}: {}", run.last());
         let ended = Ended { run, before };
         (case.check)(&machine, &ended);
+        drop_databases(&machine);
         ended.run.reached
     }));
     outcome.map_err(|panic| {
@@ -143,4 +144,18 @@ fn one(case: &Case, at: At) -> Result<bool, String> {
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
         format!("{place}\n{said}")
     })
+}
+
+/// Thousands of machines share a server: what one has made goes with it.
+fn drop_databases(machine: &TestMachine) {
+    let (server, name) = (machine.server(), machine.dbname());
+    let sql = format!(
+        "select format('drop database %I with (force)', datname) from pg_database
+          where datname = '{name}' or starts_with(datname, '{name}_')"
+    );
+    let mut command = server.psql_command("postgres");
+    for drop in server.psql("postgres", &sql).lines() {
+        command.arg("-c").arg(drop);
+    }
+    assert!(command.status().unwrap().success());
 }
