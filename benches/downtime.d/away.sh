@@ -48,3 +48,26 @@ nothing_pending_is_away_no_longer_than_a_restart() {
   say "$family: away $u ms for an upgrade with nothing pending, $r ms for a restart, ratio $(awk "BEGIN { printf \"%.2f\", $u / $r }")"
   say "  upgrades: ${upgrades[*]}; restarts: ${restarts[*]}"
 }
+
+worked() { # milliseconds that the last run took for its restore point and its migrations
+  m openwatch history --json | python3 -c '
+import json, sys
+marks = {(m["step"], m["when"]): m["elapsed_ms"] for m in json.load(sys.stdin)["runs"][0]["marks"]}
+print(sum(marks[step, "done"] - marks[step, "begun"] for step in ("restore_point", "migrate")))'
+}
+
+fact "deb rpm" what_is_pending_costs_its_restore_point_its_migrations_and_little_more
+what_is_pending_costs_its_restore_point_its_migrations_and_little_more() {
+  local round u w aways=() works=() more=() of=$machine
+  for round in $(seq "$ROUNDS"); do
+    machine=$of-$round; old_machine
+    wait_for 20 http /readyz
+    u=$(away upgrade_to 2.0.0) && w=$(worked) || exit 1   # which has said why
+    aways+=("$u") works+=("$w") more+=($((u - w)))
+    expect_installed 2.0.0; expect_points 1
+    "$lab" down "$machine"
+  done
+  u=$(printf '%s\n' "${more[@]}" | median)
+  say "$family: away $u ms longer than the restore point and the migrations took (limit 2000)"
+  say "  away: ${aways[*]}; restore point and migrations: ${works[*]}"
+}
