@@ -99,3 +99,20 @@ fn a_restore_of_a_clone_killed_right_after_the_exchange_is_known_as_done() {
     let case = Case { name, every: 1, make: half, words, meanwhile: nothing, check: is_restored };
     tried(&case, after_the_exchange);
 }
+
+/// Around the rename by which a point leaves its name.
+fn while_the_point_goes(points: &[Point]) -> Vec<At> {
+    let gone = points.iter().position(|point| point.what.contains(".removing-")).unwrap();
+    let at = |number| At { number, behind: None, side: Side::Before, act: Act::Kill };
+    (gone - 2..points.len().min(gone + 5)).map(at).collect()
+}
+
+/// Rows 53 and 67.
+/// Its manifest went first: what had no manifest any more was listed as a restore point cut short, and the same
+/// command refused it.
+#[test]
+fn a_restore_of_a_clone_killed_while_its_spent_point_goes_leaves_no_half_of_it() {
+    let name = "restore of a clone, while its point goes";
+    let case = Case { name, every: 1, make: half, words, meanwhile: nothing, check: is_restored };
+    tried(&case, while_the_point_goes);
+}

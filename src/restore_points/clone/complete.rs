@@ -175,12 +175,18 @@ impl Store {
 }
 
 impl RestorePoint {
-    /// Removes a restore point that names clones only, none of which is there any more, and its pin.
+    /// Removes a restore point that names clones only, none of which is there any more, and its pin: cut
+    /// short at any instant, it is whole under its name, or none any more.
     pub fn retire(&self) -> Result<()> {
-        fs::remove_file(&self.dir().join(MANIFEST))?;
-        self.forget_pin()?;
         let aside = self.dir().with_file_name(format!("{REMOVING}{}", self.id()));
-        let moved = fs::rename(self.dir(), &aside).is_ok();
-        fs::remove_tree(if moved { &aside } else { self.dir() })
+        let named = match fs::rename(self.dir(), &aside) {
+            Ok(()) => aside,
+            Err(_) => {
+                fs::remove_file(&self.dir().join(MANIFEST))?;
+                self.dir().to_owned()
+            }
+        };
+        self.forget_pin()?;
+        fs::remove_tree(&named)
     }
 }
