@@ -9,7 +9,7 @@ while not os.path.exists("/tmp/enough"):
     try:
         with socket.create_connection(("127.0.0.1", 8480), 1) as s:
             s.settimeout(1)
-            s.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            s.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:8480\r\nConnection: close\r\n\r\n")
             good = s.recv(64).startswith(b"HTTP/1.1 200")
     except OSError:
         good = False
