@@ -1,6 +1,7 @@
 //! Removing what the retention decided: out of sight at once, then file by file.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::entry::{Entry, Status, is_locked};
@@ -125,7 +126,7 @@ impl Store {
             if entry.status == Status::Removing {
                 return Ok(entry.path.clone());
             }
-            self.hide(entry, &format!("{REMOVING}{}", entry.id.trim_start_matches('.')))
+            hide(&entry.path, &entry.id)
         });
         fs::sync_dir(self.dir()).context(|| format!("cannot sync {}", self.dir().display()))?;
         let removed = spread(hidden, |hidden| hidden.and_then(|dir| fs::remove_tree(&dir)));
@@ -138,16 +139,17 @@ impl Store {
             Some(error) => Err(error.state("the others that were to go are removed")),
         }
     }
+}
 
-    /// Takes the name from a restore point; where that cannot be, at least its manifest.
-    fn hide(&self, entry: &Entry, name: &str) -> Result<std::path::PathBuf> {
-        let hidden = self.dir().join(name);
-        match fs::rename_later(&entry.path, &hidden) {
-            Ok(()) => Ok(hidden),
-            Err(_) => {
-                fs::remove_file(&entry.path.join(MANIFEST))?;
-                Ok(entry.path.clone())
-            }
+/// Takes the name from a restore point; where that cannot be, at least its manifest. The caller syncs
+/// the directory, once for many.
+pub(super) fn hide(dir: &Path, id: &str) -> Result<PathBuf> {
+    let hidden = dir.with_file_name(format!("{REMOVING}{}", id.trim_start_matches('.')));
+    match fs::rename_later(dir, &hidden) {
+        Ok(()) => Ok(hidden),
+        Err(_) => {
+            fs::remove_file(&dir.join(MANIFEST))?;
+            Ok(dir.to_owned())
         }
     }
 }

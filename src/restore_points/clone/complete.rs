@@ -1,5 +1,6 @@
 //! The dump that is made from clones, under the same name as the point that they are.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::make::rows_sum;
@@ -7,13 +8,14 @@ use super::named::clone_of;
 use crate::database::clone::{self, differing_rows};
 use crate::database::swap::Server;
 use crate::database::{Database, clients::Clients};
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::progress::Progress;
 use crate::restore_points::create::{Draft, Place, Request, Target};
 use crate::restore_points::digest::Sums;
 use crate::restore_points::entry::{Entry, Status};
-use crate::restore_points::manifest::{Archive, Kind, MANIFEST, Proof};
-use crate::restore_points::store::{PARTIAL, REMOVING, RestorePoint, Store};
+use crate::restore_points::manifest::{Archive, Kind, Proof};
+use crate::restore_points::prune::hide;
+use crate::restore_points::store::{PARTIAL, RestorePoint, Store};
 use crate::system::clock::Clock;
 use crate::system::fs;
 
@@ -178,15 +180,10 @@ impl RestorePoint {
     /// Removes a restore point that names clones only, none of which is there any more, and its pin: cut
     /// short at any instant, it is whole under its name, or none any more.
     pub fn retire(&self) -> Result<()> {
-        let aside = self.dir().with_file_name(format!("{REMOVING}{}", self.id()));
-        let named = match fs::rename(self.dir(), &aside) {
-            Ok(()) => aside,
-            Err(_) => {
-                fs::remove_file(&self.dir().join(MANIFEST))?;
-                self.dir().to_owned()
-            }
-        };
+        let hidden = hide(self.dir(), self.id())?;
+        let place = self.dir().parent().unwrap_or(Path::new("/"));
+        fs::sync_dir(place).context(|| format!("cannot sync {}", place.display()))?;
         self.forget_pin()?;
-        fs::remove_tree(&named)
+        fs::remove_tree(&hidden)
     }
 }
