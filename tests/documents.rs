@@ -292,6 +292,10 @@ fn the_packaging_that_init_writes_is_understood_and_is_about_the_application_alo
                 std::process::Command::new("sh").args(["-n"]).arg(dir.join(&path)).status();
             assert!(status.unwrap().success(), "{path}");
             assert!(!text.contains("shop.service"), "{path}: {text}");
+            // Ours has them for every application; another package has no such files.
+            for ours_alone in ["generator", "guard", "dnf-plugins"] {
+                assert!(!text.contains(ours_alone), "{path}: {text}");
+            }
         }
     }
     assert_eq!(scripts, 9);

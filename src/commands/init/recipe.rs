@@ -74,7 +74,7 @@ pub(super) fn all(wanted: &Wanted<'_>) -> Vec<Item> {
         ("rpm/postun.sh", include_str!("../../../packaging/rpm/postun.sh")),
         ("rpm/posttrans.sh", include_str!("../../../packaging/rpm/posttrans.sh")),
     ] {
-        let text = with_services(&of_app(&without_guard(text), app), wanted, " ");
+        let text = with_services(&of_app(&without_ours_alone(text), app), wanted, " ");
         items.push(Item { path: name.to_owned(), text, mode: 0o755 });
     }
     let triggers = of_app(include_str!("../../../packaging/deb/triggers"), app);
@@ -109,16 +109,23 @@ fn with_services(text: &str, wanted: &Wanted<'_>, between: &str) -> String {
     text.replace(&format!("{}.service", wanted.app), &wanted.services.join(between))
 }
 
-/// The guard of whole runs is in our package, and asks for every application.
-fn without_guard(text: &str) -> String {
-    let mut inside = false;
+/// What only our package brings, and for every application: a part of a script from its comment on,
+/// and the words of single lines.
+const OURS_ALONE: [(&str, &str); 2] =
+    [("# Where dnf 4 looks", "done"), ("# Where /lib is a directory of its own", "fi")];
+const OURS_IN_A_LINE: [&str; 2] = ["dnf-plugins/", "generator"];
+
+/// Leaves out the guard of whole runs and the generator of drop-ins.
+fn without_ours_alone(text: &str) -> String {
+    let mut until: Option<&str> = None;
     let mut kept: Vec<&str> = Vec::new();
     for line in text.lines() {
-        inside |= line.starts_with("# Where dnf 4 looks");
-        if !inside && !line.contains("dnf-plugins/") {
+        let part = OURS_ALONE.iter().find(|(begin, _)| line.trim_start().starts_with(begin));
+        until = until.or(part.map(|(_, end)| *end));
+        if until.is_none() && !OURS_IN_A_LINE.iter().any(|words| line.contains(words)) {
             kept.push(line);
         }
-        inside &= line != "done";
+        until = until.filter(|end| line.trim() != *end);
     }
     kept.join("\n") + "\n"
 }

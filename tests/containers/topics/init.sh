@@ -2,12 +2,12 @@
 # shellcheck shell=bash disable=SC2154,SC2016
 
 # store_package VERSION MIGRATION...: /root/store.deb or /root/store.rpm, by the six steps of DIR/README.md. A
-# migration is one statement, in the order of their numbers.
+# migration is one statement, in the order of their numbers. The /bin of a Debian 11 need not be that below /usr.
 store_package() {
   local version=$1 number=0 statement; shift
   sh_ "rm -rf /root/tree; cp -a /root/store/files /root/tree && cd /root/tree
     mkdir -p usr/share/store/migrations usr/lib/systemd/system; echo $version-1 > usr/share/store/version
-    printf '%s\n' '[Service]' User=store 'ExecStart=/usr/bin/sleep infinity' '[Install]' WantedBy=multi-user.target \
+    printf '%s\n' '[Service]' User=store 'ExecStart=/bin/sleep infinity' '[Install]' WantedBy=multi-user.target \
       > usr/lib/systemd/system/store.service" || fail "tree $version"
   for statement; do
     number=$((number + 1))
