@@ -25,7 +25,7 @@ acts() {
   m python3 -c 'import json
 for a in json.load(open("/var/lib/openwatch/public/acts.json"))["acts"]: print(a["act"], a["outcome"], a["message"])'
 }
-acted() { acts | head -n1 | grep -q "^$1 [a-z]"; }
+acted() { grep -q "^$1 [a-z]" <<<"$(acts | head -n1)"; }
 
 fact "deb" what_is_asked_for_with_the_token_is_done_by_root
 whole_fact "rpm" what_is_asked_for_with_the_token_is_done_by_root

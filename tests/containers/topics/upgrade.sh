@@ -18,8 +18,8 @@ one_command_takes_a_restore_point_migrates_and_serves() {
   run openwatch backup verify; expect_rc 0
   # The service may not read restore points, and shows what root left of them.
   expect_is '755 644' sh_ "cd /var/lib/openwatch; echo \$(stat -c %a public public/restore-points.json)"
-  http /restore-points | grep -q '1 good restore point' || fail "the console does not show the restore point"
-  http /metrics | grep -q '^openwatch_last_run_outcome{app="openwatch",outcome="ok"} 1' || fail "the measurements are not there"
+  expect_out_of '1 good restore point' "$(http /restore-points)"
+  expect_out_of '^openwatch_last_run_outcome{app="openwatch",outcome="ok"} 1' "$(http /metrics)"
   reboot; wait_for 20 http /readyz; expect_ready 2.0.0; expect_points 1
 }
 

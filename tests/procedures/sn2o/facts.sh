@@ -65,7 +65,7 @@ old_system() { # 1.0.0 in use, its data on the disk, which it has marked
   sh_ 'systemctl stop srv-data.mount; systemctl start srv-data.mount'
   wait_for 60 ready 1.0.0
 }
-ready() { [ "$(m systemctl is-active openwatch.service)" = active ] && http /version | grep -q "$1"; }
+ready() { [ "$(m systemctl is-active openwatch.service)" = active ] && grep -q "$1" <<<"$(http /version)"; }
 new_system() { # VERSION of the next image, which has never seen the disk
   next_image=$(make_image "$1") || exit
   next_boots
