@@ -60,6 +60,16 @@ fn every_verb_has_help() {
 }
 
 #[test]
+fn the_options_of_every_command_stand_behind_its_own() {
+    let help = bare(&["migrate", "--help"]).success().get_output().stdout.clone();
+    let help = String::from_utf8(help).unwrap();
+    let (own, common) = help.split_once("\nOptions of every command:\n").expect(&help);
+    let all = ["--app", "--config", "--identity", "--root", "--json", "--verbose", "--quiet"];
+    assert!(all.iter().all(|word| !own.contains(&format!("{word} ")) && common.contains(word)));
+    assert!(own.contains("--status") && !common.contains("--status"), "{help}");
+}
+
+#[test]
 fn the_version_is_one_line() {
     bare(&["--version"]).success().stdout(starts_with("openwatch ")).stderr(is_empty());
 }

@@ -32,6 +32,7 @@ pub struct Arguments {
 
 /// Options of every verb.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Application whose paths and settings are meant
     #[arg(long, global = true, value_name = "NAME", default_value = "openwatch")]
