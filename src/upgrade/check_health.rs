@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::{ProbeSpec, Question};
 use crate::database::{Database, Session};
 use crate::error::{Error, Result};
-use crate::health::{self, Life, Pace, Report, UnitLook};
+use crate::health::{self, Life, Looked, Pace, Report, UnitLook};
 use crate::services::{Activity, Load};
 
 use super::hooks;
@@ -15,6 +15,9 @@ use super::journal::Journal;
 use super::machine::Machine;
 use super::start_services::Started;
 use super::step::Step;
+
+/// How long all probes together may take where they are asked once.
+const GLANCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Proof that every required probe gave the right answer.
 #[derive(Debug)]
@@ -42,16 +45,31 @@ pub fn run(machine: &Machine, started: Started, journal: &mut Journal) -> Result
 
 /// Asks these probes; `at` is when the units were started.
 pub(super) fn prove(machine: &Machine, probes: &[ProbeSpec], at: SystemTime) -> Result<Report> {
-    let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
+    let units = Units(machine);
     let context = health::Context {
         expected_version: Some(machine.version.upstream().to_owned()),
         started: Some(at),
-        units: &Units(machine),
+        ..context(&units)
+    };
+    health::prove(probes, &context, &*machine.progress)
+}
+
+/// Asks these probes once, all at the same time; no version is demanded.
+pub(super) fn glance(machine: &Machine, probes: &[ProbeSpec]) -> Vec<Looked> {
+    health::glance(probes, &context(&Units(machine)), GLANCE_LIMIT)
+}
+
+fn context<'a>(units: &'a Units<'_>) -> health::Context<'a> {
+    let machine = units.0;
+    let databases = machine.databases.iter().map(|shipped| shipped.database.clone()).collect();
+    health::Context {
+        expected_version: None,
+        started: None,
+        units,
         connect: Arc::new(connector(databases)),
         secrets: machine.layout.secrets(),
         pace: Pace::default(),
-    };
-    health::prove(probes, &context, &*machine.progress)
+    }
 }
 
 /// Returns what is asked of these units alone: the unit itself, and the probes that it answers.
@@ -106,7 +124,7 @@ fn unit(name: &str) -> ProbeSpec {
 }
 
 /// How probes reach a database by its name.
-pub(super) fn connector(databases: Vec<Database>) -> impl Fn(&str) -> Result<Session> {
+fn connector(databases: Vec<Database>) -> impl Fn(&str) -> Result<Session> {
     move |name| match databases.iter().find(|d| d.name() == name) {
         Some(database) => database.connect(),
         None => Err(Error::config(format!("there is no database {name}"))),
@@ -114,7 +132,7 @@ pub(super) fn connector(databases: Vec<Database>) -> impl Fn(&str) -> Result<Ses
 }
 
 /// The units of the machine, as probes ask for them.
-pub(super) struct Units<'m>(pub(super) &'m Machine);
+struct Units<'m>(&'m Machine);
 
 impl health::Units for Units<'_> {
     fn look(&self, name: &str, _limit: Duration) -> Result<UnitLook> {

@@ -4,6 +4,7 @@ use crate::config::ForeignSessions;
 use crate::database::{Database, DatabaseLock, sessions};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
+use crate::services::Unit;
 
 use super::gate::Pending;
 use super::hooks;
@@ -46,14 +47,7 @@ pub fn run(
     // The mark before the first stop: if we die in between, recovery knows which units ran. The
     // other order could leave a service down with nobody knowing that it had run.
     close_gate(machine, survey)?;
-    let up: Vec<String> =
-        survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect();
-    journal.begun(Step::Quiesce, up.join(" "))?;
-    maintenance::begin(machine);
-    for name in &up {
-        machine.progress.step(&format!("stopping {name}"));
-        machine.services.stop(name, &*machine.progress)?;
-    }
+    stop(machine, &survey.units, journal)?;
     for surveyed in &survey.databases {
         if !surveyed.comparison.pending.is_empty() {
             judge_others(machine, surveyed.database, &quiet.locks)?;
@@ -62,6 +56,18 @@ pub fn run(
     journal.done(Step::Quiesce, "")?;
     hooks::after(machine, Step::Quiesce, &*journal);
     Ok(quiet)
+}
+
+/// Begins the step: the maintenance page, then what runs of these units is stopped, in their order.
+pub(super) fn stop(machine: &Machine, units: &[Unit], journal: &mut Journal) -> Result<()> {
+    let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
+    journal.begun(Step::Quiesce, up.join(" "))?;
+    maintenance::begin(machine);
+    for name in up {
+        machine.progress.step(&format!("stopping {name}"));
+        machine.services.stop(name, &*machine.progress)?;
+    }
+    Ok(())
 }
 
 /// Writes the mark, with what ran; one that has that stays as it is.

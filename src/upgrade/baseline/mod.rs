@@ -27,7 +27,6 @@ use crate::system::clock;
 pub use comparison::{Change, Checked, Comparison, Severity, undeclared};
 pub use difference::compare;
 pub use expected::Expectations;
-pub(super) use record::PROBE_LIMIT;
 
 use super::apply_migrations::Failure;
 use super::journal::{self, Journal};

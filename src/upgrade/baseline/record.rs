@@ -1,13 +1,12 @@
 //! Taking a baseline: everything is only looked at, and no row is read for anything but counting.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ProbeSpec, Question};
-use crate::database::{Database, Session, SqlError, facts};
+use crate::database::{Session, SqlError, facts};
 use crate::error::{Error, Result};
-use crate::health::{self, Looked, Pace};
+use crate::health::Looked;
 use crate::migrations;
 use crate::system::clock;
 
@@ -19,9 +18,6 @@ use crate::upgrade::machine::{Machine, Shipped};
 
 /// How long a locked table is waited for; without it there is no baseline, and the run goes on.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-
-/// How long all probes together may take.
-pub(in crate::upgrade) const PROBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Looks at everything.
 pub(super) fn take(machine: &Machine, name: &str, reason: Reason) -> Result<Baseline> {
@@ -129,16 +125,7 @@ fn probes(machine: &Machine) -> BTreeMap<String, ProbeState> {
 
 /// Asks these probes once, in their order.
 pub(super) fn ask(machine: &Machine, asked: &[ProbeSpec]) -> Vec<(String, ProbeState)> {
-    let databases: Vec<Database> = machine.databases.iter().map(|s| s.database.clone()).collect();
-    let context = health::Context {
-        expected_version: None,
-        started: None,
-        units: &check_health::Units(machine),
-        connect: Arc::new(check_health::connector(databases)),
-        secrets: machine.layout.secrets(),
-        pace: Pace::default(),
-    };
-    health::glance(asked, &context, PROBE_LIMIT).into_iter().map(probe).collect()
+    check_health::glance(machine, asked).into_iter().map(probe).collect()
 }
 
 fn probe(Looked { answer, seen }: Looked) -> (String, ProbeState) {

@@ -1,12 +1,9 @@
 //! Programs that run against those installed.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::Arc;
 
 use crate::config::{ProbeSpec, Question};
-use crate::health::{self, Pace};
 use crate::services::Unit;
-use crate::upgrade::baseline::PROBE_LIMIT;
 use crate::upgrade::check_health;
 use crate::upgrade::machine::Machine;
 
@@ -74,16 +71,7 @@ fn answers(machine: &Machine, units: &[Unit], report: &mut Report) {
         |probe: &&ProbeSpec| probe.answered_by.as_ref().is_none_or(|u| up.contains(&u.as_str()));
     let asked: Vec<ProbeSpec> =
         machine.config.probes.iter().filter(demanding).filter(answered).cloned().collect();
-    let databases = machine.databases.iter().map(|shipped| shipped.database.clone()).collect();
-    let context = health::Context {
-        expected_version: None,
-        started: None,
-        units: &check_health::Units(machine),
-        connect: Arc::new(check_health::connector(databases)),
-        secrets: machine.layout.secrets(),
-        pace: Pace::default(),
-    };
-    for looked in health::glance(&asked, &context, PROBE_LIMIT) {
+    for looked in check_health::glance(machine, &asked) {
         let said = looked.seen.as_ref().and_then(|seen| seen.version.as_deref());
         let installed = machine.version.upstream();
         match said {

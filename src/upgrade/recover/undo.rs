@@ -11,7 +11,9 @@ use crate::upgrade::machine::Machine;
 use crate::upgrade::step::Step;
 use crate::upgrade::survey::Survey;
 use crate::upgrade::truth::{self, Aftermath};
-use crate::upgrade::{check_health, maintenance, put_back, start_services, tell, tree, ways_out};
+use crate::upgrade::{
+    check_health, maintenance, put_back, start_services, stop_services, tell, tree, ways_out,
+};
 use crate::version::Version;
 
 use super::decide::Data;
@@ -173,14 +175,7 @@ fn close_gate(machine: &Machine, survey: &Survey<'_>) -> Result<Pending> {
 }
 
 fn stop(machine: &Machine, survey: &Survey<'_>, journal: &mut Journal) -> Result<()> {
-    let up: Vec<&str> =
-        survey.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.as_str()).collect();
-    journal.begun(Step::Quiesce, up.join(" "))?;
-    maintenance::begin(machine);
-    for name in &up {
-        machine.progress.step(&format!("stopping {name}"));
-        machine.services.stop(name, &*machine.progress)?;
-    }
+    stop_services::stop(machine, &survey.units, journal)?;
     journal.done(Step::Quiesce, "")
 }
 

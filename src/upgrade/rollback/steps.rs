@@ -17,7 +17,7 @@ use super::super::journal::{Journal, Mark, Record, When};
 use super::super::locks::Exchanging;
 use super::super::machine::Machine;
 use super::super::step::Step;
-use super::super::{check_health, maintenance, put_back, start_services, tree};
+use super::super::{check_health, put_back, start_services, stop_services, tree};
 use super::order::{Keep, Order, Program};
 use super::{data, kept, outlook, present};
 
@@ -100,13 +100,7 @@ pub(super) fn quiesce(machine: &Machine, order: &Order, journal: &mut Journal) -
     let family = order.family.or(mark.family);
     Pending { from, to, family, running, failed: None, ..mark }.write(&machine.layout)?;
     let units = machine.services.look(&machine.config.app.services)?;
-    let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();
-    journal.begun(Step::Quiesce, up.join(" "))?;
-    maintenance::begin(machine);
-    for name in &up {
-        machine.progress.step(&format!("stopping {name}"));
-        machine.services.stop(name, &*machine.progress)?;
-    }
+    stop_services::stop(machine, &units, journal)?;
     journal.done(Step::Quiesce, "")
 }
 
