@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::restore_points::sha256_of_file;
-use crate::system::process::Call;
+use crate::system::process::{Call, Failure};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::preflight::{Finding, required};
 
@@ -46,13 +46,23 @@ pub fn check(machine: &Machine, image: Option<&Path>) -> Result<Option<String>, 
         call = call.arg(image);
     }
     if let Err(failure) = call.run() {
+        // One that nobody has looked at says nothing against the image.
+        let (found, hint) = match &failure {
+            Failure::Ended { .. } => {
+                ("does not verify", "Fetch the image again; do not boot this one.")
+            }
+            Failure::NotStarted(_) => {
+                ("was not checked", "Install the program, or name another in `verify_image`.")
+            }
+            Failure::TimedOut(_) | Failure::Interrupted(_) => {
+                ("was not checked", "Run this again; do not boot the image before.")
+            }
+        };
         let said =
             failure.stderr().lines().last().map_or(String::new(), |line| format!(": {line}"));
-        let message = format!(
-            "the signature of {} does not verify: {program} {failure}{said}",
-            image.display()
-        );
-        return Err(required(message, "Fetch the image again; do not boot this one."));
+        let shown = image.display();
+        let message = format!("the signature of {shown} {found}: {program} {failure}{said}");
+        return Err(required(message, hint));
     }
     let name = image.file_name().unwrap_or(image.as_os_str()).to_string_lossy();
     Ok(Some(format!("{name} sha256:{hashed}")))
