@@ -204,19 +204,26 @@ fn a_preparation_says_all_that_is_in_the_way_at_once_and_changes_nothing() {
 
 #[test]
 fn an_image_whose_signature_nobody_could_check_is_refused_without_being_blamed() {
-    let disk = Disk::new();
-    let old = TestMachine::new().version("1.0.0-1").operator("verify_image = [\"/no/gpgv\"]");
-    let old = disk.of(old, "old");
-    old.run(["disk", "init"]).success();
-    old.run(["disk", "attach"]).success();
-    let image = old.dir().join("image.raw");
-    fs::write(&image, "image").unwrap();
-    old.run(["upgrade", "--prepare", "--image", image.to_str().unwrap()])
-        .code(5)
-        .stderr(contains("was not checked: /no/gpgv could not be started"))
-        .stderr(contains("Install the program, or name another in `verify_image`."))
-        .stderr(contains("does not verify").not());
-    assert_eq!(disk.phase(), "none");
+    let install = "Install the program, or name another in `verify_image`.";
+    let again = "Run this again; do not boot the image before.";
+    for (program, why, hint) in [
+        (r#"["/no/gpgv"]"#, "/no/gpgv could not be started", install),
+        (r#"["/bin/sh", "-c", "kill -KILL $$"]"#, "/bin/sh was killed by SIGKILL", again),
+    ] {
+        let disk = Disk::new();
+        let old = TestMachine::new().version("1.0.0-1");
+        let old = disk.of(old.operator(&format!("verify_image = {program}")), "old");
+        old.run(["disk", "init"]).success();
+        old.run(["disk", "attach"]).success();
+        let image = old.dir().join("image.raw");
+        fs::write(&image, "image").unwrap();
+        old.run(["upgrade", "--prepare", "--image", image.to_str().unwrap()])
+            .code(5)
+            .stderr(contains(format!("was not checked: {why}")))
+            .stderr(contains(hint))
+            .stderr(contains("does not verify").not());
+        assert_eq!(disk.phase(), "none");
+    }
 }
 
 #[test]

@@ -46,15 +46,13 @@ pub fn check(machine: &Machine, image: Option<&Path>) -> Result<Option<String>, 
         call = call.arg(image);
     }
     if let Err(failure) = call.run() {
-        // One that nobody has looked at says nothing against the image.
-        let (found, hint) = match &failure {
-            Failure::Ended { .. } => {
-                ("does not verify", "Fetch the image again; do not boot this one.")
-            }
-            Failure::NotStarted(_) => {
+        // Only a program that ended by itself has said something about the image.
+        let (found, hint) = match (&failure, failure.code()) {
+            (_, Some(_)) => ("does not verify", "Fetch the image again; do not boot this one."),
+            (Failure::NotStarted(_), None) => {
                 ("was not checked", "Install the program, or name another in `verify_image`.")
             }
-            Failure::TimedOut(_) | Failure::Interrupted(_) => {
+            (Failure::Ended { .. } | Failure::TimedOut(_) | Failure::Interrupted(_), None) => {
                 ("was not checked", "Run this again; do not boot the image before.")
             }
         };
