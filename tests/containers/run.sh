@@ -67,11 +67,13 @@ configure() { # what the operator does once, by hand
   sh_ "echo 'OPENWATCH_DATABASE_DSN=postgresql://openwatch:$secret@127.0.0.1/openwatch' > /etc/openwatch/secrets.env" ||
     fail "secrets"
 }
-for family in "${families[@]}"; do
-  # Not by a pipe into `grep -q`: it ends at the first, and whoever still writes into the pipe fails.
-  wanted=no; for entry in "${facts[@]}"; do [[ $entry != "$family "* || ! $entry =~ $filter ]] || wanted=yes; done
-  [ $wanted = no ] || { make_fixture "$family" & pids+=($!); }
+chosen=() nowhere=0; declare -A wanted=()
+for entry in "${facts[@]}"; do
+  [[ $entry =~ $filter ]] || continue
+  family=${entry%% *}
+  if [[ " ${families[*]} " == *" $family "* ]]; then chosen+=("$entry") wanted[$family]=yes; else nowhere=$((nowhere + 1)); fi
 done
+for family in "${!wanted[@]}"; do make_fixture "$family" & pids+=($!); done
 for pid in "${pids[@]}"; do wait "$pid" || { echo "no fixture:"; cat "$work"/fixture-*/log; exit 1; }; done
 
 # --- the facts, a few machines at a time
@@ -101,11 +103,7 @@ report() { # report NUMBER: prints a fact that has ended
   else failed=$((failed + 1)); echo "not ok $(($1 + 1)) - $name"; sed 's/^/    /' "$work/$1/log"; fi
   reported[$1]=1
 }
-chosen=() reported=() nowhere=0
-for entry in "${facts[@]}"; do
-  [[ $entry =~ $filter ]] || continue
-  if [[ " ${families[*]} " == *" ${entry%% *} "* ]]; then chosen+=("$entry"); else nowhere=$((nowhere + 1)); fi
-done
+reported=()
 [ $nowhere = 0 ] || echo "$suite: $nowhere facts LEFT OUT: this image has only the package tools of ${families[*]}"
 echo "1..${#chosen[@]}"
 while :; do
