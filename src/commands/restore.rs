@@ -22,7 +22,7 @@ use crate::upgrade::recover;
 use crate::upgrade::rollback;
 
 pub use crate::upgrade::rollback::present::Copy;
-use crate::upgrade::rollback::present::{self, Half, Present};
+use crate::upgrade::rollback::present::{self, Half, Present, Road};
 
 use super::{Reply, restore_external};
 
@@ -127,7 +127,8 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         told.push(format!("{} is not there: nothing of it is kept", gone.described()));
     }
     lost.retain(|loss| is_there(&loss.database));
-    let present = Present::decide(wanted.copy, &lost, &in_place, half);
+    let road = Road::of(machine, &point, &there)?;
+    let present = Present::decide(wanted.copy, &lost, &in_place, half, road);
     told.extend(present.told(&in_place));
     told.extend(point.carried()?.iter().filter_map(Carried::told));
     if wanted.files == Files::PutBack {
@@ -153,16 +154,26 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
     let keep = || present::keep(machine, &there).map(|kept| copy = kept);
     let first: Option<First<'_>> = match present {
         Present::Copied => Some(Box::new(keep)),
-        Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => None,
+        Present::Absent
+        | Present::Unwritten
+        | Present::HalfMigrated
+        | Present::LeftOut
+        | Present::Beside => None,
     };
     let progress = &*machine.progress;
     let restored = restore_points::restore_after(&point, &databases, &options, first, progress);
-    let restored = match restored {
+    let mut restored = match restored {
         Ok(restored) => restored,
         Err(error) => return Err(gate.failed(machine, error)),
     };
     recover::put_back_by_hand(machine, point.id())?;
     gate.done(machine)?;
+    if present == Present::Beside {
+        copy = present::keep_former(machine, point.id(), &machine.version);
+        if let Some(copy) = &copy {
+            restored.are_clones_of(copy);
+        }
+    }
     let files = match wanted.files {
         Files::Compared => Vec::new(),
         Files::PutBack => {

@@ -159,7 +159,12 @@ fn carry_out(
     }
     let code = follow(layout, &unit, request.relay)?;
     match (Order::read(layout)?, code) {
-        (None, Some(Outcome::Ok) | None) => Ok(done(order)),
+        (None, Some(Outcome::Ok) | None) => {
+            // What the unit kept of the present state is known to its record.
+            let run = journal::read(layout)?.filter(|run| run.direction == Direction::Back);
+            let copied = run.and_then(|run| run.restore_point);
+            Ok(done(&Order { copied, ..order.clone() }))
+        }
         (None | Some(_), Some(outcome)) if outcome != Outcome::Ok => {
             Ok(as_told(machine, order, outcome))
         }

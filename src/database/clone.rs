@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::facts::{self, RowCount};
 use super::session::{Session, SqlError};
 use super::sessions::{self, SessionKind};
-use super::swap::{Server, quoted};
+use super::swap::{Server, literal, quoted};
 use super::{Database, scratch};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
@@ -44,6 +44,17 @@ pub struct Found {
     pub name: String,
     /// Its comment, which says who made it; none where that run was killed before it could.
     pub mark: Option<String>,
+}
+
+/// A database that was replaced, and what it is as a clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Its name since it was replaced.
+    pub kept_as: String,
+    /// Its name as a clone.
+    pub clone: String,
+    /// Its comment as a clone.
+    pub mark: String,
 }
 
 /// Where the server would write a clone.
@@ -180,6 +191,27 @@ impl Server {
         self.session
             .run(&format!("alter database {} allow_connections {whether}", quoted(clone)))
             .context(|| format!("cannot open or close the database {clone}"))
+    }
+
+    /// Makes clones of databases that were replaced: name, comment and that nobody may connect to them,
+    /// in one transaction, so that at any instant all of them are clones or none is.
+    pub fn become_clones(&mut self, formers: &[Former]) -> Result<()> {
+        let mut sql = String::from("begin;");
+        for Former { kept_as, clone, mark } in formers {
+            self.wait_for_leaving(kept_as)?;
+            let (former, clone, mark) = (quoted(kept_as), quoted(clone), literal(mark));
+            sql.push_str(&format!(
+                "alter database {former} rename to {clone};
+                 comment on database {clone} is {mark};
+                 alter database {clone} allow_connections false;
+                 revoke all on database {clone} from public;"
+            ));
+        }
+        sql.push_str("commit");
+        self.session.run(&sql).map_err(|error| {
+            let _ = self.session.run("rollback");
+            Error::failed("cannot make clones of the databases that were replaced").source(error)
+        })
     }
 
     /// Returns the database beside `name`, named with this word, whose comment says exactly this.

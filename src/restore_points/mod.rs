@@ -36,7 +36,7 @@ mod trial;
 mod verify;
 
 pub use carry::{Import, Imported, is_plain_word};
-pub use clone::{Completing, Copied, obstacles};
+pub use clone::{Completing, Copied, former, obstacles};
 pub use create::{Request, Target};
 pub use digest::sha256_of_file;
 pub use encryption::Keyring;

@@ -1,7 +1,7 @@
 //! Restores, of dumps and of clones, after an upgrade that ended well or badly.
 
 use super::facts::{
-    data, finish, gate_is_right, good_points, new, nothing_is_left, old, points_are_whole,
+    data, finish, gate_is_right, good_points, new, nothing_is_left, old, points_are_whole, rows,
 };
 use super::matrix::{Case, Ended, killed, nothing, tried};
 use super::support::machine::TestMachine;
@@ -26,6 +26,14 @@ fn half() -> TestMachine {
         .migration("0003_alone.sql", "-- openwatch: no-transaction\nCREATE TABLE alone (id int);\n")
         .migration("0004_divides.sql", "-- openwatch: no-transaction\nSELECT 1 / 0;\n");
     machine.run(["upgrade", "--from", "1.0.0-1"]).code(7);
+    machine
+}
+
+/// Migrated under the protection of a clone, whose place something else has by now.
+fn migrated() -> TestMachine {
+    let machine = TestMachine::new().operator("restore_point = \"clone\"").ship("good");
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    machine.run(["migrate"]).success();
     machine
 }
 
@@ -72,6 +80,46 @@ fn a_restore_of_a_clone_killed_at_any_point_is_finished_by_the_same_command() {
         words,
         meanwhile: nothing,
         check: is_restored,
+    });
+}
+
+/// What was replaced is a restore point that leads back to it, or stays under its other name: never is it
+/// neither.
+fn is_restored_and_kept(machine: &TestMachine, ended: &Ended) {
+    let id = &ended.before[0];
+    let now = data(machine);
+    assert!(now == old() || now == new(), "neither old nor new:\n{now}");
+    gate_is_right(machine, "0004");
+    let spent = now == old() && !machine.points().contains(id);
+    if ended.run.code != Some(0) && !spent {
+        assert!(good_points(machine).contains(id), "the point is lost");
+        finish(machine, &["restore".into(), id.clone(), "--yes".into()], 0);
+    }
+    assert_eq!(data(machine), old());
+    machine.assert_closed();
+    machine.run(["backup", "prune"]).success();
+    nothing_is_left(machine, &["_replaced_"]);
+    let kept = "select datname from pg_database where starts_with(datname, current_database() || '_replaced_')";
+    match good_points(machine).as_slice() {
+        [] => assert_eq!(rows(&machine.server().dump(&machine.sql(kept))), new()),
+        [point] => {
+            machine.run(["restore", point, "--yes", "--no-copy"]).success();
+            assert_eq!(data(machine), new());
+        }
+        more => panic!("{more:?}"),
+    }
+}
+
+/// Rows 53 and 67.
+#[test]
+fn a_restore_of_a_clone_killed_at_any_point_loses_nothing_of_what_it_replaces() {
+    killed(&Case {
+        name: "restore of a clone, what it replaces kept",
+        every: 131,
+        make: migrated,
+        words,
+        meanwhile: nothing,
+        check: is_restored_and_kept,
     });
 }
 

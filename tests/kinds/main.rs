@@ -8,6 +8,7 @@ mod support;
 
 mod clone;
 mod external;
+mod former;
 mod killed;
 mod settling;
 

@@ -172,6 +172,69 @@ fn after_a_failed_migration_the_gate_stays_closed_and_one_command_leads_back() {
     machine.assert_clean();
 }
 
+/// Upgraded under the protection of a clone to a version that started and is not healthy.
+fn unhealthy(machine: TestMachine) -> Trees {
+    let health =
+        "[[health]]\ncommand = [\"/usr/bin/test\", \"!\", \"-e\", \"LINK/bad\"]\ndeadline = \"1s\"";
+    let trees = Trees::on(machine.operator("restore_point = \"clone\""), health);
+    let machine = &trees.machine;
+    let link = trees.home().join("current");
+    let conf = fs::read_to_string(machine.packager_conf()).unwrap();
+    fs::write(machine.packager_conf(), conf.replace("LINK", link.to_str().unwrap())).unwrap();
+    fs::write(trees.release("v2.4").join("bad"), "").unwrap();
+    machine.run(["upgrade", "--to", "v2.4"]).code(8);
+    trees
+}
+
+/// Before a rename that takes no time the new data was dumped, with the services down.
+#[test]
+fn a_rollback_to_a_clone_keeps_what_it_replaces_without_copying_it() {
+    let trees = unhealthy(TestMachine::new());
+    let machine = &trees.machine;
+    machine.sql("insert into machines values (9001, 'by the new version')");
+    let now = machine.data();
+    machine.run(["rollback"]).code(5).stderr(contains("becomes a restore point as it is"));
+    let told = machine.run(["rollback", "--yes"]).success();
+    told.stdout(contains("what was there until now is restore point "))
+        .stderr(contains(", a clone"));
+    assert_eq!((trees.linked().as_str(), machine.schema().as_str()), ("v2.2", "0002"));
+    machine.assert_clean();
+    let (_, list) = machine.json(["backup", "list"]);
+    let points = list["restore_points"].as_array().unwrap();
+    assert_eq!(points.len(), 1, "{list}");
+    assert_eq!(points[0]["reason"], "before restore");
+    assert_eq!(
+        (&points[0]["kind"], &points[0]["from_version"]),
+        (&"clone".into(), &"2.4".into()),
+        "{list}"
+    );
+    machine.run(["backup", "prune"]).success().stderr(contains("is a dump now"));
+    let machine = trees.machine.with_unit("openwatch.service", "inactive");
+    machine.run(["restore", points[0]["id"].as_str().unwrap(), "--yes", "--no-copy"]).success();
+    assert_eq!(machine.data(), now);
+}
+
+/// Nothing of it is lost: it stays what every database is that was replaced.
+#[test]
+fn what_cannot_become_a_restore_point_after_a_rollback_stays_under_its_other_name() {
+    let trees = unhealthy(TestMachine::new());
+    let machine = trees.machine.with_hook(
+        "restart",
+        "openwatch.service",
+        "mv \"$root/var/lib/openwatch/backups\" \"$here/away\"; \
+         ln -s /proc \"$root/var/lib/openwatch/backups\"",
+    );
+    let now = machine.data();
+    let told = machine.run(["rollback", "--yes"]).success();
+    told.stderr(contains("stays under its other name: "));
+    machine.assert_clean();
+    let sql =
+        "select datname from pg_database where starts_with(datname, current_database() || '_')";
+    let kept = machine.sql(sql);
+    assert!(kept.starts_with(&format!("{}_replaced_", machine.dbname())), "{kept}");
+    assert_eq!(machine.server().dump(&kept), now[0]);
+}
+
 #[test]
 fn an_older_version_that_does_not_start_anew_is_put_back_too() {
     let trees = Trees::on(

@@ -1,8 +1,10 @@
 //! Making clones, comparing them, and publishing them as a restore point.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::WORD;
+use crate::database::Database;
 use crate::database::clone::{self, Looks};
 use crate::database::facts::{self, Facts, RowCount};
 use crate::database::swap::{Server, stamped};
@@ -99,24 +101,33 @@ impl Store {
         for item in &copied.items {
             progress.alive(&format!("comparing {}", item.clone), 0, None);
             let looks = item.compare()?;
-            // The clone must be found unchanged by a run that has no identity, so that this file is not
-            // encrypted; what it says then is no name and no number.
-            let contents = match self.keyring().encrypts() {
-                true => Contents { rows_sum: Some(rows_sum(&looks.rows)?), ..Contents::default() },
-                false => Contents { rows: looks.rows, ..Contents::default() },
-            };
-            let text =
-                serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
-            let file = contents_name(item.target.database.name());
-            fs::replace(&partial.dir.join(&file), &text, 0o600)?;
-            sums.0.push((file, digest::of_bytes(&text)));
-            // Of the original: settings and grants of a database belong to its name.
-            sums.0.push(self.write_globals(&partial.dir, item.target.database)?);
-            archives.push(item.archive());
+            sums.0.extend(self.note_clone(&partial.dir, item.target.database, looks)?);
+            archives.push(archive(&item.target, &item.facts, &item.clone, item.took));
         }
         let point = self.finish(partial, draft, request, archives, &sums)?;
         copied.published = true;
         Ok(point)
+    }
+
+    /// Writes what a restore point says of the clone of a database; returns the sums of the files.
+    pub(super) fn note_clone(
+        &self,
+        partial: &Path,
+        database: &Database,
+        looks: Looks,
+    ) -> Result<[(String, String); 2]> {
+        // The clone must be found unchanged by a run that has no identity, so that this file is not
+        // encrypted; what it says then is no name and no number.
+        let contents = match self.keyring().encrypts() {
+            true => Contents { rows_sum: Some(rows_sum(&looks.rows)?), ..Contents::default() },
+            false => Contents { rows: looks.rows, ..Contents::default() },
+        };
+        let text = serde_json::to_vec(&contents).context(|| "cannot write the contents".into())?;
+        let file = contents_name(database.name());
+        fs::replace(&partial.join(&file), &text, 0o600)?;
+        // Of the original: settings and grants of a database belong to its name.
+        let globals = self.write_globals(partial, database)?;
+        Ok([(file, digest::of_bytes(&text)), globals])
     }
 }
 
@@ -152,27 +163,28 @@ impl Item<'_> {
             .detail(why)),
         }
     }
+}
 
-    fn archive(&self) -> Archive {
-        Archive {
-            kind: ArchiveKind::Dump,
-            name: self.target.database.name().to_owned(),
-            schema: self.target.schema.clone(),
-            identity: self.facts.identity.clone(),
-            server_version: self.facts.server_version.clone(),
-            client_version: String::new(),
-            compression: String::new(),
-            database_bytes: self.facts.size,
-            archive_bytes: 0,
-            files: 1,
-            tables: self.facts.tables,
-            wal_position: self.facts.wal_position,
-            rows_written: self.facts.rows_written,
-            plain_bytes: None,
-            dump_ms: None,
-            duration_ms: clock::millis(self.took),
-            clone: Some(self.clone.clone()),
-        }
+/// Returns what the manifest says of the clone of a database.
+pub(super) fn archive(target: &Target<'_>, facts: &Facts, clone: &str, took: Duration) -> Archive {
+    Archive {
+        kind: ArchiveKind::Dump,
+        name: target.database.name().to_owned(),
+        schema: target.schema.clone(),
+        identity: facts.identity.clone(),
+        server_version: facts.server_version.clone(),
+        client_version: String::new(),
+        compression: String::new(),
+        database_bytes: facts.size,
+        archive_bytes: 0,
+        files: 1,
+        tables: facts.tables,
+        wal_position: facts.wal_position,
+        rows_written: facts.rows_written,
+        plain_bytes: None,
+        dump_ms: None,
+        duration_ms: clock::millis(took),
+        clone: Some(clone.to_owned()),
     }
 }
 

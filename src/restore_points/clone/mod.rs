@@ -5,6 +5,7 @@
 //! it consists of; later, in one exchange, it holds their archives as well.
 
 mod complete;
+mod former;
 mod make;
 mod named;
 mod obstacles;
@@ -14,6 +15,7 @@ pub use complete::Completing;
 pub use make::Copied;
 pub use obstacles::obstacles;
 pub(super) use swap::by_renaming;
+pub use swap::former;
 
 /// Word in the name of a clone.
 pub(super) use crate::database::clone::WORD;

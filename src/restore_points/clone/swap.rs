@@ -119,7 +119,7 @@ fn prepare(
         check_prepared(database)?;
     }
     let kept_as = present.then(|| server.free_name(name, REPLACED, now)).transpose()?;
-    Ok(Exchange { name: name.to_owned(), fresh: clone, kept_as, note: Some(note(point)) })
+    Ok(Exchange { name: name.to_owned(), fresh: clone, kept_as, note: Some(note(point.id())) })
 }
 
 /// A clone that was not exchanged after all is closed again; it is named by its point as before.
@@ -148,8 +148,14 @@ fn used_up(point: &RestorePoint, databases: usize, progress: &dyn Progress) {
 }
 
 /// What the comment on a database says that a clone of this point took the place of.
-fn note(point: &RestorePoint) -> String {
-    format!("openwatch: replaced by restore point {}", point.id())
+fn note(id: &str) -> String {
+    format!("openwatch: replaced by restore point {id}")
+}
+
+/// Returns the database that a clone of this point took the place of, where it is beside still; the
+/// point itself may be gone.
+pub fn former(id: &str, database: &Database) -> Result<Option<String>> {
+    Server::beside(database)?.noted(database.dbname(), REPLACED, &note(id))
 }
 
 impl RestorePoint {
@@ -161,12 +167,9 @@ impl RestorePoint {
         }
         let mut replaced = Vec::new();
         for database in databases {
-            let mut server = Server::beside(database)?;
-            let Some(former) = server.noted(database.dbname(), REPLACED, &note(self))? else {
-                return Ok(None);
-            };
+            let Some(kept_as) = former(self.id(), database)? else { return Ok(None) };
             let database = database.name().to_owned();
-            replaced.push(Replaced { database, kept_as: Some(former) });
+            replaced.push(Replaced { database, kept_as: Some(kept_as) });
         }
         Ok(Some(replaced))
     }

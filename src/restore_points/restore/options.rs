@@ -5,6 +5,7 @@ use crate::config::ForeignSessions;
 use crate::database::clients::Clients;
 use crate::database::lacking::Owners;
 use crate::database::swap::End;
+use crate::restore_points::store::RestorePoint;
 use crate::system::clock::Clock;
 
 /// Whether a restore point of another application, host or database is accepted.
@@ -61,4 +62,16 @@ pub struct Restored {
     pub loss: Vec<Loss>,
     /// Statements that carry over what the role had no right to, for somebody who has it.
     pub left: Vec<String>,
+}
+
+impl Restored {
+    /// Notes that the former databases are the clones of this point by now.
+    pub fn are_clones_of(&mut self, point: &RestorePoint) {
+        for archive in &point.manifest().databases {
+            let former = self.replaced.iter_mut().find(|former| former.database == archive.name);
+            if let Some(former) = former {
+                former.kept_as.clone_from(&archive.clone);
+            }
+        }
+    }
 }

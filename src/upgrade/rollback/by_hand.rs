@@ -16,7 +16,7 @@ use super::super::journal::{self, Direction, Record};
 use super::super::machine::Machine;
 use super::data;
 use super::order::{FORMAT, Keep, Order, Program, Wish};
-use super::present::{Copy, Half, Present};
+use super::present::{Copy, Half, Present, Road};
 
 /// What is so when an older package is about to be unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,7 @@ pub fn judge(machine: &Machine, to: &Version, family: Family) -> Result<Option<O
             restored: None,
             copy: Keep::Nothing,
             wish: Wish::Unsaid,
+            beside: false,
             copied: None,
             running: mark.and_then(|mark| mark.running).unwrap_or_default(),
             failed: None,
@@ -159,9 +160,12 @@ fn state(machine: &Machine, last: Option<&Record>, point: Option<&RestorePoint>)
             .filter(|database| in_point(database.name()))
             .map(|database| point.loss(database, machine.clock))
             .collect::<Result<Vec<_>>>()?;
-        Ok(match Present::decide(Copy::WhereWritten, &lost, &[], Half::of(machine, point)?) {
+        let half = Half::of(machine, point)?;
+        Ok(match Present::decide(Copy::WhereWritten, &lost, &[], half, Road::Loaded) {
             Present::Unwritten | Present::HalfMigrated => State::OnlyMigrated,
-            Present::Absent | Present::LeftOut | Present::Copied => State::Written,
+            Present::Absent | Present::LeftOut | Present::Copied | Present::Beside => {
+                State::Written
+            }
         })
     };
     look().unwrap_or(State::Written)

@@ -55,6 +55,7 @@ fn schedule(machine: &Machine, mark: &Pending, to: &Version, point: Option<&str>
         restored: point.map(|_| now),
         copy: Keep::Nothing,
         wish: Wish::Unsaid,
+        beside: false,
         copied: None,
         running: mark.running.clone().unwrap_or_default(),
         failed: None,

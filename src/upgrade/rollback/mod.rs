@@ -83,7 +83,7 @@ pub fn go_on(machine: &Machine, reopen: &dyn Fn() -> Result<Machine>, who: Who) 
     let now = now.as_ref().unwrap_or(machine);
     match done {
         Ok(true) => {
-            finish(now, &order, &mut journal)?;
+            finish(machine, now, &mut order, &mut journal)?;
             Ok(Ended::Done(Box::new(order)))
         }
         Ok(false) => ends::half_way(machine, &order, &mut journal, who),
@@ -117,7 +117,12 @@ fn open_journal(machine: &Machine, order: &Order, before: Option<&Record>) -> Re
 }
 
 /// Everything agrees and is proved: what cannot be noted any more is told, and fails nothing.
-fn finish(machine: &Machine, order: &Order, journal: &mut Journal) -> Result<()> {
+fn finish(
+    began: &Machine,
+    machine: &Machine,
+    order: &mut Order,
+    journal: &mut Journal,
+) -> Result<()> {
     let layout = &machine.layout;
     let told = |done: Result<()>| {
         if let Err(error) = done {
@@ -125,6 +130,13 @@ fn finish(machine: &Machine, order: &Order, journal: &mut Journal) -> Result<()>
         }
     };
     maintenance::end(machine);
+    if let Some(id) = order.point.as_ref().filter(|_| order.beside)
+        // The newer program knows the migrations that its own data has.
+        && let Some(former) = present::keep_former(began, id, &order.from)
+    {
+        told(journal.restore_point(former.id()));
+        order.copied = Some(former.id().to_owned());
+    }
     told(give_up(machine, order));
     told(journal.close(Outcome::Ok, None));
     // Without this the next boot would go on with what is done.

@@ -50,6 +50,9 @@ pub struct Order {
     /// What the operator said about that: a look before the first change may ask for a copy, too.
     #[serde(default, skip_serializing_if = "Wish::is_unsaid")]
     pub wish: Wish,
+    /// Whether the database that is replaced becomes a restore point at the end, as it is.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub beside: bool,
     /// The restore point of the present state, once it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<String>,
@@ -95,6 +98,11 @@ pub enum Wish {
     Unsaid,
     /// That there shall be none.
     NoCopy,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+const fn is_not(beside: &bool) -> bool {
+    !*beside
 }
 
 impl Wish {
@@ -186,6 +194,7 @@ mod tests {
             restored: None,
             copy: Keep::Copy,
             wish: Wish::Unsaid,
+            beside: false,
             copied: None,
             running: vec!["openwatch.service".into()],
             failed: None,

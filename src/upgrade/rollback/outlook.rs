@@ -24,7 +24,7 @@ use super::super::tree;
 use super::data;
 use super::older::Older;
 use super::order::{FORMAT, Keep, Order, Wish};
-use super::present::{self, Copy, Half, Present};
+use super::present::{self, Copy, Half, Present, Road};
 use super::source::{self, Source};
 use super::ways::{Recorded, Way};
 
@@ -227,31 +227,34 @@ fn loss(
             restore_points::check(point, &databases, &options)?
         }
     };
-    let present = Present::decide(copy, &lost, &in_place, Half::of(machine, point)?);
+    let road = Road::of(machine, point, &databases)?;
+    let present = Present::decide(copy, &lost, &in_place, Half::of(machine, point)?, road);
     Ok((lost, present, in_place))
 }
 
 const fn kept(present: Present) -> Keep {
     match present {
         Present::Copied => Keep::Copy,
-        Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::LeftOut => {
-            Keep::Nothing
-        }
+        Present::Absent
+        | Present::Unwritten
+        | Present::HalfMigrated
+        | Present::LeftOut
+        | Present::Beside => Keep::Nothing,
     }
 }
 
-/// Returns whether the present state is kept, by what is so now: the order may have waited for a boot,
-/// or for the package tool, with the services at work. What was to be kept is.
-pub fn copy_by_now(machine: &Machine, order: &Order) -> Result<Keep> {
+/// Decides how the present state is kept, by what is so now: the order may have waited for a boot, or for
+/// the package tool, with the services at work. What was to be kept is.
+pub fn decide_again(machine: &Machine, order: &mut Order) -> Result<()> {
     let Some(id) = order.point.as_ref().filter(|_| !order.data_is_back()) else {
-        return Ok(order.copy);
+        return Ok(());
     };
     if order.copy == Keep::Copy || order.wish == Wish::NoCopy {
-        return Ok(order.copy);
+        return Ok(());
     }
     // One that is gone is told by the restore.
     let Some(point) = machine.stored()?.and_then(|store| store.find(id).ok()) else {
-        return Ok(order.copy);
+        return Ok(());
     };
     let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
     let all = machine.databases.iter().map(|shipped| &shipped.database);
@@ -260,8 +263,10 @@ pub fn copy_by_now(machine: &Machine, order: &Order) -> Result<Keep> {
         .iter()
         .map(|database| point.loss(database, machine.clock))
         .collect::<Result<Vec<_>>>()?;
-    let half = Half::of(machine, &point)?;
-    Ok(kept(Present::decide(Copy::WhereWritten, &lost, &[], half)))
+    let (half, road) = (Half::of(machine, &point)?, Road::of(machine, &point, &databases)?);
+    let present = Present::decide(Copy::WhereWritten, &lost, &[], half, road);
+    (order.copy, order.beside) = (kept(present), present == Present::Beside);
+    Ok(())
 }
 
 impl Outlook {
@@ -269,7 +274,7 @@ impl Outlook {
     pub fn takes_away(&self) -> bool {
         match self.present {
             Present::Absent | Present::Unwritten | Present::HalfMigrated => false,
-            Present::LeftOut | Present::Copied => true,
+            Present::LeftOut | Present::Copied | Present::Beside => true,
         }
     }
 
@@ -308,10 +313,13 @@ impl Outlook {
             copy: kept(self.present),
             wish: match self.present {
                 Present::LeftOut => Wish::NoCopy,
-                Present::Absent | Present::Unwritten | Present::HalfMigrated | Present::Copied => {
-                    Wish::Unsaid
-                }
+                Present::Absent
+                | Present::Unwritten
+                | Present::HalfMigrated
+                | Present::Copied
+                | Present::Beside => Wish::Unsaid,
             },
+            beside: self.present == Present::Beside,
             copied: None,
             running: self.running.clone(),
             failed: None,

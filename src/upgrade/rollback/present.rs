@@ -1,11 +1,13 @@
 //! The present state, kept before another one takes its place.
 
+use crate::config::Method;
 use crate::database::Database;
 use crate::database::clients::Clients;
 use crate::error::{Error, Result};
-use crate::migrations::{self, State};
+use crate::migrations::{self, Chain, Comparison, State};
 use crate::outcome::Outcome;
-use crate::restore_points::{Loss, Reason, Request, RestorePoint, SchemaNote, Target};
+use crate::restore_points::{self, Kind, Loss, Reason, Request, RestorePoint, SchemaNote, Target};
+use crate::version::Version;
 
 use super::super::create_restore_point::LOCK_WAIT;
 use super::super::journal;
@@ -34,6 +36,32 @@ pub enum Present {
     LeftOut,
     /// Something was written since: a restore point is taken first.
     Copied,
+    /// Something was written since: the database, which a clone takes the place of, becomes the restore
+    /// point as it is.
+    Beside,
+}
+
+/// How the data of a restore point takes the place of the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Road {
+    /// From its archives, or in a way that is not known yet.
+    Loaded,
+    /// By the names of clones, on a machine whose operator wants clones for restore points.
+    Renamed,
+}
+
+impl Road {
+    /// Looks whether all clones of the point are there.
+    pub fn of(machine: &Machine, point: &RestorePoint, databases: &[&Database]) -> Result<Self> {
+        let wanted = machine.config.policy.restore_point.method == Method::Clone;
+        if !wanted || point.manifest().kind != Kind::Clone {
+            return Ok(Self::Loaded);
+        }
+        // What becomes of several databases is one transaction of their server.
+        let one_server = databases.windows(2).all(|two| two[0].same_server(two[1]));
+        let all = one_server && point.clones_there(databases)?.len() == databases.len();
+        Ok(if all { Self::Renamed } else { Self::Loaded })
+    }
 }
 
 /// Write-ahead log up to which the statistics are believed that nothing was written, in bytes: they
@@ -50,17 +78,18 @@ impl Present {
     /// What cannot be known counts as written. A run that failed before it started anything wrote
     /// nothing that anybody typed in; where its database is kept under another name, a dump of it
     /// would only make the way back longer.
-    pub fn decide(wish: Copy, lost: &[Loss], in_place: &[String], half: Half) -> Self {
+    pub fn decide(wish: Copy, lost: &[Loss], in_place: &[String], half: Half, road: Road) -> Self {
         if lost.is_empty() {
             return Self::Absent;
         }
         if lost.iter().all(unwritten) {
             return Self::Unwritten;
         }
-        match (wish, half) {
-            (Copy::LeftOut, _) => Self::LeftOut,
-            (Copy::WhereWritten, Half::OfThisPoint) if in_place.is_empty() => Self::HalfMigrated,
-            (Copy::WhereWritten, Half::OfThisPoint | Half::No) => Self::Copied,
+        match (wish, half, road) {
+            (Copy::LeftOut, ..) => Self::LeftOut,
+            (Copy::WhereWritten, Half::OfThisPoint, _) if in_place.is_empty() => Self::HalfMigrated,
+            (Copy::WhereWritten, _, Road::Renamed) => Self::Beside,
+            (Copy::WhereWritten, Half::OfThisPoint | Half::No, Road::Loaded) => Self::Copied,
         }
     }
 
@@ -79,6 +108,11 @@ impl Present {
             Self::LeftOut => format!("no copy of the present state is taken; {beside}"),
             Self::Copied => {
                 format!("a restore point of the present state is taken first; {beside}")
+            }
+            Self::Beside => {
+                "the former database becomes a restore point as it is; its dump is made \
+                             later, as that of every clone"
+                    .into()
             }
         })
     }
@@ -142,19 +176,57 @@ fn take(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoin
     let all: Vec<_> = targets.iter().map(|target| target.database).collect();
     let store = machine.store()?;
     store.estimate(&all)?.check(&store, machine.config.policy.reserve)?;
-    let request = Request {
+    let request = request(machine, &machine.version, targets);
+    let point = store.create(&request, &*machine.progress)?;
+    machine.progress.note(&format!("the present state is restore point {}", point.id()));
+    Ok(Some(point))
+}
+
+/// Makes a restore point of what the clones of the point `id` took the place of, with that version in its
+/// name. The data is back by now: what cannot be done is told, and leaves the former databases as they are.
+pub fn keep_former(machine: &Machine, id: &str, version: &Version) -> Option<RestorePoint> {
+    match former(machine, id, version) {
+        Ok(point) => {
+            let id = point.id();
+            machine.progress.note(&format!("the state of before is restore point {id}, a clone"));
+            Some(point)
+        }
+        Err(error) => {
+            let why: Vec<_> =
+                [error.message()].into_iter().chain(error.details().iter().cloned()).collect();
+            machine.progress.warn(&format!(
+                "the former database is no restore point and stays under its other name: {}",
+                why.join(": ")
+            ));
+            None
+        }
+    }
+}
+
+fn former(machine: &Machine, id: &str, version: &Version) -> Result<RestorePoint> {
+    let mut targets = Vec::new();
+    for shipped in &machine.databases {
+        if let Some(former) = restore_points::former(id, &shipped.database)? {
+            let mut session = shipped.database.with_dbname(&former).connect()?;
+            let found = migrations::look(&mut session, &shipped.migrations)?;
+            let schema = note(&shipped.migrations, found);
+            targets.push(Target { database: &shipped.database, schema });
+        }
+    }
+    machine.store()?.keep_former(&request(machine, version, targets), id)
+}
+
+fn request<'t>(machine: &Machine, version: &Version, databases: Vec<Target<'t>>) -> Request<'t> {
+    Request {
         reason: Reason::BeforeRestore,
-        from_version: Some(machine.version.clone()),
+        from_version: Some(version.clone()),
         to_version: None,
-        databases: targets,
+        databases,
         reserve: machine.config.policy.reserve,
         lock_wait: LOCK_WAIT,
         clock: machine.clock,
         clients: Clients::default(),
-    };
-    let point = store.create(&request, &*machine.progress)?;
-    machine.progress.note(&format!("the present state is restore point {}", point.id()));
-    Ok(Some(point))
+    }
 }
 
 /// Returns the databases that have anything in them, each with the note of its schema.
@@ -164,14 +236,15 @@ pub fn targets(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<Vec<T
         let mut session = shipped.database.connect()?;
         let found = migrations::look(&mut session, &shipped.migrations)?;
         if found.state != State::Empty {
-            let schema = SchemaNote {
-                applied: applied_versions(&shipped.migrations, &found),
-                head: found.current,
-            };
+            let schema = note(&shipped.migrations, found);
             targets.push(Target { database: &shipped.database, schema });
         }
     }
     Ok(targets)
+}
+
+fn note(chain: &Chain, found: Comparison) -> SchemaNote {
+    SchemaNote { applied: applied_versions(chain, &found), head: found.current }
 }
 
 /// Refuses where a word on the command line makes no sense for this many databases.
@@ -197,7 +270,7 @@ mod tests {
     }
 
     fn decide(wish: Copy, rows: Option<u64>, in_place: &[String], half: Half) -> Present {
-        Present::decide(wish, &lost(rows, Some(8192)), in_place, half)
+        Present::decide(wish, &lost(rows, Some(8192)), in_place, half, Road::Loaded)
     }
 
     #[test]
@@ -213,7 +286,8 @@ mod tests {
     #[test]
     fn statistics_that_disagree_with_the_log_are_not_believed() {
         for (wal, present) in [(Some(9 << 20), Present::Copied), (None, Present::Copied)] {
-            let found = Present::decide(Copy::WhereWritten, &lost(Some(0), wal), &[], Half::No);
+            let lost = lost(Some(0), wal);
+            let found = Present::decide(Copy::WhereWritten, &lost, &[], Half::No, Road::Loaded);
             assert_eq!(found, present, "{wal:?}");
         }
     }
@@ -224,5 +298,21 @@ mod tests {
         let half = Half::OfThisPoint;
         assert_eq!(decide(Copy::WhereWritten, Some(9), &[], half), Present::HalfMigrated);
         assert_eq!(decide(Copy::WhereWritten, Some(9), &place, half), Present::Copied);
+    }
+
+    #[test]
+    fn what_a_clone_takes_the_place_of_is_not_copied() {
+        let renamed = |wish, rows, half| {
+            Present::decide(wish, &lost(rows, Some(8192)), &[], half, Road::Renamed)
+        };
+        for (wish, rows, half, present) in [
+            (Copy::WhereWritten, Some(9), Half::No, Present::Beside),
+            (Copy::WhereWritten, None, Half::No, Present::Beside),
+            (Copy::WhereWritten, Some(9), Half::OfThisPoint, Present::HalfMigrated),
+            (Copy::WhereWritten, Some(0), Half::No, Present::Unwritten),
+            (Copy::LeftOut, Some(9), Half::No, Present::LeftOut),
+        ] {
+            assert_eq!(renamed(wish, rows, half), present, "{rows:?}");
+        }
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn prepare(
         }
     }
     if !begun {
-        order.copy = outlook::copy_by_now(machine, order)?;
+        outlook::decide_again(machine, order)?;
         order.write(&machine.layout)?;
     }
     Ok(())

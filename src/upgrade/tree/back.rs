@@ -33,6 +33,7 @@ pub fn order(
         restored: point.map(|_| now),
         copy: Keep::Nothing,
         wish: Wish::Unsaid,
+        beside: false,
         copied: None,
         running,
         failed: None,
