@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::Config;
 
 use crate::error::{Error, Result};
 use crate::system::identity::Identity;
 
+use super::driver::{Connection, Refused};
 use super::refusal::{Attempt, Why};
 use super::settings::{Endpoint, Host, Settings, SslMode, Wanted};
 use super::tls;
@@ -40,7 +42,9 @@ pub(super) enum Encryption {
 }
 
 /// Connects to the first server that gives a session; says which one it was.
-pub(super) fn connect(plan: &Plan<'_>) -> std::result::Result<(Client, Endpoint), Vec<Attempt>> {
+pub(super) fn connect(
+    plan: &Plan<'_>,
+) -> std::result::Result<(Connection, Endpoint), Vec<Attempt>> {
     let wanted = plan.settings.wanted;
     let rounds = match wanted {
         Wanted::PreferStandby => vec![Wanted::Standby, Wanted::Any],
@@ -92,7 +96,12 @@ impl Plan<'_> {
     }
 
     /// Tries one address, both ways where `sslmode` allows both.
-    fn reach(&self, at: &Endpoint, wanted: Wanted, failed: &mut Vec<Attempt>) -> Option<Client> {
+    fn reach(
+        &self,
+        at: &Endpoint,
+        wanted: Wanted,
+        failed: &mut Vec<Attempt>,
+    ) -> Option<Connection> {
         let socket = matches!(at.host, Host::Socket(_) | Host::DefaultSocket);
         let ways: &[Encryption] = match self.settings.ssl.mode {
             // As libpq: sslmode means nothing on a socket of this machine.
@@ -133,7 +142,7 @@ impl Plan<'_> {
         at: &Endpoint,
         way: Encryption,
         wanted: Wanted,
-    ) -> std::result::Result<Client, Why> {
+    ) -> std::result::Result<Connection, Why> {
         if let (Some(owner), Host::Socket(dir)) = (&self.settings.peer, &at.host) {
             check_owner(owner, dir, at.port).map_err(Why::Here)?;
         }
@@ -154,13 +163,18 @@ impl Plan<'_> {
             if let Some(identity) = &identity {
                 impersonate::become_user(identity).map_err(Why::Here)?;
             }
-            let mut client = match encryption {
-                Some(tls) => config.connect(tls),
-                None => config.connect(NoTls),
+            let mut connection = match encryption {
+                Some(tls) => Connection::open(&config, tls),
+                None => Connection::open(&config, NoTls),
             }
-            .map_err(|error| Why::from_driver(&error))?;
-            check_role(&mut client, wanted)?;
-            Ok(client)
+            .map_err(|refused| match refused {
+                Refused::Driver(error) => Why::from_driver(&error),
+                Refused::Here(error) => {
+                    Why::Here(Error::failed("cannot wait for a connection").source(error))
+                }
+            })?;
+            check_role(&mut connection, wanted)?;
+            Ok(connection)
         };
         within(self.settings.timeout, work)?
     }
@@ -212,7 +226,7 @@ impl Plan<'_> {
                 config.host(&shown).hostaddr(*address)
             }
             Host::Name(name, None) => config.host(name),
-            Host::Address(address) => config.host(&address.to_string()).hostaddr(*address),
+            Host::Address(address) => config.host(address.to_string()).hostaddr(*address),
         };
         config
     }
@@ -313,11 +327,11 @@ fn check_owner(owner: &str, dir: &str, port: u16) -> Result<()> {
 }
 
 /// Asks the server what it is, where that matters.
-fn check_role(client: &mut Client, wanted: Wanted) -> std::result::Result<(), Why> {
+fn check_role(connection: &mut Connection, wanted: Wanted) -> std::result::Result<(), Why> {
     if wanted == Wanted::Any {
         return Ok(());
     }
-    let answer = client
+    let answer = connection
         .simple_query("select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')")
         .map_err(|error| Why::from_driver(&error))?;
     let row = answer.iter().find_map(|message| match message {

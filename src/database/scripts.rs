@@ -1,10 +1,11 @@
 //! Running files of SQL: settings put back before each, the transaction proved to be still ours.
 //!
-//! Reset, proof and file travel in one message, so that a file costs one round trip. Error positions
-//! are counted in the file, not in the message.
+//! Reset, proof and file travel in one message, and the next message is on its way while the server runs
+//! the one before. Error positions are counted in the file, not in the message.
 
 use std::time::Duration;
 
+use super::driver::Connection;
 use super::session::{Session, SqlError};
 use crate::sqlite::ForeignKeys;
 
@@ -23,6 +24,14 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     transaction: String,
+}
+
+/// A file that was sent.
+pub struct Sent {
+    /// Characters that went before it in its message.
+    before: usize,
+    /// How it ended, where it could only be waited for.
+    ended: Option<Result<(), ScriptError>>,
 }
 
 /// The server's side of one session; after a restart another one may have the same number.
@@ -181,16 +190,35 @@ impl Session {
         limits: &Limits,
         sql: &str,
     ) -> Result<(), ScriptError> {
-        if let Some(file) = self.file() {
-            return file.run_script(sql);
-        }
+        let sent = self.send_script(mark, limits, sql);
+        self.end_script(sent)
+    }
+
+    /// Sends a whole file, to be run as [`Session::run_script`] does, and does not wait for its end. The
+    /// next one may be sent meanwhile: where this one fails or ends the transaction, the proof of the
+    /// next fails, and nothing of it is run.
+    pub fn send_script(&mut self, mark: &Mark, limits: &Limits, sql: &str) -> Sent {
+        let Ok(connection) = self.connection() else {
+            let ended = self.file().map_or(Ok(()), |file| file.run_script(sql));
+            return Sent { before: 0, ended: Some(ended) };
+        };
         let mut text = String::with_capacity(sql.len() + 512);
         text.push_str(&mark.proof());
         text.push_str(&limits.reset);
         text.push('\n');
         let before = text.chars().count();
         text.push_str(sql);
-        self.run(&text).map_err(|error| in_file(error, before))
+        connection.send(text);
+        Sent { before, ended: None }
+    }
+
+    /// Waits for the end of the first file that was sent and not waited for.
+    pub fn end_script(&mut self, sent: Sent) -> Result<(), ScriptError> {
+        if let Some(ended) = sent.ended {
+            return ended;
+        }
+        let answer = self.connection().map(Connection::answer)?;
+        answer.map_err(|error| in_file(error.into(), sent.before))
     }
 
     /// Puts the settings back to those under which files run.
@@ -216,12 +244,13 @@ impl Session {
         }
     }
 
-    /// Takes the transaction back; without one this does nothing.
+    /// Takes the transaction back, with what was sent and not waited for; without one this does nothing.
     pub fn roll_back_script(&mut self) -> Result<(), SqlError> {
-        match self.file() {
-            Some(file) => file.roll_back_script(),
-            None => self.run("rollback"),
+        if let Some(file) = self.file() {
+            return file.roll_back_script();
         }
+        self.connection()?.forget();
+        self.run("rollback")
     }
 
     /// Asks what became of a transaction; any session of the database may ask.
@@ -281,10 +310,10 @@ impl Session {
 impl Mark {
     /// A statement that fails unless this transaction is the present one.
     fn proof(&self) -> String {
-        // The cast cannot be folded into a constant, because the text is made from the session's pid.
+        // The cast is none of a constant, so that no planner tries it before the transaction is known. To
+        // make the text with an operator costs the server as much again.
         format!(
-            "select case when txid_current_if_assigned()={} then 0 \
-             else cast('{ENDED}:'||pg_backend_pid() as integer) end;",
+            "select cast(case txid_current_if_assigned() when {} then '0' else '{ENDED}' end as integer);",
             self.transaction
         )
     }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 pub use postgres::Row;
-use postgres::fallible_iterator::FallibleIterator as _;
 pub use postgres::types::ToSql as Param;
 
+use super::driver::Connection;
 use super::file::Dialect;
 use crate::sqlite;
 
@@ -20,7 +20,7 @@ pub struct Session {
 
 enum Inner {
     Server {
-        client: Box<postgres::Client>,
+        connection: Box<Connection>,
         /// Settings by which the server notices that we are gone.
         patience: String,
     },
@@ -182,8 +182,8 @@ fn about(db: &postgres::error::DbError) -> Option<String> {
 }
 
 impl Session {
-    pub(super) fn new(client: postgres::Client, patience: String) -> Self {
-        Self { inner: Inner::Server { client: Box::new(client), patience } }
+    pub(super) fn new(connection: Connection, patience: String) -> Self {
+        Self { inner: Inner::Server { connection: Box::new(connection), patience } }
     }
 
     pub(super) fn in_file(connection: sqlite::Connection, path: &str) -> Self {
@@ -207,9 +207,9 @@ impl Session {
         }
     }
 
-    fn client(&mut self) -> Result<&mut postgres::Client, SqlError> {
+    pub(super) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
         match &mut self.inner {
-            Inner::Server { client, .. } => Ok(client),
+            Inner::Server { connection, .. } => Ok(connection),
             Inner::File(_) => Err(SqlError::of_servers_only()),
         }
     }
@@ -233,7 +233,9 @@ impl Session {
     /// Sends one or more statements as they are; several without `BEGIN` are one transaction.
     pub fn run(&mut self, sql: &str) -> Result<(), SqlError> {
         match &mut self.inner {
-            Inner::Server { client, .. } => client.batch_execute(sql).map_err(SqlError::from),
+            Inner::Server { connection, .. } => {
+                connection.batch_execute(sql).map_err(SqlError::from)
+            }
             Inner::File(file) => {
                 file.connection.run(sql).map_err(|fault| SqlError::of_file(fault, sql))
             }
@@ -246,13 +248,7 @@ impl Session {
         sql: &str,
         parameters: &[&(dyn Param + Sync)],
     ) -> Result<Vec<Row>, SqlError> {
-        let client = self.client()?;
-        // Where the server has no types to tell, one round trip does.
-        let rows = match parameters {
-            [] => client.query_typed(sql, &[]),
-            some => client.query(sql, some),
-        };
-        rows.map_err(SqlError::from)
+        self.connection()?.query(sql, parameters).map_err(SqlError::from)
     }
 
     /// Runs one statement with parameters and returns how many rows it changed.
@@ -261,18 +257,18 @@ impl Session {
         sql: &str,
         parameters: &[&(dyn Param + Sync)],
     ) -> Result<u64, SqlError> {
-        self.client()?.execute(sql, parameters).map_err(SqlError::from)
+        self.connection()?.execute(sql, parameters).map_err(SqlError::from)
     }
 
     /// Sends one or more statements as they are and returns the rows of all of them as text.
     pub fn simple(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlError> {
-        let client = match &mut self.inner {
-            Inner::Server { client, .. } => client,
+        let connection = match &mut self.inner {
+            Inner::Server { connection, .. } => connection,
             Inner::File(file) => {
                 return file.connection.rows(sql).map_err(|fault| SqlError::of_file(fault, sql));
             }
         };
-        let messages = client.simple_query(sql).map_err(SqlError::from)?;
+        let messages = connection.simple_query(sql).map_err(SqlError::from)?;
         let mut rows = Vec::new();
         for message in messages {
             if let postgres::SimpleQueryMessage::Row(row) = message {
@@ -289,8 +285,8 @@ impl Session {
         sql: &str,
         mut take: impl FnMut([&str; N]),
     ) -> Result<(), SqlError> {
-        let client = match &mut self.inner {
-            Inner::Server { client, .. } => client,
+        let connection = match &mut self.inner {
+            Inner::Server { connection, .. } => connection,
             Inner::File(file) => {
                 let rows = file.connection.rows(sql).map_err(|e| SqlError::of_file(e, sql))?;
                 for row in &rows {
@@ -300,16 +296,15 @@ impl Session {
                 return Ok(());
             }
         };
-        let none: [(&(dyn Param + Sync), postgres::types::Type); 0] = [];
-        let mut rows = client.query_typed_raw(sql, none)?;
-        while let Some(row) = rows.next()? {
+        let each = connection.each(sql, |row| {
             let mut columns = [""; N];
             for (at, column) in columns.iter_mut().enumerate() {
                 *column = row.try_get(at)?;
             }
             take(columns);
-        }
-        Ok(())
+            Ok(())
+        });
+        each.map_err(SqlError::from)
     }
 
     /// Runs one statement and returns the first column of its first row as text, if there is one.
@@ -334,7 +329,7 @@ impl Session {
     /// Returns whether the server still answers; a file is opened anew, because it may be another by now.
     pub(super) fn is_answered(&mut self) -> bool {
         match &mut self.inner {
-            Inner::Server { client, .. } => client.is_valid(ANSWERS_WITHIN).is_ok(),
+            Inner::Server { connection, .. } => connection.is_answered(ANSWERS_WITHIN),
             Inner::File(_) => false,
         }
     }
@@ -342,7 +337,7 @@ impl Session {
     /// Returns whether the connection is known to be gone.
     pub fn is_closed(&self) -> bool {
         match &self.inner {
-            Inner::Server { client, .. } => client.is_closed(),
+            Inner::Server { connection, .. } => connection.is_closed(),
             Inner::File(_) => false,
         }
     }

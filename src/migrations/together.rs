@@ -9,11 +9,31 @@ use super::broken::{Broken, Cause};
 use super::fate::{Settled, settle};
 use super::history::Run;
 use super::script::scan;
-use crate::database::{Mark, ScriptError, SqlError, Trouble};
+use crate::database::{Dialect, Mark, ScriptError, Sent, SqlError, Trouble};
 use crate::system::signals;
 
 /// A failed group that ran longer than this is not run again to find the statement.
 const QUICK: Duration = Duration::from_secs(10);
+
+/// A text of more bytes than this is sent when the one before it has ended: it is not held beside another
+/// one, and the server works longer on it than it waits.
+const LARGE: usize = 1 << 20;
+
+/// A migration that was sent, and the end of which was not waited for.
+struct UnderWay<'a> {
+    migration: &'a Migration,
+    sql: String,
+    sent: Sent,
+    /// When it was sent.
+    begun: Instant,
+}
+
+/// What has ended.
+struct Done<'a> {
+    runs: Vec<Run<'a>>,
+    /// When the last of them did.
+    last: Instant,
+}
 
 impl<'a> Runner<'a> {
     /// Applies a group in one transaction; after a failure nothing of it is in the database, unless
@@ -50,21 +70,7 @@ impl<'a> Runner<'a> {
         let mark = mark.insert(self.session.begin_script(&self.limits).map_err(Broken::of_run)?);
         self.create_table(mark)?;
         self.observed_begin().map_err(Broken::of_run)?;
-        let mut runs = Vec::with_capacity(group.len());
-        for migration in group.iter().copied() {
-            if self.watch.lock_lost() {
-                self.watch.check_lock().map_err(Broken::of_lock)?;
-            }
-            self.watch.now(migration.label(), self.done + runs.len());
-            let sql = self.chain.sql(migration).map_err(|e| Broken::of_file(migration, e))?;
-            let begun = Instant::now();
-            let result = self.session.run_script(mark, &self.limits, &sql);
-            let previous = runs.last().map(|run: &Run<'a>| run.migration);
-            result.map_err(|error| Broken { sql, ..broken(error, Some(migration), previous) })?;
-            let duration = begun.elapsed();
-            self.observed(migration, duration, Place::Transaction).map_err(Broken::of_run)?;
-            runs.push(Run { migration, duration });
-        }
+        let runs = self.run_all(group, mark)?;
         self.watch.check_lock().map_err(Broken::of_lock)?;
         let sql = self.chain.tool.record_sql(&self.table, &runs, &self.origin);
         let last = group.last().copied();
@@ -72,6 +78,60 @@ impl<'a> Runner<'a> {
             .run_script(mark, &self.limits, &sql)
             .map_err(|error| broken(error, None, last))?;
         self.session.commit_script().map_err(Broken::of_commit)
+    }
+
+    /// Runs every migration of the group, in the transaction that is open.
+    fn run_all(
+        &mut self,
+        group: &[&'a Migration],
+        mark: &Mark,
+    ) -> Result<Vec<Run<'a>>, Broken<'a>> {
+        // Who looks on wants to look between two; a file has no server that could work meanwhile.
+        let ahead = self.observer.is_none() && self.session.dialect() == Dialect::PostgreSql;
+        let mut under_way = None;
+        let mut done = Done { runs: Vec::with_capacity(group.len()), last: Instant::now() };
+        for migration in group.iter().copied() {
+            if !ahead {
+                self.end_of(under_way.take(), &mut done)?;
+            }
+            if self.watch.lock_lost() {
+                self.watch.check_lock().map_err(Broken::of_lock)?;
+            }
+            let sql = self.chain.sql(migration).map_err(|e| Broken::of_file(migration, e))?;
+            if sql.len() > LARGE {
+                self.end_of(under_way.take(), &mut done)?;
+            }
+            if under_way.is_none() {
+                self.watch.now(migration.label(), self.done + done.runs.len());
+            }
+            let begun = Instant::now();
+            let sent = self.session.send_script(mark, &self.limits, &sql);
+            let before = under_way.replace(UnderWay { migration, sql, sent, begun });
+            if before.is_some() {
+                self.end_of(before, &mut done)?;
+                self.watch.now(migration.label(), self.done + done.runs.len());
+            }
+        }
+        self.end_of(under_way, &mut done)?;
+        Ok(done.runs)
+    }
+
+    /// Waits for the end of a migration that was sent.
+    fn end_of(
+        &mut self,
+        under_way: Option<UnderWay<'a>>,
+        done: &mut Done<'a>,
+    ) -> Result<(), Broken<'a>> {
+        let Some(UnderWay { migration, sql, sent, begun }) = under_way else { return Ok(()) };
+        let previous = done.runs.last().map(|run| run.migration);
+        let ended = self.session.end_script(sent);
+        ended.map_err(|error| Broken { sql, ..broken(error, Some(migration), previous) })?;
+        // The server came to it when the one before had ended.
+        let duration = begun.max(done.last).elapsed();
+        self.observed(migration, duration, Place::Transaction).map_err(Broken::of_run)?;
+        done.last = Instant::now();
+        done.runs.push(Run { migration, duration });
+        Ok(())
     }
 
     fn create_table(&mut self, mark: &Mark) -> Result<(), Broken<'a>> {

@@ -239,6 +239,48 @@ fn a_transaction_that_ended_is_noticed_before_the_next_file_runs() {
     assert_eq!(bench.psql("select to_regclass('never')"), "");
 }
 
+/// The next file is on its way while the server runs one: nothing of it is run where that one ends the
+/// transaction or fails, and what is asked afterwards has its own answer.
+#[test]
+fn a_file_that_was_sent_ahead_is_not_run_in_another_transaction() {
+    let bench = Bench::new("apply_ahead");
+    for (first, fails) in
+        [("commit", false), ("rollback", false), ("commit; begin", false), ("select 1 / 0", true)]
+    {
+        let mut session = bench.session();
+        let limits = Limits::for_session(&mut session, bench.lock_timeout).unwrap();
+        let mark = session.begin_script(&limits).unwrap();
+        let sent = [first, "create table never (id int)", "create table never (id int)"]
+            .map(|sql| session.send_script(&mark, &limits, sql));
+        let [first, second, _] = sent;
+        assert_eq!(session.end_script(first).is_err(), fails);
+        match session.end_script(second) {
+            Err(ScriptError::TransactionEnded) => assert!(!fails),
+            Err(ScriptError::Sql(error)) => assert_eq!(error.code.as_deref(), Some("25P02")),
+            Ok(()) => panic!("it was run"),
+        }
+        session.roll_back_script().unwrap();
+        assert_eq!(session.single("select 'asked'").unwrap().as_deref(), Some("asked"));
+    }
+    assert_eq!(bench.psql("select to_regclass('never')"), "");
+}
+
+/// Its text is sent when the one before it has ended, and its error is its own.
+#[test]
+fn a_file_of_megabytes_runs_among_small_ones() {
+    let bench = Bench::new("apply_large");
+    let large = format!("-- {}\ninsert into a values (2);\n", "x".repeat(3 << 20));
+    let wrong = format!("-- {}\nselect 1 / 0;\n", "x".repeat(3 << 20));
+    let small = ["create table a (id int);", "insert into a values (1);"];
+    bench.ship(&[("0001_a.sql", small[0]), ("0002_b.sql", &large), ("0003_c.sql", small[1])]);
+    bench.apply().unwrap();
+    assert_eq!(bench.psql("select string_agg(id::text, ' ') from a"), "2 1");
+    bench.ship(&[("0004_d.sql", small[1]), ("0005_e.sql", &wrong), ("0006_f.sql", small[1])]);
+    let failure = bench.apply().unwrap_err();
+    assert_eq!(failure.failed.as_deref(), Some("0005"), "{failure:?}");
+    assert_eq!(bench.psql("select string_agg(id::text, ' ') from a"), "2 1");
+}
+
 #[test]
 fn what_only_psql_can_run_is_refused_before_anything_runs() {
     let bench = Bench::new("apply_psql");
