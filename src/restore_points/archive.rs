@@ -10,11 +10,35 @@ use super::manifest::{Archive, ArchiveKind, Contents, is_archive_name};
 use super::prove::prove;
 use super::store::Store;
 use crate::database::clients::Compression;
+use crate::database::facts::Facts;
 use crate::database::{dump, facts};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::clock;
 use crate::system::fs;
+
+/// Returns what is said of a database whose data is in no file of the restore point.
+pub(super) fn of_no_file(target: &Target<'_>, facts: &Facts) -> Archive {
+    Archive {
+        kind: ArchiveKind::Dump,
+        name: target.database.name().to_owned(),
+        schema: target.schema.clone(),
+        identity: facts.identity.clone(),
+        server_version: facts.server_version.clone(),
+        client_version: String::new(),
+        compression: String::new(),
+        database_bytes: facts.size,
+        archive_bytes: 0,
+        files: 1,
+        tables: facts.tables,
+        wal_position: facts.wal_position,
+        rows_written: facts.rows_written,
+        plain_bytes: None,
+        dump_ms: None,
+        duration_ms: 0,
+        clone: None,
+    }
+}
 
 impl Store {
     /// Dumps and proves one database; returns its archive and the sums of its files.

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::archive::contents_name;
-use super::create::{Request, Target, no_point};
+use super::archive::{contents_name, of_no_file};
+use super::create::{Request, no_point};
 use super::digest::{self, Sums};
-use super::manifest::{Archive, ArchiveKind, Contents, Kind, Proof};
+use super::manifest::{Contents, Kind, Proof};
 use super::store::{RestorePoint, Store};
 use crate::database::facts;
 use crate::error::{Context, Error, Result};
@@ -51,7 +51,11 @@ impl Store {
         };
         let attempt = || {
             let mut draft = self.draft(request, Kind::External, Proof::Stated)?;
-            let archives = request.databases.iter().map(described).collect::<Result<Vec<_>>>()?;
+            let archives = request
+                .databases
+                .iter()
+                .map(|target| Ok(of_no_file(target, &facts::of(target.database)?)))
+                .collect::<Result<Vec<_>>>()?;
             let call = call(hook)?
                 .env("OPENWATCH_APP", self.app())
                 .env("OPENWATCH_RESTORE_POINT", &draft.id)
@@ -104,29 +108,6 @@ impl RestorePoint {
             error.state(format!("what {identifier} holds may be put back in part"))
         })
     }
-}
-
-fn described(target: &Target<'_>) -> Result<Archive> {
-    let facts = facts::of(target.database)?;
-    Ok(Archive {
-        kind: ArchiveKind::Dump,
-        name: target.database.name().to_owned(),
-        schema: target.schema.clone(),
-        identity: facts.identity,
-        server_version: facts.server_version,
-        client_version: String::new(),
-        compression: String::new(),
-        database_bytes: facts.size,
-        archive_bytes: 0,
-        files: 1,
-        tables: facts.tables,
-        wal_position: facts.wal_position,
-        rows_written: facts.rows_written,
-        plain_bytes: None,
-        dump_ms: None,
-        duration_ms: 0,
-        clone: None,
-    })
 }
 
 fn call(hook: Hook<'_>) -> Result<Call> {

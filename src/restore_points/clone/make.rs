@@ -10,10 +10,10 @@ use crate::database::facts::{self, Facts, RowCount};
 use crate::database::swap::{Server, stamped};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
-use crate::restore_points::archive::contents_name;
+use crate::restore_points::archive::{contents_name, of_no_file};
 use crate::restore_points::create::{Request, Target, host};
 use crate::restore_points::digest::{self, Sums};
-use crate::restore_points::manifest::{Archive, ArchiveKind, Contents, Kind, Proof};
+use crate::restore_points::manifest::{Archive, Contents, Kind, Proof};
 use crate::restore_points::store::{RestorePoint, Store};
 use crate::system::{clock, fs};
 
@@ -47,7 +47,8 @@ impl Store {
             let mut taken = false;
             for target in &request.databases {
                 let name = stamped(target.database.dbname(), WORD, &stamp);
-                taken |= Server::beside(target.database)?.has(&name)?;
+                taken |=
+                    Server::beside(target.database)?.has(&name)?;
                 names.push(name);
             }
             if !taken {
@@ -168,23 +169,9 @@ impl Item<'_> {
 /// Returns what the manifest says of the clone of a database.
 pub(super) fn archive(target: &Target<'_>, facts: &Facts, clone: &str, took: Duration) -> Archive {
     Archive {
-        kind: ArchiveKind::Dump,
-        name: target.database.name().to_owned(),
-        schema: target.schema.clone(),
-        identity: facts.identity.clone(),
-        server_version: facts.server_version.clone(),
-        client_version: String::new(),
-        compression: String::new(),
-        database_bytes: facts.size,
-        archive_bytes: 0,
-        files: 1,
-        tables: facts.tables,
-        wal_position: facts.wal_position,
-        rows_written: facts.rows_written,
-        plain_bytes: None,
-        dump_ms: None,
         duration_ms: clock::millis(took),
         clone: Some(clone.to_owned()),
+        ..of_no_file(target, facts)
     }
 }
 
