@@ -8,14 +8,13 @@ use crate::migrations::DataState;
 use crate::outcome::Outcome;
 use crate::package::Family;
 use crate::restore_points::RestorePoint;
-use crate::system::clock;
 use crate::version::Version;
 
 use super::super::gate::Pending;
 use super::super::journal::{self, Direction, Record};
 use super::super::machine::Machine;
 use super::data;
-use super::order::{FORMAT, Keep, Order, Program, Wish};
+use super::order::{Order, Program};
 use super::present::{Copy, Half, Present, Road};
 
 /// What is so when an older package is about to be unpacked.
@@ -108,21 +107,10 @@ pub fn judge(machine: &Machine, to: &Version, family: Family) -> Result<Option<O
     match decide(Facts { upgrade, data: data.as_ref(id.as_deref()) }) {
         Verdict::LetIn => Ok(None),
         Verdict::PutBack(point) => Ok(Some(Order {
-            format: FORMAT,
-            since: clock::rfc3339(machine.clock.now()),
-            from: machine.version.clone(),
-            to: to.clone(),
-            package: None,
             family: Some(family),
-            program: Program::ByHand,
             point: Some(point.to_owned()),
-            restored: None,
-            copy: Keep::Nothing,
-            wish: Wish::Unsaid,
-            beside: false,
-            copied: None,
             running: mark.and_then(|mark| mark.running).unwrap_or_default(),
-            failed: None,
+            ..Order::new(machine, to, Program::ByHand)
         })),
         Verdict::Refused(point) => Err(refusal(machine, to, point)),
     }

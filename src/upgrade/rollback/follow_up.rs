@@ -6,13 +6,12 @@
 use crate::config::OnFailure;
 use crate::error::Result;
 use crate::package::candidate;
-use crate::system::clock;
 use crate::version::Version;
 
 use super::super::gate::Pending;
 use super::super::machine::Machine;
 use super::super::tree;
-use super::order::{FORMAT, Keep, Order, Program, Wish};
+use super::order::{Order, Program};
 use super::source;
 
 /// Orders the older package, where the operator allows it and the package is at hand; what stands in
@@ -42,23 +41,14 @@ fn schedule(machine: &Machine, mark: &Pending, to: &Version, point: Option<&str>
     let source = source::look(layout, &installed, to)?
         .map_err(|lack| source::lacking(&installed.name, to, point, &lack))?;
     let file = source::bring(layout, &installed, to, &source)?;
-    let now = clock::rfc3339(machine.clock.now());
+    let ordered = Order::new(machine, to, Program::Exchanged { file });
     let order = Order {
-        format: FORMAT,
-        since: now.clone(),
-        from: machine.version.clone(),
-        to: to.clone(),
         package: Some(installed.name),
         family: Some(installed.family),
-        program: Program::Exchanged { file },
         point: point.map(str::to_owned),
-        restored: point.map(|_| now),
-        copy: Keep::Nothing,
-        wish: Wish::Unsaid,
-        beside: false,
-        copied: None,
+        restored: point.map(|_| ordered.since.clone()),
         running: mark.running.clone().unwrap_or_default(),
-        failed: None,
+        ..ordered
     };
     order.write(layout)?;
     machine.services.schedule(&layout.rollback_unit())?;

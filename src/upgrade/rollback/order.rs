@@ -10,10 +10,11 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::package::Family;
-use crate::system::fs;
+use crate::system::{clock, fs};
 use crate::version::Version;
 
 use super::super::gate::{Failed, Pending};
+use super::super::machine::Machine;
 use super::super::state_file;
 
 /// The format that we write; one above it may mean something else.
@@ -113,6 +114,27 @@ impl Wish {
 }
 
 impl Order {
+    /// An order that was given now, to do nothing but change the program.
+    pub fn new(machine: &Machine, to: &Version, program: Program) -> Self {
+        Self {
+            format: FORMAT,
+            since: clock::rfc3339(machine.clock.now()),
+            from: machine.version.clone(),
+            to: to.clone(),
+            package: None,
+            family: None,
+            program,
+            point: None,
+            restored: None,
+            copy: Keep::Nothing,
+            wish: Wish::Unsaid,
+            beside: false,
+            copied: None,
+            running: Vec::new(),
+            failed: None,
+        }
+    }
+
     /// Reads the order, where a rollback is under way.
     pub fn read(layout: &Layout) -> Result<Option<Self>> {
         let path = layout.rollback_order();

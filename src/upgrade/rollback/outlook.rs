@@ -12,7 +12,6 @@ use crate::package::candidate::{self, Installed};
 use crate::restore_points::{
     self, Entry, Kind, Loss, Origin, Override, RestoreOptions, RestorePoint, Status,
 };
-use crate::system::clock;
 use crate::version::Version;
 
 use super::super::external;
@@ -23,7 +22,7 @@ use super::super::machine::{Machine, typed};
 use super::super::tree;
 use super::data;
 use super::older::Older;
-use super::order::{FORMAT, Keep, Order, Wish};
+use super::order::{Keep, Order, Wish};
 use super::present::{self, Copy, Half, Present, Road};
 use super::source::{self, Source};
 use super::ways::{Recorded, Way};
@@ -298,18 +297,12 @@ impl Outlook {
 
     /// Makes the order, with the package brought where nothing takes it away; changes nothing else.
     pub fn order(&self, machine: &Machine) -> Result<Order> {
-        let (installed, to) = (self.older.package(), &self.to);
-        let program = self.older.bring(&machine.layout, to)?;
+        let installed = self.older.package();
+        let program = self.older.bring(&machine.layout, &self.to)?;
         Ok(Order {
-            format: FORMAT,
-            since: clock::rfc3339(machine.clock.now()),
-            from: self.from.clone(),
-            to: to.clone(),
             package: installed.map(|installed| installed.name.clone()),
             family: installed.map(|installed| installed.family),
-            program,
             point: self.point.as_ref().map(|point| point.id().to_owned()),
-            restored: None,
             copy: kept(self.present),
             wish: match self.present {
                 Present::LeftOut => Wish::NoCopy,
@@ -320,9 +313,8 @@ impl Outlook {
                 | Present::Beside => Wish::Unsaid,
             },
             beside: self.present == Present::Beside,
-            copied: None,
             running: self.running.clone(),
-            failed: None,
+            ..Order::new(machine, &self.to, program)
         })
     }
 }

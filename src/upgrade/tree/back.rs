@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
-use crate::system::clock;
 use crate::version::Version;
 
 use super::super::machine::Machine;
-use super::super::rollback::order::{FORMAT, Keep, Order, Program, Wish};
+use super::super::rollback::order::{Order, Program};
 use super::super::rollback::{self, Ended, Who};
 use super::Tree;
 
@@ -20,23 +19,12 @@ pub fn order(
     running: Vec<String>,
 ) -> Result<Order> {
     check(machine, to)?;
-    let now = clock::rfc3339(machine.clock.now());
+    let ordered = Order::new(machine, to, Program::Tree);
     Ok(Order {
-        format: FORMAT,
-        since: now.clone(),
-        from: machine.version.clone(),
-        to: to.clone(),
-        package: None,
-        family: None,
-        program: Program::Tree,
         point: point.map(str::to_owned),
-        restored: point.map(|_| now),
-        copy: Keep::Nothing,
-        wish: Wish::Unsaid,
-        beside: false,
-        copied: None,
+        restored: point.map(|_| ordered.since.clone()),
         running,
-        failed: None,
+        ..ordered
     })
 }
 
