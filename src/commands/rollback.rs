@@ -160,9 +160,11 @@ fn carry_out(
     let code = follow(layout, &unit, request.relay)?;
     match (Order::read(layout)?, code) {
         (None, Some(Outcome::Ok) | None) => {
-            // What the unit kept of the present state is known to its record.
-            let run = journal::read(layout)?.filter(|run| run.direction == Direction::Back);
-            let copied = run.and_then(|run| run.restore_point);
+            // What the unit kept of the present state is known to its record; it is back all the same
+            // where that cannot be read.
+            let run = journal::read(layout).ok().flatten();
+            let own = run.filter(|run| run.direction == Direction::Back && run.to == order.to);
+            let copied = own.and_then(|run| run.restore_point);
             Ok(done(&Order { copied, ..order.clone() }))
         }
         (None | Some(_), Some(outcome)) if outcome != Outcome::Ok => {
