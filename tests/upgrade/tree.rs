@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use predicates::prelude::*;
 use predicates::str::contains;
+use serde_json::json;
 
+use super::rollback::write_order;
 use super::support::copy_tree;
 use super::support::machine::{TestMachine, message};
 
@@ -46,6 +49,17 @@ impl Trees {
             .migrated_by(&format!("format = \"plain\", dir = \"{}/migrations\"", link.display()))
             .health(&source);
         Self { machine }
+    }
+
+    /// This release starts and is never healthy.
+    fn with_bad(tag: &str, machine: TestMachine) -> Self {
+        let health = "[[health]]\ncommand = [\"/usr/bin/test\", \"!\", \"-e\", \"LINK/bad\"]\ndeadline = \"1s\"";
+        let trees = Self::on(machine, health);
+        let (link, conf) = (trees.home().join("current"), trees.machine.packager_conf());
+        let text = fs::read_to_string(&conf).unwrap();
+        fs::write(&conf, text.replace("LINK", link.to_str().unwrap())).unwrap();
+        fs::write(trees.release(tag).join("bad"), "").unwrap();
+        trees
     }
 
     pub(super) fn home(&self) -> PathBuf {
@@ -173,23 +187,16 @@ fn after_a_failed_migration_the_gate_stays_closed_and_one_command_leads_back() {
 }
 
 /// Upgraded under the protection of a clone to a version that started and is not healthy.
-fn unhealthy(machine: TestMachine) -> Trees {
-    let health =
-        "[[health]]\ncommand = [\"/usr/bin/test\", \"!\", \"-e\", \"LINK/bad\"]\ndeadline = \"1s\"";
-    let trees = Trees::on(machine.operator("restore_point = \"clone\""), health);
-    let machine = &trees.machine;
-    let link = trees.home().join("current");
-    let conf = fs::read_to_string(machine.packager_conf()).unwrap();
-    fs::write(machine.packager_conf(), conf.replace("LINK", link.to_str().unwrap())).unwrap();
-    fs::write(trees.release("v2.4").join("bad"), "").unwrap();
-    machine.run(["upgrade", "--to", "v2.4"]).code(8);
+fn unhealthy() -> Trees {
+    let trees = Trees::with_bad("v2.4", TestMachine::new().operator("restore_point = \"clone\""));
+    trees.machine.run(["upgrade", "--to", "v2.4"]).code(8);
     trees
 }
 
 /// Before a rename that takes no time the new data was dumped, with the services down.
 #[test]
 fn a_rollback_to_a_clone_keeps_what_it_replaces_without_copying_it() {
-    let trees = unhealthy(TestMachine::new());
+    let trees = unhealthy();
     let machine = &trees.machine;
     machine.sql("insert into machines values (9001, 'by the new version')");
     let now = machine.data();
@@ -214,10 +221,29 @@ fn a_rollback_to_a_clone_keeps_what_it_replaces_without_copying_it() {
     assert_eq!(machine.data(), now);
 }
 
+/// Killed after the names were changed, it said of the new restore point that there was none.
+#[test]
+fn a_rollback_that_goes_on_after_what_it_replaced_is_a_restore_point_says_nothing_untrue() {
+    let trees = unhealthy();
+    let machine = &trees.machine;
+    let point = machine.points().remove(0);
+    machine.run(["rollback", "--yes"]).success();
+    let kept = machine.points();
+    let order = json!({
+        "from": "2.4", "to": "2.2", "program": "tree", "point": point,
+        "restored": "2026-01-01T00:00:00Z", "beside": true,
+    });
+    write_order(machine, order);
+    let told = machine.run(["rollback"]).success();
+    told.stderr(contains("no restore point").not());
+    assert_eq!(machine.points(), kept);
+    machine.assert_clean();
+}
+
 /// Nothing of it is lost: it stays what every database is that was replaced.
 #[test]
 fn what_cannot_become_a_restore_point_after_a_rollback_stays_under_its_other_name() {
-    let trees = unhealthy(TestMachine::new());
+    let trees = unhealthy();
     let machine = trees.machine.with_hook(
         "restart",
         "openwatch.service",
@@ -237,15 +263,8 @@ fn what_cannot_become_a_restore_point_after_a_rollback_stays_under_its_other_nam
 
 #[test]
 fn an_older_version_that_does_not_start_anew_is_put_back_too() {
-    let trees = Trees::on(
-        TestMachine::new().operator("on_failure = \"restore\""),
-        "[[health]]\ncommand = [\"/usr/bin/test\", \"!\", \"-e\", \"LINK/bad\"]\ndeadline = \"1s\"",
-    );
+    let trees = Trees::with_bad("v2.3", TestMachine::new().operator("on_failure = \"restore\""));
     let machine = &trees.machine;
-    let link = trees.home().join("current");
-    let conf = fs::read_to_string(machine.packager_conf()).unwrap();
-    fs::write(machine.packager_conf(), conf.replace("LINK", link.to_str().unwrap())).unwrap();
-    fs::write(trees.release("v2.3").join("bad"), "").unwrap();
     machine.run(["upgrade", "--to", "v2.3"]).code(9);
     assert_eq!(trees.linked(), "v2.2");
     assert_eq!(machine.unit("openwatch.service"), "active");

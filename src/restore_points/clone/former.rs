@@ -46,24 +46,18 @@ impl Store {
             archives.push(archive(target, &facts, &clone, Duration::ZERO));
             formers.push(Former { kept_as, clone, mark: self.clone_mark(database.dbname()) });
         }
+        let mut server = Server::beside(first.database)?;
         let point = self.finish(partial, draft, request, archives, &sums)?;
-        let renamed =
-            Server::beside(first.database).and_then(|mut server| server.become_clones(&formers));
-        match renamed {
-            Ok(()) => Ok(point),
-            // The answer may be lost, and the names tell.
-            Err(error) => match first_is_there(request, &formers) {
-                Ok(true) => Ok(point),
-                Ok(false) => point.retire().and(Err(error)),
-                Err(_) => Err(error),
-            },
+        let Err(error) = server.become_clones(&formers) else { return Ok(point) };
+        // The answer may be lost, and the names tell. Where they cannot be asked, what is so is settled
+        // later.
+        let done = Server::beside(first.database).and_then(|mut server| {
+            formers.iter().try_fold(true, |all, one| Ok(all && server.has(&one.clone)?))
+        });
+        match done {
+            Ok(true) => Ok(point),
+            Ok(false) => point.retire().and(Err(error)),
+            Err(_) => Err(error),
         }
-    }
-}
-
-fn first_is_there(request: &Request<'_>, formers: &[Former]) -> Result<bool> {
-    match (request.databases.first(), formers.first()) {
-        (Some(target), Some(former)) => Server::beside(target.database)?.has(&former.clone),
-        (None, _) | (_, None) => Ok(false),
     }
 }

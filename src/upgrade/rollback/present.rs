@@ -184,12 +184,13 @@ fn take(machine: &Machine, databases: &[&Database]) -> Result<Option<RestorePoin
 
 /// Makes a restore point of what the clones of the point `id` took the place of, with that version in its
 /// name. The data is back by now: what cannot be done is told, and leaves the former databases as they are.
+/// Where a run that was killed has made it, there is nothing to be told.
 pub fn keep_former(machine: &Machine, id: &str, version: &Version) -> Option<RestorePoint> {
     match former(machine, id, version) {
         Ok(point) => {
-            let id = point.id();
+            let id = point.as_ref()?.id();
             machine.progress.note(&format!("the state of before is restore point {id}, a clone"));
-            Some(point)
+            point
         }
         Err(error) => {
             let why: Vec<_> =
@@ -203,7 +204,7 @@ pub fn keep_former(machine: &Machine, id: &str, version: &Version) -> Option<Res
     }
 }
 
-fn former(machine: &Machine, id: &str, version: &Version) -> Result<RestorePoint> {
+fn former(machine: &Machine, id: &str, version: &Version) -> Result<Option<RestorePoint>> {
     let mut targets = Vec::new();
     for shipped in &machine.databases {
         if let Some(former) = restore_points::former(id, &shipped.database)? {
@@ -213,7 +214,10 @@ fn former(machine: &Machine, id: &str, version: &Version) -> Result<RestorePoint
             targets.push(Target { database: &shipped.database, schema });
         }
     }
-    machine.store()?.keep_former(&request(machine, version, targets), id)
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    machine.store()?.keep_former(&request(machine, version, targets), id).map(Some)
 }
 
 fn request<'t>(machine: &Machine, version: &Version, databases: Vec<Target<'t>>) -> Request<'t> {
