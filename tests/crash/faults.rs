@@ -85,6 +85,48 @@ fn a_disk_that_is_full_from_any_write_of_a_restore_on_leaves_the_data_and_the_sa
     );
 }
 
+/// Rows 15 and 53.
+/// The point of what was replaced needs a little room: without it the database keeps its other name.
+#[test]
+fn a_disk_that_is_full_from_any_write_of_a_restore_of_a_clone_on_loses_nothing_of_what_it_replaces()
+{
+    let case = of_a_clone("restore of a clone on a disk that is full from a write on", 19);
+    tried(&case, |points| at_each(points, NEEDS_ROOM, Act::NoRoom(Errno::ENOSPC)));
+}
+
+/// Rows 40 and 53.
+/// The answer may be lost of the exchange, and of the names by which what was replaced is a clone.
+#[test]
+fn a_connection_reset_at_any_message_of_a_restore_of_a_clone_loses_nothing_of_what_it_replaces() {
+    let case = of_a_clone("connection reset at a message of a restore of a clone", 37);
+    tried(&case, |points| at_each(points, &[Kind::Database], Act::Fail(Errno::ECONNRESET)));
+}
+
+/// Row 40.
+/// Nobody heard that the clone is the database now. Its point stayed, and within the same second what had
+/// been replaced got the name by which that point leads back.
+#[test]
+fn an_answer_that_is_lost_right_after_a_clone_is_the_database_lets_no_other_have_its_name() {
+    let case = of_a_clone("answer lost right after a clone is the database", 1);
+    tried(&case, |points| {
+        let of = |text| points.iter().position(|point: &Point| point.what.contains(text)).unwrap();
+        let asked = of("begin;alter database")..of(".removing-");
+        let lost = at_each(points, &[Kind::Database], Act::Fail(Errno::ECONNRESET));
+        lost.into_iter().filter(|at| asked.contains(&at.number)).collect()
+    });
+}
+
+fn of_a_clone(name: &'static str, every: usize) -> Case {
+    Case {
+        name,
+        every,
+        make: restore::migrated,
+        words: restore::words,
+        meanwhile: nothing,
+        check: restore::is_restored_and_kept,
+    }
+}
+
 /// Rows 45 and 84.
 /// Room is what a prune makes: that there is none must not keep it from its work for ever.
 #[test]

@@ -30,28 +30,33 @@ fn half() -> TestMachine {
 }
 
 /// Migrated under the protection of a clone, whose place something else has by now.
-fn migrated() -> TestMachine {
+pub fn migrated() -> TestMachine {
     let machine = TestMachine::new().operator("restore_point = \"clone\"").ship("good");
     let machine = machine.with_unit("openwatch.service", "inactive");
     machine.run(["migrate"]).success();
     machine
 }
 
-/// The data is what it was or what was put back, and the same command puts it back.
-pub fn is_restored(machine: &TestMachine, ended: &Ended) {
+/// The same command puts the data back, and the gate was right before.
+fn put_back(machine: &TestMachine, ended: &Ended) {
     let id = &ended.before[0];
-    let now = data(machine);
-    let half = machine.sql("select to_regclass('alone') is not null") == "t";
-    assert!(half || now == old() || now == new(), "neither old nor new:\n{now}");
     gate_is_right(machine, "0004");
     // A clone that has become the database is spent, and nothing is left to be done.
-    let spent = now == old() && !machine.points().contains(id);
+    let spent = data(machine) == old() && !machine.points().contains(id);
     if ended.run.code != Some(0) && !spent {
         assert!(good_points(machine).contains(id), "the point is lost");
         finish(machine, &["restore".into(), id.clone(), "--yes".into()], 0);
     }
     assert_eq!(data(machine), old());
     machine.assert_closed();
+}
+
+/// The data is what it was or what was put back, and the same command puts it back.
+pub fn is_restored(machine: &TestMachine, ended: &Ended) {
+    let now = data(machine);
+    let half = machine.sql("select to_regclass('alone') is not null") == "t";
+    assert!(half || now == old() || now == new(), "neither old nor new:\n{now}");
+    put_back(machine, ended);
     assert_ne!(machine.run(["gate"]).get_output().status.code(), Some(0));
     points_are_whole(machine, &good_points(machine));
     nothing_is_left(machine, &["_replaced_"]);
@@ -85,18 +90,10 @@ fn a_restore_of_a_clone_killed_at_any_point_is_finished_by_the_same_command() {
 
 /// What was replaced is a restore point that leads back to it, or stays under its other name: never is it
 /// neither.
-fn is_restored_and_kept(machine: &TestMachine, ended: &Ended) {
-    let id = &ended.before[0];
+pub fn is_restored_and_kept(machine: &TestMachine, ended: &Ended) {
     let now = data(machine);
     assert!(now == old() || now == new(), "neither old nor new:\n{now}");
-    gate_is_right(machine, "0004");
-    let spent = now == old() && !machine.points().contains(id);
-    if ended.run.code != Some(0) && !spent {
-        assert!(good_points(machine).contains(id), "the point is lost");
-        finish(machine, &["restore".into(), id.clone(), "--yes".into()], 0);
-    }
-    assert_eq!(data(machine), old());
-    machine.assert_closed();
+    put_back(machine, ended);
     machine.run(["backup", "prune"]).success();
     nothing_is_left(machine, &["_replaced_"]);
     let kept = "select datname from pg_database where starts_with(datname, current_database() || '_replaced_')";

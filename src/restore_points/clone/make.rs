@@ -1,5 +1,6 @@
 //! Making clones, comparing them, and publishing them as a restore point.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,11 @@ impl Store {
     /// Returns the names that clones of these databases will have, before any of them is made.
     pub fn clone_names(&self, request: &Request<'_>) -> Result<Vec<String>> {
         let mut at = request.clock.now();
+        // A clone that became the database leaves its name to nobody before its point goes. What a manifest
+        // names that cannot be read leads back nowhere.
+        let entries = self.list()?;
+        let known = entries.iter().filter_map(|entry| entry.manifest.as_ref());
+        let named: BTreeSet<_> = known.flat_map(|manifest| manifest.clones()).collect();
         loop {
             let stamp = clock::stamp(at);
             let mut names = Vec::new();
@@ -48,7 +54,7 @@ impl Store {
             for target in &request.databases {
                 let name = stamped(target.database.dbname(), WORD, &stamp);
                 taken |=
-                    Server::beside(target.database)?.has(&name)?;
+                    named.contains(name.as_str()) || Server::beside(target.database)?.has(&name)?;
                 names.push(name);
             }
             if !taken {
