@@ -71,12 +71,13 @@ impl<'a> Runner<'a> {
         self.create_table(mark)?;
         self.observed_begin().map_err(Broken::of_run)?;
         let runs = self.run_all(group, mark)?;
-        self.watch.check_lock().map_err(Broken::of_lock)?;
         let sql = self.chain.tool.record_sql(&self.table, &runs, &self.origin);
         let last = group.last().copied();
-        self.session
-            .run_script(mark, &self.limits, &sql)
-            .map_err(|error| broken(error, None, last))?;
+        // The server has the rows to write while it is asked about the lock, in another session.
+        let sent = self.session.send_script(mark, &self.limits, &sql);
+        let held = self.watch.check_lock();
+        self.session.end_script(sent).map_err(|error| broken(error, None, last))?;
+        held.map_err(Broken::of_lock)?;
         self.session.commit_script().map_err(Broken::of_commit)
     }
 
