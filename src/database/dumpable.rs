@@ -28,10 +28,23 @@ pub struct Undumpable {
     pub remedy: String,
 }
 
+/// Whether there is anything at all that the role has no right to, dumped or not; to look closer takes a
+/// new server process twice as long. What `initdb` makes has numbers below 16384 (`FirstNormalObjectId`,
+/// `access/transam.h`) and is not dumped.
+const ANYTHING: &str = "select exists (select from pg_class where oid >= 16384
+        and relkind in ('r', 'p', 'S') and not (has_schema_privilege(relnamespace, 'USAGE')
+            and case relkind when 'S' then has_sequence_privilege(oid, 'SELECT')
+                else has_table_privilege(oid, 'SELECT') and not row_security_active(oid) end))
+    or exists (select from pg_largeobject_metadata where not pg_has_role(lomowner, 'USAGE'))";
+
 /// Names everything that the role cannot dump whole: tables, partitions, configuration of extensions,
 /// sequences, large objects, and tables of which row security would hide rows.
 pub fn undumpable(session: &mut Session) -> Result<Vec<Undumpable>> {
     if session.file().is_some() {
+        return Ok(Vec::new());
+    }
+    let attempt = || "cannot check what can be dumped".to_owned();
+    if session.single(ANYTHING).context(attempt)?.as_deref() == Some("f") {
         return Ok(Vec::new());
     }
     let sql = format!(
@@ -66,7 +79,7 @@ pub fn undumpable(session: &mut Session) -> Result<Vec<Undumpable>> {
                     and (a.grantee = 0 or pg_has_role(a.grantee, 'USAGE')))
           order by 1"
     );
-    let rows = session.rows(&sql, &[]).context(|| "cannot check what can be dumped".into())?;
+    let rows = session.rows(&sql, &[]).context(attempt)?;
     Ok(rows.iter().map(|row| Undumpable { what: row.get(0), remedy: row.get(1) }).collect())
 }
 

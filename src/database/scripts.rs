@@ -273,7 +273,7 @@ impl Session {
         if self.file().is_some() {
             return Ok(ServerProcess::default());
         }
-        let sql = "select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()";
+        let sql = "select pid, backend_start from pg_stat_get_activity(pg_backend_pid())";
         let mut row = self.simple(sql)?.into_iter().next().unwrap_or_default().into_iter();
         let pid = row.next().flatten().and_then(|pid| pid.parse().ok()).unwrap_or_default();
         Ok(ServerProcess { pid, since: row.next().flatten().unwrap_or_default() })
