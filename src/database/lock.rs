@@ -43,6 +43,15 @@ impl DatabaseLock {
         Ok(lock)
     }
 
+    /// Begins to connect for a lock that is taken soon. A server process takes ten times as long for its
+    /// first look at the tables of locks and sessions as for the next, so it is done by then.
+    pub fn begin(database: &Database) {
+        let dbname = database.dbname().to_owned();
+        database.connect_ahead_and(move |session| {
+            let _ = ExchangeLock::holder(session, &dbname);
+        });
+    }
+
     /// The same, and a session stays beside the lock: this one, which has looked and changed no setting,
     /// or a new one.
     pub fn acquire_beside(

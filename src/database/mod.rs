@@ -203,8 +203,13 @@ impl Database {
     /// Begins to connect, for the next [`Database::connect`] to end it: while a server makes its side
     /// of a session, half of what a look at a schema takes, the caller can read files.
     pub fn connect_ahead(&self) {
+        self.connect_ahead_and(|_| {});
+    }
+
+    /// The same, and does this in the session at once.
+    fn connect_ahead_and(&self, then: impl FnOnce(&mut Session) + Send + 'static) {
         match &self.place {
-            Place::Server(place) => place.connect_ahead(),
+            Place::Server(place) => place.connect_ahead(then),
             Place::File(_) => {}
         }
     }

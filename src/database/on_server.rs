@@ -133,13 +133,19 @@ impl OnServer {
         }
     }
 
-    /// Begins to connect, for the next [`OnServer::connect`] to end it: while a server makes its side
-    /// of a session, half of what a look at a schema takes, the caller can read files.
-    pub(super) fn connect_ahead(&self) {
+    /// Begins to connect, and to do this then, for the next [`OnServer::connect`] to end it: while a
+    /// server makes its side of a session, half of what a look at a schema takes, the caller can read
+    /// files.
+    pub(super) fn connect_ahead(&self, then: impl FnOnce(&mut Session) + Send + 'static) {
         let own = self.clone();
         let thread = std::thread::Builder::new().name("connect ahead".into());
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
-            thread.spawn(move || own.connect_now()).ok();
+        let work = move || {
+            own.connect_now().map(|mut session| {
+                then(&mut session);
+                session
+            })
+        };
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = thread.spawn(work).ok();
     }
 
     fn connect_now(&self) -> Result<Session> {

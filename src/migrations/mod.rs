@@ -241,6 +241,11 @@ impl Comparison {
         });
     }
 
+    /// Returns whether something would run, or keeps it from running.
+    pub fn has_work_or_problem(&self) -> bool {
+        !self.pending.is_empty() || !self.problems.is_empty()
+    }
+
     /// Returns the refusal that the problems amount to, with `outcome` as the end of the run.
     ///
     /// The first problem is the message; all of them are in the details.

@@ -70,8 +70,7 @@ impl Locks {
     ) -> Result<Self> {
         let mut locks = Vec::new();
         for (surveyed, session) in survey.databases.iter().zip(sessions) {
-            let found = &surveyed.comparison;
-            if !found.pending.is_empty() || !found.problems.is_empty() {
+            if surveyed.comparison.has_work_or_problem() {
                 let lock = acquire(machine, surveyed.database, Some(session), limit)?;
                 let name = surveyed.database.name().to_owned();
                 locks.push((name, lock.on_blockers(machine.on_blockers)));

@@ -4,7 +4,7 @@ use crate::config::{Method, Policy};
 use crate::database::clients::{Client, Clients};
 use crate::database::dumpable::{self, Undumpable};
 use crate::database::facts::{self, Facts};
-use crate::database::{Database, Session};
+use crate::database::{Database, DatabaseLock, Session};
 use crate::error::Result;
 use crate::migrations::{self, Chain, Comparison, HistoryPrint, State};
 use crate::services::Unit;
@@ -88,7 +88,7 @@ impl Survey<'_> {
     pub fn is_current(&self) -> bool {
         self.databases
             .iter()
-            .all(|d| d.comparison.state == State::Current || !d.has_work_or_problem())
+            .all(|d| d.comparison.state == State::Current || !d.comparison.has_work_or_problem())
     }
 }
 
@@ -108,18 +108,19 @@ impl Surveyed<'_> {
     fn has_work(&self) -> bool {
         !self.comparison.pending.is_empty()
     }
-
-    fn has_work_or_problem(&self) -> bool {
-        self.has_work() || !self.comparison.problems.is_empty()
-    }
 }
 
-/// Whether dumping is looked into although nothing may be pending.
+/// What the look is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Dumping {
-    Nowhere,
-    WherePending,
-    Everywhere,
+enum Purpose {
+    /// To tell what is so; nothing is asked about dumping.
+    Telling,
+    /// To plan what would be done.
+    Planning,
+    /// To do it, under locks that are taken next.
+    Doing,
+    /// To tell whether the next upgrade could dump, although nothing may be pending.
+    Foreseeing,
 }
 
 /// How long the check before unpacking waits: in a run that also upgrades the server, the database
@@ -128,39 +129,42 @@ const SHORT_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Looks at everything; waits a bounded time for databases that are away.
 pub fn take<'m>(machine: &'m Machine, from: Option<&Version>) -> Result<Survey<'m>> {
-    take_to_lock(machine, from).map(|(survey, _)| survey)
+    let wait = machine.config.policy.database_wait;
+    look_at_all(machine, from, Purpose::Planning, wait).map(|(survey, _)| survey)
 }
 
-/// The same, with the session of each database, for the locks that are taken next.
+/// The same, with the session of each database, for the locks that are taken next, and with one begun for
+/// each lock.
 pub(super) fn take_to_lock<'m>(
     machine: &'m Machine,
     from: Option<&Version>,
 ) -> Result<(Survey<'m>, Vec<Session>)> {
-    look_at_all(machine, from, Dumping::WherePending, machine.config.policy.database_wait)
+    let wait = machine.config.policy.database_wait;
+    look_at_all(machine, from, Purpose::Doing, wait)
 }
 
 /// Looks at what is so at this instant: waits for nothing, and asks nothing about dumping.
 pub fn take_now(machine: &Machine) -> Result<Survey<'_>> {
-    let looked = look_at_all(machine, None, Dumping::Nowhere, std::time::Duration::ZERO);
+    let looked = look_at_all(machine, None, Purpose::Telling, std::time::Duration::ZERO);
     looked.map(|(survey, _)| survey)
 }
 
 /// Looks at everything that the next upgrade will need, whether or not anything is pending now.
 pub fn take_for_next(machine: &Machine) -> Result<Survey<'_>> {
     let wait = SHORT_WAIT.min(machine.config.policy.database_wait);
-    look_at_all(machine, None, Dumping::Everywhere, wait).map(|(survey, _)| survey)
+    look_at_all(machine, None, Purpose::Foreseeing, wait).map(|(survey, _)| survey)
 }
 
 fn look_at_all<'m>(
     machine: &'m Machine,
     from: Option<&Version>,
-    dumping: Dumping,
+    purpose: Purpose,
     wait: std::time::Duration,
 ) -> Result<(Survey<'m>, Vec<Session>)> {
     let pending = Pending::read(&machine.layout)?;
     let last = journal::read(&machine.layout)?;
     let units = machine.services.look(&machine.config.app.services)?;
-    let looks = machine.databases.iter().map(|shipped| look(machine, shipped, dumping, wait));
+    let looks = machine.databases.iter().map(|shipped| look(machine, shipped, purpose, wait));
     let (databases, sessions): (Vec<_>, Vec<_>) = looks.collect::<Result<_>>()?;
     let last = last.filter(|record| !record.is_overtaken(&machine.version));
     let way_back = way_back(last.as_ref(), &databases);
@@ -199,18 +203,21 @@ fn way_back(last: Option<&Record>, databases: &[Surveyed<'_>]) -> Option<String>
 fn look<'m>(
     machine: &'m Machine,
     shipped: &'m Shipped,
-    dumping: Dumping,
+    purpose: Purpose,
     wait: std::time::Duration,
 ) -> Result<(Surveyed<'m>, Session)> {
     let database = &shipped.database;
     let mut session = machine.connect_waiting(database, wait)?;
-    let server = facts::facts(&mut session)?;
     let (comparison, history) = migrations::look_and_print(&mut session, &shipped.migrations)?;
+    if purpose == Purpose::Doing && comparison.has_work_or_problem() {
+        DatabaseLock::begin(database);
+    }
+    let server = facts::facts(&mut session)?;
     // Only a run that will dump needs to know whether a dump would work.
-    let dumps = match dumping {
-        Dumping::Nowhere => false,
-        Dumping::WherePending => will_dump(&machine.config.policy, &comparison),
-        Dumping::Everywhere => dumps(&machine.config.policy) && comparison.state != State::Empty,
+    let dumps = match purpose {
+        Purpose::Telling => false,
+        Purpose::Planning | Purpose::Doing => will_dump(&machine.config.policy, &comparison),
+        Purpose::Foreseeing => dumps(&machine.config.policy) && comparison.state != State::Empty,
     };
     let (unreadable, left_out) = match dumps {
         true => (dumpable::undumpable(&mut session)?, dumpable::left_out(&mut session)?),
