@@ -23,7 +23,8 @@ pub struct Catalogue {
 }
 
 /// Every object as kind, name, definition, and a place that tells one that was made anew from its
-/// predecessor. Texts of the server name everything in full only while the search path is empty.
+/// predecessor. Texts of the server name everything in full only while the search path is empty. Among the
+/// options of a column the server keeps its own (`pg_attver` since 15.20, another one in each copy).
 pub(super) const OBJECTS: &str = r#"
 with ours as (select oid, quote_ident(nspname) as nsp, nspname, nspowner, nspacl from pg_namespace
     where nspname !~ '^pg_' and nspname <> 'information_schema'
@@ -82,7 +83,8 @@ with ours as (select oid, quote_ident(nspname) as nsp, nspname, nspowner, nspacl
         case when a.attnotnull then 'not null' end,
         case a.attidentity when 'a' then 'identity always' when 'd' then 'identity' end,
         case when a.attgenerated <> '' then 'generated' when d.adbin is not null then 'default' end,
-        pg_get_expr(d.adbin, d.adrelid), array_to_string(a.attoptions, ' ')), a.attnum::text
+        pg_get_expr(d.adbin, d.adrelid), (select string_agg(o, ' ' order by at)
+          from unnest(a.attoptions) with ordinality as options (o, at) where o !~ '^pg_')), a.attnum::text
       from pg_attribute a join rel r on r.oid = a.attrelid join pg_type t on t.oid = a.atttypid
       left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
       where a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'v', 'm', 'f')
