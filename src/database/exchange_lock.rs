@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use super::Database;
-use super::lock::{self, Holder};
+use super::holder::Holder;
+use super::lock;
 use super::session::{Session, SqlError};
 use super::swap::Server;
 use crate::error::Result;

@@ -10,15 +10,15 @@ use std::time::Duration;
 use super::Database;
 use super::blockers::{Blocker, Ended, OnBlockers};
 use super::exchange_lock::ExchangeLock;
+use super::holder::{Holder, granted};
 use super::session::{Session, SqlError};
-use super::swap::literal;
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::sqlite;
 use crate::system::clock::{self, Deadline};
 
 /// The key: the letters `openwatc` as one number; it counts within one database only.
-const KEY: i64 = 0x6f70_656e_7761_7463;
+pub(super) const KEY: i64 = 0x6f70_656e_7761_7463;
 
 /// How long we wait between two attempts.
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -280,56 +280,6 @@ pub(super) fn prepare(session: &mut Session, doing: &str) -> std::result::Result
     ))
 }
 
-/// The rows of the lock table that are about a lock of this key, in this database; the table shows
-/// the key in two halves.
-fn granted(key: i64) -> String {
-    format!("from pg_locks where {}", granted_in(key, "current_database()"))
-}
-
-fn granted_in(key: i64, dbname: &str) -> String {
-    let (high, low) = ((key >> 32) & 0xffff_ffff, key & 0xffff_ffff);
-    format!(
-        "locktype = 'advisory' and granted and objsubid = 1 \
-         and classid = {high} and objid = {low} \
-         and database = (select oid from pg_database where datname = {dbname})"
-    )
-}
-
-/// Whoever else holds a lock that is seen from anywhere on the server.
-pub(super) struct Holder {
-    condition: String,
-}
-
-impl Holder {
-    /// Of the lock of whoever upgrades or migrates the database of this name.
-    pub(super) fn of_upgrade(dbname: &str) -> Self {
-        Self { condition: granted_in(KEY, &literal(dbname)) }
-    }
-
-    /// Of an advisory lock, in whichever database it was taken.
-    pub(super) fn on_server(key: String) -> Self {
-        Self { condition: format!("locktype = 'advisory' and granted and {key}") }
-    }
-
-    /// Returns who holds it, in words; none where nobody else does.
-    pub(super) fn find(
-        &self,
-        session: &mut Session,
-    ) -> std::result::Result<Option<String>, SqlError> {
-        session.single(&format!(
-            "select concat_ws(', ', 'pid ' || l.pid, nullif(a.application_name, ''), \
-               'user ' || a.usename, \
-               case when a.backend_start is not null then \
-                 'from ' || coalesce(host(a.client_addr), 'this host''s socket') end, \
-               'since ' || to_char(a.backend_start at time zone 'UTC', \
-                 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')) \
-             from (select pid from pg_locks where {} and pid <> pg_backend_pid()) l \
-             left join pg_stat_activity a on a.pid = l.pid limit 1",
-            self.condition
-        ))
-    }
-}
-
 /// A session that waited may have been ended meanwhile: by a limit of its role, with its server.
 fn alive(session: Option<Session>) -> Option<Session> {
     session.and_then(|mut session| session.is_answered().then_some(session))
@@ -360,7 +310,7 @@ fn refuse_pooler(described: &str, session: &mut Session, other: &mut Session) ->
 }
 
 fn held(session: &mut Session, key: i64, what: &str) -> Error {
-    let holder = Holder { condition: granted_in(key, "current_database()") };
+    let holder = Holder::here(key);
     // The holder may end at this very instant; without a name the message still stands.
     busy(what, holder.find(session).ok().flatten())
 }
@@ -387,15 +337,4 @@ pub(super) fn failed(described: &str, error: SqlError) -> Error {
 fn place() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("pid {} on {host}", std::process::id())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lock_table_shows_the_key_in_two_halves() {
-        assert!(granted(KEY).contains("classid = 1869636974 and objid = 2002875491"));
-        assert!(granted(-1).contains("classid = 4294967295 and objid = 4294967295"));
-    }
 }

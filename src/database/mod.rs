@@ -24,6 +24,7 @@ mod file;
 pub mod fresh;
 pub mod globals;
 mod handover;
+mod holder;
 mod imprint;
 pub mod in_place;
 pub mod kept;
