@@ -92,18 +92,27 @@ an_upgrade_through_peer_authentication_needs_no_password() {
   run openwatch backup verify; expect_rc 0
 }
 
+# Somebody keeps the history until it is let go: a run stays inside its migrations.
+keep_history() {
+  m su postgres -c "psql -qX openwatch -c begin -c 'lock table openwatch_schema_history in access exclusive mode' \
+    -c '\\! touch /tmp/kept; until test -e /tmp/let-go; do sleep 0.1; done'" >/dev/null 2>&1 &
+  wait_for 20 sh_ 'test -e /tmp/kept'
+}
+let_history_go() { sh_ 'touch /tmp/let-go'; }
+
 fact "deb rpm" two_upgrades_at_once_end_as_one
 two_upgrades_at_once_end_as_one() {
   old_machine
   use_repo 2.0.0
-  # A session that holds a table for three seconds keeps the first run inside its migrations.
-  m su postgres -c "psql -qc 'begin; lock table openwatch_schema_history in access exclusive mode; select pg_sleep(3)' openwatch" >/dev/null &
-  wait_for 5 sh_ "su postgres -c 'psql -Atc \"select 1 from pg_locks where mode = '\\''AccessExclusiveLock'\\''\" openwatch' | grep -q 1"
+  keep_history
   upgrade_to 2.0.0 & local first=$!
   wait_for 20 sh_ 'test -e /var/lib/openwatch/upgrade/pending'
-  m openwatch upgrade > "$scratch/second" 2>&1; local second=$?
+  m openwatch upgrade > "$scratch/second" 2>&1 & local second=$!
+  wait_for 20 sh_ 'pgrep -xf "openwatch upgrade"'
+  let_history_go
+  wait $second; local rc=$?
   wait $first
-  case $second in 0 | 75) ;; *) fail "the second run ended with $second: $(cat "$scratch/second")" ;; esac
+  case $rc in 0 | 75) ;; *) fail "the second run ended with $rc: $(cat "$scratch/second")" ;; esac
   wait_for 20 sh_ '! test -e /var/lib/openwatch/upgrade/pending'
   wait_for 20 http /readyz
   expect_upgraded; expect_ready 2.0.0
@@ -113,10 +122,10 @@ two_upgrades_at_once_end_as_one() {
 fact "deb rpm" a_killed_package_tool_does_not_stop_the_upgrade
 a_killed_package_tool_does_not_stop_the_upgrade() {
   old_machine
-  m su postgres -c "psql -qc 'begin; lock table openwatch_schema_history in access exclusive mode; select pg_sleep(3)' openwatch" >/dev/null &
+  keep_history
   ( upgrade_to 2.0.0 ) & local tool=$!
   wait_for 20 sh_ 'test "$(systemctl is-active openwatch-upgrade.service)" = activating'
-  sh_ "pkill -KILL -x 'dnf|rpm|apt-get|dpkg'"; wait $tool
+  sh_ "pkill -KILL -x 'dnf|rpm|apt-get|dpkg'"; let_history_go; wait $tool
   wait_for 30 sh_ 'test "$(systemctl is-active openwatch-upgrade.service)" = inactive'
   expect_mark none; expect_schema 0007; wait_for 20 http /readyz
   if [ "$family" = deb ]; then run dpkg --configure -a; else run sh -c 'dnf -y remove --duplicates || dnf -y reinstall openwatch'; fi
