@@ -65,8 +65,8 @@ pub(super) fn comparison_json(found: &Comparison) -> Value {
         "head": found.head,
         "applied": found.applied,
         "pending": found.pending.iter().map(|p| json!({
-            "version": p.version,
-            "name": p.name,
+            "version": p.version.as_str(),
+            "name": p.name.as_str(),
             "transactional": p.transactional,
         })).collect::<Vec<_>>(),
         "problems": found.problems,

@@ -262,6 +262,8 @@ fn apply_seen(
     let watch = Watch::new(lock, progress, pending.len());
     watch.follow(backend.pid);
     let create = seen.ground.history.is_none();
+    // Hours may follow, and of ten thousand migrations what was seen is megabytes.
+    drop(seen);
     let origin = Origin { product_version, restore_point };
     let runner = Runner {
         database,

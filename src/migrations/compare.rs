@@ -24,8 +24,8 @@ pub fn compare(chain: &Chain, applied: &[AppliedRow]) -> Comparison {
         }
         problems.extend(check_text(chain, file));
         pending.push(Pending {
-            version: file.version.to_string(),
-            name: file.name.to_string(),
+            version: file.version.clone(),
+            name: file.name.clone(),
             transactional: file.transactional,
         });
     }

@@ -1,9 +1,11 @@
 //! By what a package's migrations, and a database's history, are known again after an interruption.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::chain::Chain;
-use super::formats::checksum;
 use super::history::{AppliedRow, RowState};
 use super::look::{look, rows, see};
 use super::{Comparison, Key};
@@ -26,7 +28,19 @@ pub fn of_package(chain: &Chain) -> String {
     let lines = chain.migrations.iter().map(|file| {
         format!("{} {} {}", file.version, file.name, file.checksum.as_deref().unwrap_or("-"))
     });
-    checksum(&lines.collect::<Vec<_>>().join("\n"))
+    digest(lines)
+}
+
+/// Returns the SHA-256 of these lines, which are never all held at once.
+fn digest(lines: impl Iterator<Item = String>) -> String {
+    let mut hasher = Sha256::new();
+    for (at, line) in lines.enumerate() {
+        if at > 0 {
+            hasher.update("\n");
+        }
+        hasher.update(line);
+    }
+    hex::encode(hasher.finalize())
 }
 
 /// Compares a database with the shipped migrations, and says what its history says, in one look.
@@ -73,19 +87,21 @@ pub(super) fn of_tool(found: &Comparison) -> HistoryPrint {
 
 /// Repeatable migrations are left out: that they run again is what they are for.
 fn of_rows(rows: &[AppliedRow], without: &[String]) -> HistoryPrint {
+    let without: HashSet<&str> = without.iter().map(String::as_str).collect();
     let mut kept: Vec<&AppliedRow> = rows
         .iter()
         .filter(|row| row.state == RowState::Applied && !matches!(row.key, Key::Repeatable(_)))
-        .filter(|row| without.iter().all(|version| row.version != version.as_str()))
+        .filter(|row| !without.contains(row.version.as_str()))
         .collect();
     kept.sort_by(|a, b| a.key.cmp(&b.key));
     let lines = kept
         .iter()
         .map(|row| format!("{} {}", row.version, row.checksum.as_deref().unwrap_or("-")));
+    let digest = Some(digest(lines));
     HistoryPrint {
         head: kept.last().map(|row| row.version.to_string()),
         applied: kept.len(),
-        digest: Some(checksum(&lines.collect::<Vec<_>>().join("\n"))),
+        digest,
     }
 }
 

@@ -156,12 +156,12 @@ impl State {
 }
 
 /// A migration that is shipped and not applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     /// The version as the tool records it.
-    pub version: String,
+    pub version: SmolStr,
     /// The rest of the file name.
-    pub name: String,
+    pub name: SmolStr,
     /// Whether it runs inside a transaction.
     pub transactional: bool,
 }

@@ -112,7 +112,7 @@ pub fn decide(survey: &Survey<'_>, config: &Config) -> Decision {
                 _ if !config.policy.auto_backup => Protection::SwitchedOff,
                 _ => Protection::by(config.policy.restore_point.method),
             },
-            pending: d.comparison.pending.iter().map(|p| p.version.clone()).collect(),
+            pending: d.comparison.pending.iter().map(|p| p.version.to_string()).collect(),
         })
         .collect();
     Decision::Upgrade(Plan { running: survey.running(), databases })

@@ -1,5 +1,7 @@
 //! Looks at the machine once, read-only, before anything is decided.
 
+use std::collections::HashSet;
+
 use crate::config::{Method, Policy};
 use crate::database::clients::{Client, Clients};
 use crate::database::dumpable::{self, Undumpable};
@@ -70,10 +72,9 @@ impl Survey<'_> {
 
     /// Keeps the texts of what is pending, so that the run needs no file of the package any more.
     pub fn keep_pending(&self) -> Result<()> {
-        self.databases.iter().try_for_each(|surveyed| {
-            let pending = surveyed.comparison.pending.iter().map(|p| p.version.as_str());
-            surveyed.shipped.keep(&pending.collect::<Vec<_>>())
-        })
+        self.databases
+            .iter()
+            .try_for_each(|surveyed| surveyed.shipped.keep(&pending_versions(&surveyed.comparison)))
     }
 
     /// Returns whether any database needs migrations.
@@ -94,9 +95,13 @@ impl Survey<'_> {
 
 /// Returns the versions that are applied: those shipped that are not pending.
 pub fn applied_versions(shipped: &Chain, comparison: &Comparison) -> Vec<String> {
-    let pending = |version: &str| comparison.pending.iter().any(|p| p.version == version);
-    let all = shipped.migrations.iter();
-    all.map(|m| m.version.to_string()).filter(|version| !pending(version)).collect()
+    let pending = pending_versions(comparison);
+    let all = shipped.migrations.iter().map(|migration| migration.version.as_str());
+    all.filter(|version| !pending.contains(version)).map(str::to_owned).collect()
+}
+
+fn pending_versions(comparison: &Comparison) -> HashSet<&str> {
+    comparison.pending.iter().map(|pending| pending.version.as_str()).collect()
 }
 
 impl Surveyed<'_> {

@@ -106,7 +106,7 @@ fn prepare(
     let imprint = session
         .imprint()
         .map_err(|error| Error::failed("cannot look at the schema").source(error))?;
-    let pending = found.pending.into_iter().map(|pending| pending.version).collect();
+    let pending = found.pending.into_iter().map(|pending| pending.version.to_string()).collect();
     Ok(Some(Start { pending, imprint, sessions }))
 }
 
@@ -193,7 +193,9 @@ impl After {
         let found = look_for_pending(&mut session, command)?;
         // A tool that cannot say what is pending has done it all when it says that it ended well.
         self.still_pending = Some(match command.spec().status {
-            Some(_) => found.pending.into_iter().map(|pending| pending.version).collect(),
+            Some(_) => {
+                found.pending.into_iter().map(|pending| pending.version.to_string()).collect()
+            }
             None => Vec::new(),
         });
         Ok(())

@@ -77,11 +77,11 @@ pub(super) fn look_for_pending(session: &mut Session, command: &Command) -> Resu
 
 fn named(name: &str) -> Pending {
     // Whether the tool uses a transaction is its own business, and not assumed.
-    Pending { version: name.to_owned(), name: String::new(), transactional: false }
+    Pending { version: name.into(), name: "".into(), transactional: false }
 }
 
 fn unnamed(command: &Command) -> Pending {
-    Pending { version: ALL.into(), name: command.shown(), transactional: false }
+    Pending { version: ALL.into(), name: command.shown().into(), transactional: false }
 }
 
 fn ask(command: &Command, database: &Database, words: &[String]) -> Result<Verdict> {

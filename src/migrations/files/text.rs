@@ -4,6 +4,7 @@
 //! what was applied long ago. What is read again must be what was looked at. An upgrade keeps the texts
 //! of what is pending before it stops anything: whatever replaces files under it, it ends as it began.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -79,8 +80,8 @@ impl Chain {
     }
 
     /// Keeps the texts of these versions: from now on their files may be replaced, or go.
-    pub fn keep(&self, versions: &[&str]) -> Result<()> {
-        let wanted = |migration: &&Migration| versions.contains(&migration.version.as_str());
+    pub fn keep(&self, versions: &HashSet<&str>) -> Result<()> {
+        let wanted = |migration: &&Migration| versions.contains(migration.version.as_str());
         for migration in self.migrations.iter().filter(wanted) {
             if let Text::InFile { kept, .. } = &migration.text {
                 let text = self.raw(migration)?;

@@ -70,7 +70,7 @@ pub fn record(machine: &Machine, survey: &Survey<'_>) -> Result<World> {
         None => None,
     };
     for surveyed in &survey.databases {
-        let pending = surveyed.comparison.pending.iter().map(|p| p.version.clone()).collect();
+        let pending = surveyed.comparison.pending.iter().map(|p| p.version.to_string()).collect();
         let earlier = last.as_ref().and_then(|last| last.databases.get(surveyed.database.name()));
         let found = DatabaseWorld {
             first: earlier.map(|earlier| earlier.before().clone()),
