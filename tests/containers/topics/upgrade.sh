@@ -92,9 +92,9 @@ an_upgrade_through_peer_authentication_needs_no_password() {
   run openwatch backup verify; expect_rc 0
 }
 
-# Somebody keeps the history until it is let go: a run stays inside its migrations.
+# Somebody keeps the history from being written until it is let go: a run stays inside its migrations.
 keep_history() {
-  m su postgres -c "psql -qX openwatch -c begin -c 'lock table openwatch_schema_history in access exclusive mode' \
+  m su postgres -c "psql -qX openwatch -c begin -c 'lock table openwatch_schema_history in share mode' \
     -c '\\! touch /tmp/kept; until test -e /tmp/let-go; do sleep 0.1; done'" >/dev/null 2>&1 &
   wait_for 20 sh_ 'test -e /tmp/kept'
 }
