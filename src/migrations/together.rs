@@ -76,8 +76,9 @@ impl<'a> Runner<'a> {
         // The server has the rows to write while it is asked about the lock, in another session.
         let sent = self.session.send_script(mark, &self.limits, &sql);
         let held = self.watch.check_lock();
-        self.session.end_script(sent).map_err(|error| broken(error, None, last))?;
+        let recorded = self.session.end_script(sent);
         held.map_err(Broken::of_lock)?;
+        recorded.map_err(|error| broken(error, None, last))?;
         self.session.commit_script().map_err(Broken::of_commit)
     }
 
