@@ -34,6 +34,15 @@ pub struct DatabaseLock {
 }
 
 impl DatabaseLock {
+    /// Begins to connect for a lock that is taken soon. A server process takes several times as long
+    /// for its first look at the tables of locks and sessions as for the next, so that is done by then.
+    pub fn begin(database: &Database) {
+        let dbname = database.dbname().to_owned();
+        database.connect_ahead_and(move |session| {
+            let _ = ExchangeLock::holder(session, &dbname);
+        });
+    }
+
     /// Takes the lock, trying for this long; the loser is told who holds it, or who puts data back.
     ///
     /// `doing` is shown to others, such as `upgrade`.
@@ -41,15 +50,6 @@ impl DatabaseLock {
         let mut lock = Self::acquire_beside(None, database, doing, wait)?;
         lock.alone();
         Ok(lock)
-    }
-
-    /// Begins to connect for a lock that is taken soon. A server process takes ten times as long for its
-    /// first look at the tables of locks and sessions as for the next, so it is done by then.
-    pub fn begin(database: &Database) {
-        let dbname = database.dbname().to_owned();
-        database.connect_ahead_and(move |session| {
-            let _ = ExchangeLock::holder(session, &dbname);
-        });
     }
 
     /// The same, and a session stays beside the lock: this one, which has looked and changed no setting,
