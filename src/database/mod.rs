@@ -40,6 +40,7 @@ pub mod proof;
 mod reader;
 mod recorded;
 mod refusal;
+mod rename;
 pub mod replication;
 pub mod restore;
 pub mod roles;

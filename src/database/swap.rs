@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 use super::Database;
 use super::facts;
 use super::session::{Session, SqlError};
-use super::sessions::{self, SessionInfo, SessionKind};
+use super::sessions::{self, SessionInfo};
 use crate::error::{Context, Error, Result};
-use crate::outcome::Outcome;
-use crate::system::clock::{self, Deadline};
+use crate::system::clock;
 
 /// The most bytes of a name in PostgreSQL; longer ones are cut by the server without an error.
 const LONGEST_NAME: usize = 63;
@@ -75,10 +74,6 @@ pub(super) fn bound(extensions: &[String]) -> Option<String> {
     bound.then(|| "the extension pg_cron can be created in one database of the server only".into())
 }
 
-fn in_use(error: &SqlError) -> bool {
-    error.code.as_deref() == Some("55006")
-}
-
 impl Server {
     /// Connects to a database of the same server that is not exchanged.
     pub fn beside(database: &Database) -> Result<Self> {
@@ -124,7 +119,7 @@ impl Server {
         sessions::end_sessions(&mut self.session, &sessions).map(drop)
     }
 
-    fn own_role(&mut self) -> Result<String> {
+    pub(super) fn own_role(&mut self) -> Result<String> {
         let rows = self.session.rows("select current_user::text", &[]);
         let rows = rows.context(|| "cannot read the role".into())?;
         Ok(rows.first().map_or_else(String::new, |row| row.get(0)))
@@ -275,82 +270,6 @@ impl Server {
     /// Lists the sessions of others in a database, those of our own role among them.
     pub fn sessions(&mut self, name: &str) -> Result<Vec<SessionInfo>> {
         sessions::sessions_in(&mut self.session, name)
-    }
-
-    /// Renames all databases in one transaction; sessions in the way are ended as far as allowed,
-    /// those that may not be ended are named.
-    pub fn exchange(&mut self, exchanges: &[Exchange], end: End) -> Result<()> {
-        let mut sql = String::from("begin;");
-        for one in exchanges {
-            if let Some(kept_as) = &one.kept_as {
-                sql.push_str(&format!(
-                    "alter database {} rename to {};",
-                    quoted(&one.name),
-                    quoted(kept_as)
-                ));
-                if let Some(note) = &one.note {
-                    sql.push_str(&format!(
-                        "comment on database {} is {};",
-                        quoted(kept_as),
-                        literal(note)
-                    ));
-                }
-            }
-            sql.push_str(&format!(
-                "alter database {} rename to {};",
-                quoted(&one.fresh),
-                quoted(&one.name)
-            ));
-        }
-        sql.push_str("commit");
-        let patience = Deadline::after(PATIENCE);
-        let backend = self.session.backend().context(|| "cannot read the session".into())?;
-        loop {
-            for one in exchanges {
-                self.clear(&one.name, end)?;
-                self.clear(&one.fresh, End::All)?;
-            }
-            // The rename itself locks the database: who connects now waits until it is done.
-            match self.session.run(&sql) {
-                Ok(()) => return Ok(()),
-                Err(error) if self.session.is_closed() => {
-                    return self.was_exchanged(exchanges, backend, error);
-                }
-                Err(error) => {
-                    let _ = self.session.run("rollback");
-                    if !in_use(&error) || patience.passed() {
-                        return Err(Error::failed(
-                            "cannot exchange the databases by renaming them",
-                        )
-                        .source(error)
-                        .state(UNTOUCHED));
-                    }
-                    clock::pause(Duration::from_millis(200));
-                }
-            }
-        }
-    }
-
-    /// Ends the sessions in a database that may be ended; refuses when others are left.
-    fn clear(&mut self, name: &str, end: End) -> Result<()> {
-        let own = self.own_role()?;
-        let (ours, others): (Vec<_>, Vec<_>) =
-            self.sessions(name)?.into_iter().partition(|session| {
-                let comes_back =
-                    matches!(session.kind, SessionKind::Subscriber | SessionKind::Worker);
-                end == End::All || comes_back || session.user == own
-            });
-        let mut left: Vec<String> = others.iter().map(ToString::to_string).collect();
-        for (session, why) in sessions::end_sessions(&mut self.session, &ours)? {
-            left.push(format!("{session}: {why}"));
-        }
-        if left.is_empty() {
-            return Ok(());
-        }
-        let what = self.database.with_dbname(name).described();
-        let error = Error::new(Outcome::Refused, format!("other sessions are connected to {what}"));
-        let error = left.into_iter().fold(error, Error::detail);
-        Err(error.state(UNTOUCHED))
     }
 }
 
