@@ -23,8 +23,9 @@ fn holding(machine: TestMachine, table: &str, mode: &str) -> TestMachine {
         "{psql} '{dsn} application_name=holder' \
            -c 'begin; lock table {table} in {mode} mode; select pg_sleep(600)' >/dev/null 2>&1 &
          held=\"select count(*) from pg_locks join pg_stat_activity using (pid)
-               where relation = '{table}'::regclass and granted and application_name = 'holder'\"
-         while [ \"$({psql} '{dsn}' -c \"$held\")\" != 1 ]; do :; done"
+               where relation = '{table}'::regclass and granted and application_name = 'holder'
+                 and datname = current_database()\"
+         while kill -0 $! && [ \"$({psql} '{dsn}' -c \"$held\")\" != 1 ]; do :; done"
     );
     machine.with_hook("stop", "openwatch.service", &script)
 }
