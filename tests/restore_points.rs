@@ -639,7 +639,7 @@ fn odd_names_are_dumped_and_restored() {
         "create schema \"s.1\"; create table \"s.1\".\"{sql_name}\" (\"two\nlines\" int);
          insert into \"s.1\".\"{sql_name}\" values (1); create table \"line\nTABLE DATA break\" (i int)"
     );
-    let psql = |sql: &str| fixture.server.psql(&libpq(name), sql);
+    let psql = |sql: &str| fixture.server.psql(name, sql);
     psql(&tables);
     let database = fixture.database().with_dbname(name);
     let point = fixture.create(&database).unwrap();
@@ -647,11 +647,6 @@ fn odd_names_are_dumped_and_restored() {
     let restored = fixture.restore(&point, &database).unwrap();
     assert_eq!(psql(&format!("select * from \"s.1\".\"{sql_name}\"")), "1");
     assert!(restored.replaced[0].kept_as.as_ref().unwrap().starts_with(name));
-}
-
-/// The database name as psql's `-d` takes it whatever it contains.
-fn libpq(name: &str) -> String {
-    format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// Row 55.
