@@ -24,9 +24,10 @@ sh_() { m sh -c "$1"; }                    # run a line of shell there
 run() { # run CMD...: there, with output in $out and status in $rc
   printf '$ %s\n' "$*" >> "$scratch/log"
   m "$@" > "$scratch/out" 2>&1 </dev/null; rc=$?
-  out=$(cat "$scratch/out"); printf '%s\nstatus %s\n' "$out" "$rc" >> "$scratch/log"
+  out=$(<"$scratch/out"); printf '%s\nstatus %s\n' "$out" "$rc" >> "$scratch/log"
 }
-sql() { m su postgres -c "psql -XqAt -v ON_ERROR_STOP=1 ${2:-openwatch} -c \"$1\""; }
+# Not with su: each of its sessions is one of logind's, with a service manager of the user's own.
+sql() { m runuser postgres -c "psql -XqAt -v ON_ERROR_STOP=1 ${2:-openwatch} -c \"$1\""; }
 wait_for() { # wait_for SECONDS CMD...: until it succeeds
   local end=$((SECONDS + $1)); shift
   until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || fail "did not become true: $*"; sleep 0.1; done
@@ -119,7 +120,7 @@ data() {
   for table in 'hosts*' health_samples 'upgrade_reports*' restore_points_seen; do
     without+=" --exclude-table-data='$table'"
   done
-  m su postgres -c "pg_dump --no-comments$without openwatch" | grep -vE '^\\(un)?restrict '
+  m runuser postgres -c "pg_dump --no-comments$without openwatch" | grep -vE '^\\(un)?restrict '
 }
 remember_data() { data > "$scratch/data"; [ -s "$scratch/data" ] || fail "no data"; }
 expect_same_data() { data > "$scratch/data.now"; cmp -s "$scratch/data" "$scratch/data.now" ||

@@ -83,7 +83,7 @@ shop_machine() {
   sh_ "mkdir -p /etc/shop; echo 'on_failure = \"restore\"' > /etc/shop/upgrade.conf
     echo 'SHOP_DATABASE_URL=postgresql:///shop?host=/run/postgresql' > /etc/shop/secrets.env
     chmod 600 /etc/shop/secrets.env; useradd --system shop
-    su postgres -c 'createuser --createdb shop; createdb -O shop shop'" || fail "preparation"
+    runuser postgres -c 'createuser --createdb shop; createdb -O shop shop'" || fail "preparation"
   run dpkg -i /root/shop_1.0-1.deb; expect_rc 0
   expect_is '' sql "select string_agg(relname, ',') from pg_class where relname = 'orders'" shop
   run openwatch --app shop migrate; expect_rc 0
@@ -107,13 +107,13 @@ an_application_s_own_tool_migrates_when_its_package_is_upgraded() {
 fact deb what_an_application_s_own_tool_leaves_half_done_is_put_back
 what_an_application_s_own_tool_leaves_half_done_is_put_back() {
   shop_machine
-  local before; before=$(m su postgres -c 'pg_dump shop' | grep -vE '^\\(un)?restrict ')
+  local before; before=$(m runuser postgres -c 'pg_dump shop' | grep -vE '^\\(un)?restrict ')
   # The column is gone for good when the third statement fails: the tool has committed that.
   shop_package 2.0-1 'create table orders (id int primary key, what text)' \
     'alter table orders drop column what' 'alter table nothing add column paid boolean'
   run dpkg -i /root/shop_2.0-1.deb; expect_failure
   expect_out 'nothing.* does not exist'; expect_out 'putting the data back'; expect_out 'is as before'
-  expect_is "$before" sh_ "su postgres -c 'pg_dump shop' | grep -vE '^.(un)?restrict '"
+  expect_is "$before" sh_ "runuser postgres -c 'pg_dump shop' | grep -vE '^.(un)?restrict '"
   expect_is '' sh_ 'systemctl is-active shop.service | grep -x active'
   # The next release, with the mistake mended, goes the whole way.
   shop_package 2.0-2 'create table orders (id int primary key, what text)' \

@@ -5,7 +5,7 @@
 waits() { [ "$(sql "select count(*) > 0 from pg_stat_activity where '$1' in (wait_event, wait_event_type)")" = t ]; }
 # hold_migrations: a reader that keeps the first migration waiting until let_go.
 hold_migrations() {
-  m su postgres -c "psql -qc 'begin; lock table upgrade_reports in access share mode; select pg_sleep(600)' openwatch" >/dev/null 2>&1 &
+  m runuser postgres -c "psql -qc 'begin; lock table upgrade_reports in access share mode; select pg_sleep(600)' openwatch" >/dev/null 2>&1 &
   wait_for 10 waits PgSleep
 }
 let_go() { sql "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'" >/dev/null; }

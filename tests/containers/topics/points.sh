@@ -80,12 +80,12 @@ select count(*), sum((xpath('/row/i/text()',
     query_to_xml(format('select i from many.%I', relname), false, true, '')))[1]::text::int)
   from pg_class where relnamespace = 'many'::regnamespace;
 SQL
-  run su postgres -c 'psql -Xqv ON_ERROR_STOP=1 -f /tmp/make.sql openwatch'; expect_rc 0
-  expect_is '5000|12502500' m su postgres -c 'psql -XqAtf /tmp/count.sql openwatch'
+  run runuser postgres -c 'psql -Xqv ON_ERROR_STOP=1 -f /tmp/make.sql openwatch'; expect_rc 0
+  expect_is '5000|12502500' m runuser postgres -c 'psql -XqAtf /tmp/count.sql openwatch'
   take
   sql 'drop table many.t4999; truncate many.t17, many.t2500' >/dev/null || fail "change"
   run openwatch restore "$point" --yes --no-copy; expect_rc 0
-  expect_is '5000|12502500' m su postgres -c 'psql -XqAtf /tmp/count.sql openwatch'
+  expect_is '5000|12502500' m runuser postgres -c 'psql -XqAtf /tmp/count.sql openwatch'
 }
 
 # A client 18 beside a server 15: real ones, of two releases of Debian. It runs by its own loader.

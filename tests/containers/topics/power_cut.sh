@@ -25,7 +25,7 @@ expect_no_program_on_the_wrong_schema() {
 
 # All data but for the history, whose rows tell when and by which restore point.
 rows() {
-  m su postgres -c "pg_dump --no-comments --exclude-table-data='host*' --exclude-table-data=health_samples \
+  m runuser postgres -c "pg_dump --no-comments --exclude-table-data='host*' --exclude-table-data=health_samples \
     --exclude-table-data=upgrade_reports* --exclude-table-data=restore_points_seen \
     --exclude-table-data=openwatch_schema_history openwatch" | grep -vE '^\\(un)?restrict |pg_catalog.setval'
 }

@@ -123,7 +123,7 @@ trio_machine() {
     for name in accounts compute storage; do
       upper=\$(echo \$name | tr a-z A-Z); echo \"\${upper}_URL=postgresql:///trio_\$name?host=/run/postgresql\"
     done > /etc/trio/secrets.env; chmod 600 /etc/trio/secrets.env
-    su postgres -c 'createuser --createdb trio; for n in accounts compute storage; do createdb -O trio trio_\$n; done'" ||
+    runuser postgres -c 'createuser --createdb trio; for n in accounts compute storage; do createdb -O trio trio_\$n; done'" ||
     fail "preparation"
   trio_install 1.0; expect_rc 0
   run openwatch --app trio migrate; expect_rc 0
@@ -132,7 +132,7 @@ trio_machine() {
 }
 trio_data() { # without what tells when a migration was applied, and by whom
   local name; for name in accounts compute storage; do
-    m su postgres -c "pg_dump --exclude-table-data=openwatch_schema_history trio_$name" | grep -vE '^\\(un)?restrict '
+    m runuser postgres -c "pg_dump --exclude-table-data=openwatch_schema_history trio_$name" | grep -vE '^\\(un)?restrict '
   done
 }
 expect_trio() { # expect_trio STATE: of each unit; the dispatcher stays as the operator left it

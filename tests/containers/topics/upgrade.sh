@@ -94,7 +94,7 @@ an_upgrade_through_peer_authentication_needs_no_password() {
 
 # Somebody keeps the history from being written until it is let go: a run stays inside its migrations.
 keep_history() {
-  m su postgres -c "psql -qX openwatch -c begin -c 'lock table openwatch_schema_history in share mode' \
+  m runuser postgres -c "psql -qX openwatch -c begin -c 'lock table openwatch_schema_history in share mode' \
     -c '\\! touch /tmp/kept; until test -e /tmp/let-go; do sleep 0.1; done'" >/dev/null 2>&1 &
   wait_for 20 sh_ 'test -e /tmp/kept'
 }

@@ -53,7 +53,7 @@ synnefo_sql() { sql "$2" "synnefo_$1"; } # synnefo_sql DATABASE SQL
 synnefo_order() { sh_ 'tr "\n" " " < /var/log/synnefo/order; : > /var/log/synnefo/order'; }
 synnefo_data() {
   local name; for name in accounts compute storage; do
-    m su postgres -c "pg_dump synnefo_$name" | grep -vE '^\\(un)?restrict '
+    m runuser postgres -c "pg_dump synnefo_$name" | grep -vE '^\\(un)?restrict '
   done
 }
 synnefo_points() { # reason and databases of each restore point, oldest first
@@ -69,7 +69,7 @@ synnefo_machine() {
     for name in accounts compute storage; do
       upper=\$(echo \$name | tr a-z A-Z); echo \"\${upper}_URL=postgresql:///synnefo_\$name?host=/run/postgresql\"
     done > /etc/synnefo/secrets.env; chmod 600 /etc/synnefo/secrets.env
-    su postgres -c 'createuser --createdb synnefo; for n in accounts compute storage; do createdb -O synnefo synnefo_\$n; done'" ||
+    runuser postgres -c 'createuser --createdb synnefo; for n in accounts compute storage; do createdb -O synnefo synnefo_\$n; done'" ||
     fail "preparation"
   run apt-get -y install synnefo-web synnefo-dispatcher synnefo-events; expect_rc 0
   FACT_LIMIT=900 run openwatch --app synnefo migrate; expect_rc 0

@@ -12,6 +12,12 @@ bash /lab/userspace-rpm.sh           # what the Debian userspace provides, told 
 rm -f /usr/sbin/policy-rc.d         # left by the docker base image: it would block every unit start
 systemctl mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer \
   console-getty.service getty@.service systemd-firstboot.service unattended-upgrades.service >/dev/null 2>&1
+# They have nothing to say in a container, and each daemon-reload, of which a package has several, runs
+# them all.
+mkdir -p /etc/systemd/system-generators
+for of in bless-boot cryptsetup debug getty gpt-auto hibernate-resume integritysetup rc-local run ssh tpm2 veritysetup; do
+  ln -s /dev/null /etc/systemd/system-generators/systemd-$of-generator
+done
 # pg_ctlcluster probes for >= 1.5 s at each start; starting postgres itself takes 0.2 s
 cat > /etc/systemd/system/postgresql@.service.d/fast.conf <<'U'
 [Service]
