@@ -1,8 +1,11 @@
 //! Databases that a restore replaced are listed, and go by age and never too early.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::Value;
 
 use super::support::machine::TestMachine;
+use super::support::postgres::{Server, wait_for};
 
 fn replaced(json: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -44,3 +47,43 @@ fn after_an_upgrade_that_failed_no_replaced_database_goes() {
     let (_, done) = machine.json(["backup", "prune"]);
     assert_eq!(replaced(&done), [(old, "keep".to_owned())], "{done}");
 }
+
+/// A pool connects again at once when it is thrown out, as the server's own workers do; whoever is in when
+/// a rename begins would keep it waiting for longer than the rename waits, at every attempt.
+#[test]
+fn clients_that_come_back_at_once_do_not_hold_up_the_exchange() {
+    let machine = TestMachine::on(Server::start()).with_unit("openwatch.service", "inactive");
+    machine.run(["backup", "create"]).success();
+    let open = AtomicBool::new(true);
+    let come_back = || {
+        let mut config = postgres::Config::new();
+        config.host_path(machine.server().socket()).user("postgres").dbname(machine.dbname());
+        while open.load(Ordering::Relaxed) {
+            if let Ok(mut client) = config.application_name("pool").connect(postgres::NoTls) {
+                let _ = client.simple_query("select pg_sleep(600)");
+            }
+        }
+    };
+    let pool = "from pg_stat_activity where application_name = 'pool' and state = 'active' \
+                and datname = current_database()";
+    let everybody = || machine.sql(&format!("select count(*) {pool}")) == CLIENTS.to_string();
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(come_back);
+        }
+        let restored = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_for("the clients", everybody);
+            machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
+            wait_for("the clients in the database that took its place", everybody);
+        }));
+        open.store(false, Ordering::Relaxed);
+        wait_for("the end of the clients", || {
+            machine.sql(&format!("select pg_terminate_backend(pid) {pool}"));
+            machine.sql(&format!("select count(*) {pool}")) == "0"
+        });
+        restored.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+/// Enough that one of them is always quicker than a rename.
+const CLIENTS: usize = 24;
