@@ -1,7 +1,7 @@
 //! Databases exchanged by their names, in one transaction, with the sessions in the way ended.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::Database;
@@ -77,22 +77,35 @@ impl Server {
         own: &str,
         all: &[Cleared],
     ) -> std::result::Result<(), SqlError> {
-        let (done, until) = mpsc::channel::<()>();
+        let done = AtomicBool::new(false);
         let Self { session, database } = self;
         let database = &*database;
         thread::scope(|scope| {
-            scope.spawn(move || end_meanwhile(database, own, all, &until));
-            let answer = session.run(sql);
-            drop(done);
-            answer
+            let beside = scope.spawn(|| end_meanwhile(database, own, all, &done));
+            let _done = Done(&done, beside.thread().clone());
+            session.run(sql)
         })
     }
 }
 
+/// Says that the rename is over, however it ends.
+struct Done<'a>(&'a AtomicBool, Thread);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+        self.1.unpark();
+    }
+}
+
 /// What cannot be ended here is named by the next attempt.
-fn end_meanwhile(database: &Database, own: &str, all: &[Cleared], until: &Receiver<()>) {
+fn end_meanwhile(database: &Database, own: &str, all: &[Cleared], done: &AtomicBool) {
     let mut beside = None;
-    while until.recv_timeout(UNDISTURBED) == Err(RecvTimeoutError::Timeout) {
+    loop {
+        thread::park_timeout(UNDISTURBED);
+        if done.load(Ordering::Acquire) {
+            return;
+        }
         beside = beside.or_else(|| Server::beside(database).ok());
         if let Some(server) = &mut beside {
             for one in all {
