@@ -13,10 +13,11 @@ while [ $# -gt 0 ]; do case $1 in
   *) echo "run.sh: unknown option $1" >&2; exit 2 ;;
 esac; shift 2; done
 
-place=${TMPDIR:-/tmp}
 # Four machines at a time write 2 GB; what is said of it in tests/support/postgres.rs holds here, too.
-[ "$(df --output=avail /dev/shm 2>/dev/null | tail -n1)" -lt 8000000 ] 2>/dev/null || place=/dev/shm
-work=$(mktemp -d "$place/openwatch-lab.XXXXXX")
+place=/tmp
+free=$(df --output=avail /dev/shm 2>/dev/null | tail -n1)
+[ "${free:-0}" -lt 8000000 ] || place=/dev/shm
+work=$(mktemp -d "${TMPDIR:-$place}/openwatch-lab.XXXXXX")
 export LAB_DIR=$work/machines; mkdir -p "$LAB_DIR"
 run=$suite$$ repo=$work/repo
 cleanup() { trap '' INT TERM; "$lab" gc; rm -rf --one-file-system "$work"; }

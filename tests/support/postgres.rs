@@ -164,8 +164,8 @@ impl Server {
         self.conninfo(dbname)
     }
 
-    /// Runs SQL as superuser and returns what `psql -At -c` prints of it; any error fails the test. In
-    /// this process: starting psql takes ten times as long as most of what it is asked.
+    /// Runs SQL as superuser and returns the rows of all its statements, as `psql -At` prints them; any
+    /// error fails the test. In this process, because most of what is asked takes less than starting psql.
     pub fn psql(&self, dbname: &str, sql: &str) -> String {
         let ask = || {
             let mut client = postgres::Config::new()
