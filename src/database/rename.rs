@@ -31,20 +31,16 @@ impl Server {
         let patience = Deadline::after(PATIENCE);
         let backend = self.session.backend().context(|| "cannot read the session".into())?;
         let own = self.own_role()?;
-        let mut all = Vec::new();
+        let (mut present, mut fresh) = (Vec::new(), Vec::new());
         for one in exchanges {
-            for (name, end) in [(&one.name, end), (&one.fresh, End::All)] {
-                let sql = "select oid from pg_database where datname = $1";
-                if let Some(row) = self.ask("look for a database", sql, name)? {
-                    all.push(Cleared { number: row.get(0), name: name.clone(), end });
-                }
-            }
+            present.extend(self.in_the_way(&one.name, end)?);
+            fresh.extend(self.in_the_way(&one.fresh, End::All)?);
         }
         loop {
-            for one in &all {
+            for one in present.iter().chain(&fresh) {
                 clear(&mut self.session, &self.database, &own, one)?;
             }
-            match self.rename(&sql, &own, &all) {
+            match self.rename(&sql, &own, &present) {
                 Ok(()) => return Ok(()),
                 Err(error) if self.session.is_closed() => {
                     return self.was_exchanged(exchanges, backend, error);
@@ -65,7 +61,15 @@ impl Server {
         }
     }
 
-    /// Runs the exchange, while a second session ends who came in before it.
+    fn in_the_way(&mut self, name: &str, end: End) -> Result<Option<Cleared>> {
+        let sql = "select oid from pg_database where datname = $1";
+        let row = self.ask("look for a database", sql, name)?;
+        Ok(row.map(|row| Cleared { number: row.get(0), name: name.to_owned(), end }))
+    }
+
+    /// Runs the exchange, while a second session ends who came in before it: into the databases that are
+    /// replaced. Whoever is seen in one that takes their place may have come after the commit already,
+    /// and is at home there.
     ///
     /// A rename locks the database, which lets nobody else in, and then waits five seconds for those who
     /// are (`RenameDatabase` and `CountOtherDBBackends`, PostgreSQL 13 to 18). That nobody is in it when
@@ -75,13 +79,13 @@ impl Server {
         &mut self,
         sql: &str,
         own: &str,
-        all: &[Cleared],
+        present: &[Cleared],
     ) -> std::result::Result<(), SqlError> {
         let done = AtomicBool::new(false);
         let Self { session, database } = self;
         let database = &*database;
         thread::scope(|scope| {
-            let beside = scope.spawn(|| end_meanwhile(database, own, all, &done));
+            let beside = scope.spawn(|| end_meanwhile(database, own, present, &done));
             let _done = Done(&done, beside.thread().clone());
             session.run(sql)
         })
@@ -99,7 +103,7 @@ impl Drop for Done<'_> {
 }
 
 /// What cannot be ended here is named by the next attempt.
-fn end_meanwhile(database: &Database, own: &str, all: &[Cleared], done: &AtomicBool) {
+fn end_meanwhile(database: &Database, own: &str, present: &[Cleared], done: &AtomicBool) {
     let mut beside = None;
     loop {
         thread::park_timeout(UNDISTURBED);
@@ -108,7 +112,7 @@ fn end_meanwhile(database: &Database, own: &str, all: &[Cleared], done: &AtomicB
         }
         beside = beside.or_else(|| Server::beside(database).ok());
         if let Some(server) = &mut beside {
-            for one in all {
+            for one in present {
                 let _ = clear(&mut server.session, database, own, one);
             }
         }

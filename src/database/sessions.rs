@@ -71,6 +71,9 @@ const CLIENT: &str = "coalesce(a.backend_type, 'client backend') = 'client backe
 pub(super) const SOMEBODY: &str =
     "coalesce(a.backend_type, 'client backend') in ('client backend', 'walsender')";
 
+/// Whoever does not go by itself.
+const STAYS: &str = "coalesce(a.backend_type, '') <> 'parallel worker'";
+
 /// Lists the sessions in a database of the same server, by its name: all that keep it from being renamed
 /// or copied, and that do not go by themselves. A parallel worker goes with the session that it helps.
 pub(super) fn sessions_in(session: &mut Session, dbname: &str) -> Result<Vec<SessionInfo>> {
@@ -81,9 +84,6 @@ pub(super) fn sessions_in(session: &mut Session, dbname: &str) -> Result<Vec<Ses
 pub(super) fn sessions_in_number(session: &mut Session, number: u32) -> Result<Vec<SessionInfo>> {
     sessions_where(session, &format!("a.datid = $1 and {STAYS}"), &[&number])
 }
-
-/// Whoever does not go by itself.
-const STAYS: &str = "coalesce(a.backend_type, '') <> 'parallel worker'";
 
 /// Kind and state of a session are hidden from roles that may not see its statement; that it is
 /// there, and whose it is, is not. Workers of the server itself have no user.

@@ -1,5 +1,6 @@
 //! Databases that a restore replaced are listed, and go by age and never too early.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
@@ -55,12 +56,18 @@ fn clients_that_come_back_at_once_do_not_hold_up_the_exchange() {
     let machine = TestMachine::on(Server::start()).with_unit("openwatch.service", "inactive");
     machine.run(["backup", "create"]).success();
     let open = AtomicBool::new(true);
+    let number = "select oid from pg_database where datname = current_database()";
+    let ended_in = Mutex::new(Vec::<u32>::new());
     let come_back = || {
         let mut config = postgres::Config::new();
         config.host_path(machine.server().socket()).user("postgres").dbname(machine.dbname());
         while open.load(Ordering::Relaxed) {
             if let Ok(mut client) = config.application_name("pool").connect(postgres::NoTls) {
+                let Ok(here) = client.query_one(number, &[]) else { continue };
                 let _ = client.simple_query("select pg_sleep(600)");
+                if open.load(Ordering::Relaxed) {
+                    ended_in.lock().unwrap().push(here.get(0));
+                }
             }
         }
     };
@@ -75,6 +82,8 @@ fn clients_that_come_back_at_once_do_not_hold_up_the_exchange() {
             wait_for("the clients", everybody);
             machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
             wait_for("the clients in the database that took its place", everybody);
+            let restored = machine.sql(number).parse().unwrap();
+            assert!(!ended_in.lock().unwrap().contains(&restored), "ended where it was at home");
         }));
         open.store(false, Ordering::Relaxed);
         wait_for("the end of the clients", || {
