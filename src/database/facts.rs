@@ -82,22 +82,9 @@ pub fn unlimited(session: &mut Session, lock_wait: Duration) -> Result<()> {
          set lock_timeout = {}",
         lock_wait.as_millis().clamp(1, 2_000_000_000)
     );
-    // On a busy server a limit of some milliseconds cancels the statement that lifts it.
-    let cancelled = |answer: &std::result::Result<(), SqlError>| {
-        answer.as_ref().is_err_and(|error| error.code.as_deref() == Some("57014"))
-    };
-    let mut answer = session.run(&sql);
-    for _ in 0..ATTEMPTS_TO_LIFT {
-        if !cancelled(&answer) {
-            break;
-        }
-        answer = session.run(&sql);
-    }
-    answer.map_err(|error| failed("lift the limits of the session", error))
+    session.lift(&sql).map_err(|error| failed("lift the limits of the session", error))?;
+    Ok(())
 }
-
-/// How often a limit is lifted again that cancelled just that.
-const ATTEMPTS_TO_LIFT: u32 = 20;
 
 /// Connects and reads the facts of a database.
 pub fn of(database: &Database) -> Result<Facts> {

@@ -267,17 +267,18 @@ fn poll(
 
 /// Makes a session one that holds locks, and says who we are.
 pub(super) fn prepare(session: &mut Session, doing: &str) -> std::result::Result<(), SqlError> {
-    // While a dump runs the lock's session is silent; if our machine goes away meanwhile, the
-    // server must notice and free the lock.
-    session.patience()?;
     let name = format!("openwatch {doing}, {}", place());
     // A limit on idle sessions, set for the role's daily work, would end the lock.
-    session.run(&format!(
+    session.lift(&format!(
         "set application_name = '{}'; set statement_timeout = 0; \
          select set_config('idle_session_timeout', '0', false) \
          where current_setting('idle_session_timeout', true) is not null",
         name.replace('\'', "").chars().take(63).collect::<String>()
-    ))
+    ))?;
+    // While a dump runs the lock's session is silent; if our machine goes away meanwhile, the
+    // server must notice and free the lock.
+    session.patience()?;
+    Ok(())
 }
 
 /// A session that waited may have been ended meanwhile: by a limit of its role, with its server.

@@ -45,12 +45,13 @@ impl Session {
             return file.begin_looking();
         }
         // Limits that the role has for its daily work could end even a look.
-        self.run(
+        self.lift(
             "start transaction isolation level repeatable read, read only;\
              set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;\
              select set_config('transaction_timeout', '0', true) \
              where current_setting('transaction_timeout', true) is not null",
-        )
+        )?;
+        Ok(())
     }
 
     /// Ends a transaction that only looked.

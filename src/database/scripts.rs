@@ -156,7 +156,7 @@ fn lifted_and_version(session: &mut Session) -> Result<(Vec<String>, u32), SqlEr
         names.map(|name| format!("current_setting('{name}', true)")).collect();
     // One cheap question, and the limit on questions is lifted with it.
     let sql = format!("select {};set statement_timeout=0", values.join(","));
-    let mut row = session.simple(&sql)?.into_iter().next().unwrap_or_default();
+    let mut row = session.lift(&sql)?.into_iter().next().unwrap_or_default();
     let version = row.pop().flatten().and_then(|version| version.parse().ok()).unwrap_or_default();
     let sentence = |((name, usual), value): (&(&str, &str), Option<String>)| {
         let value = value.filter(|value| value != usual)?;

@@ -94,6 +94,11 @@ impl SqlError {
         }
     }
 
+    /// Returns whether the statement was ended from outside: by us, an administrator or a limit.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.code.as_deref(), Some("57014" | "SQLITE_INTERRUPT"))
+    }
+
     /// SQLite has no code of its own for what it runs outside a transaction alone, such as `VACUUM`.
     fn is_about_the_transaction(&self) -> bool {
         ["within a transaction", "inside a transaction"].iter().any(|w| self.message.contains(w))
@@ -238,6 +243,20 @@ impl Session {
             }
             Inner::File(file) => {
                 file.connection.run(sql).map_err(|fault| SqlError::of_file(fault, sql))
+            }
+        }
+    }
+
+    /// Sends the statements that lift the limits of a session, again where a limit cancelled just them:
+    /// on a busy server one of some milliseconds does. A transaction that they open is opened anew.
+    pub(super) fn lift(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlError> {
+        let mut again = 0..20;
+        loop {
+            match self.simple(sql) {
+                Err(error) if error.is_cancelled() && again.next().is_some() => {
+                    let _ = self.run("rollback");
+                }
+                answer => return answer,
             }
         }
     }

@@ -83,9 +83,6 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Codes of a statement that was cancelled.
-const CANCELLED: [&str; 2] = ["57014", "SQLITE_INTERRUPT"];
-
 /// A migration as it was sent.
 pub(super) struct Sent<'a> {
     pub(super) migration: &'a Migration,
@@ -105,7 +102,7 @@ pub(super) fn of_statement(
     let label = sent.migration.label();
     let what = match signals::received() {
         // Cancelled by the watch, on our behalf.
-        Some(signal) if sql.code.as_deref().is_some_and(|code| CANCELLED.contains(&code)) => {
+        Some(signal) if sql.is_cancelled() => {
             format!("migration {label} was ended because we received {signal}")
         }
         Some(_) | None => format!("migration {label} failed: {}", one_line(&sql.message)),
