@@ -77,6 +77,7 @@ fn run(server: &Server, dbname: &str, dir: &Path) -> migrations::Applied {
         restore_point: None,
         product_version: "1.0.0".into(),
         lock: &mut lock,
+        said_pending: None,
     };
     migrations::apply(&database, &shipped, how, &Silent).unwrap()
 }

@@ -50,7 +50,7 @@ pub fn run(machine: &Machine, patience: Patience) -> Result<Reply> {
             Patience::AsConfigured => machine.config.policy.database_wait,
         };
         let mut session = machine.connect_waiting(&shipped.database, wait)?;
-        let found = migrations::look(&mut session, &shipped.migrations)?;
+        let found = migrations::look_for_pending(&mut session, &shipped.migrations)?;
         let outcome = match found.state {
             State::Current => continue,
             // Of a tool that cannot be asked nobody knows; the mark alone has closed the gate then.

@@ -15,7 +15,7 @@ use super::grouping::{Segment, Shape, fall_back, segments};
 use super::history::{Origin, Table};
 use super::look::{Seen, home, see};
 use super::watch::Watch;
-use super::{Key, Migration};
+use super::{Key, Migration, Pending};
 use crate::database::{
     Blocker, Database, DatabaseLock, Limits, ServerProcess, Session, SqlError, Trouble,
 };
@@ -38,6 +38,9 @@ pub struct How<'a> {
     pub product_version: String,
     /// The held lock of this database.
     pub lock: &'a mut DatabaseLock,
+    /// What an application's own tool said is pending since the lock is held; it is asked, where nobody
+    /// did. Of files the history is read in any case.
+    pub said_pending: Option<&'a [Pending]>,
 }
 
 /// Looks on while migrations run, from their own session.
@@ -191,7 +194,8 @@ pub fn apply_observed(
     if keys.is_empty() {
         return apply_seen(database, session, chain, seen, how, observer, progress);
     }
-    let How { lock, lock_timeout, reconnect_within, restore_point, product_version } = how;
+    let How { lock, lock_timeout, reconnect_within, restore_point, product_version, said_pending } =
+        how;
     lock.also(&keys, chain.format().word(), lock_timeout).map_err(Failure::refused)?;
     // What the tool did until then has to be seen: lock, then look.
     let again = see(&mut session, chain).map_err(Failure::refused);
@@ -202,6 +206,7 @@ pub fn apply_observed(
             reconnect_within,
             restore_point,
             product_version,
+            said_pending,
         };
         apply_seen(database, session, chain, seen, how, observer, progress)
     });
@@ -246,7 +251,7 @@ fn apply_seen(
     }
     let table = home(chain, &seen.ground).map_err(Failure::refused)?;
     let pending = pending_of(chain, &ByKey::of(&seen.rows));
-    let How { lock_timeout, reconnect_within, restore_point, product_version, lock } = how;
+    let How { lock_timeout, reconnect_within, restore_point, product_version, lock, .. } = how;
     let (backend, limits) = session
         .server_process()
         .and_then(|process| {

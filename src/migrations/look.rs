@@ -31,6 +31,15 @@ pub fn look(session: &mut Session, chain: &Chain) -> Result<Comparison> {
     see(session, chain).map(|seen| seen.comparison)
 }
 
+/// The same without the version that a tool's schema has, for those who do not ask for it: a tool
+/// takes a second and more to start.
+pub fn look_for_pending(session: &mut Session, chain: &Chain) -> Result<Comparison> {
+    match &chain.command {
+        Some(command) => command::look_for_pending(session, command),
+        None => look(session, chain),
+    }
+}
+
 /// Reads the rows of the history, and compares them with nothing.
 pub(super) fn rows(session: &mut Session, chain: &Chain) -> Result<Vec<AppliedRow>> {
     read_at_once(session, chain).map(|read| read.rows)

@@ -51,7 +51,7 @@ pub use files::Text;
 pub use fingerprint::{HistoryPrint, look_and_print, of_history, of_package};
 pub use formats::{NO_TRANSACTION, TABLE, checksum, parse_name};
 pub use history::{AppliedRow, Evidence, RowState, Table, named};
-pub use look::look;
+pub use look::{look, look_for_pending};
 pub use take_back::{TakeBack, carry_out as carry_out_back, take_back};
 pub use target::{applied_beyond, cut_at};
 

@@ -69,6 +69,8 @@ pub fn run(
             restore_point: secured.point().map(|point| point.id().to_owned()),
             product_version: survey.version.to_string(),
             lock: &mut *lock,
+            // The survey looked under this lock, or again under it.
+            said_pending: Some(&surveyed.comparison.pending),
         };
         let done = migrations::apply(surveyed.database, surveyed.shipped, how, &*machine.progress);
         let ended: Vec<String> = lock.take_ended().iter().map(ToString::to_string).collect();

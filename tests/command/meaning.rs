@@ -49,6 +49,28 @@ fn what_the_tool_names_is_what_every_verb_shows() {
 }
 
 #[test]
+fn a_tool_that_starts_slowly_is_not_asked_the_same_twice_while_services_are_down() {
+    let machine = TestMachine::new();
+    let asked = machine.dir().join("asked");
+    let script = format!("echo $1 >>{}\n{STEPS}", asked.display());
+    let more =
+        format!("{LINES}, version_command = [{:?}, \"version\"]", machine.dir().join("tool"));
+    let machine = machine.tool(&script, &more);
+    machine.run(["upgrade"]).success();
+    let words = std::fs::read_to_string(&asked).unwrap();
+    // Before the lock, under it, and after what was applied.
+    let words: Vec<&str> = words.lines().collect();
+    assert_eq!(words, ["status", "version", "status", "version", "apply", "status", "version"]);
+    machine.run(["gate"]).success();
+    let words = std::fs::read_to_string(&asked).unwrap();
+    assert_eq!(
+        words.lines().skip(7).collect::<Vec<_>>(),
+        ["status"],
+        "the gate asks for no version"
+    );
+}
+
+#[test]
 fn without_a_question_to_ask_every_upgrade_runs_the_tool() {
     let machine = TestMachine::new();
     let script = "#!/bin/sh\necho run >>\"$(dirname \"$0\")/runs\"\n";

@@ -83,6 +83,7 @@ impl Site {
             restore_point: None,
             product_version: "2.0.0".into(),
             lock: &mut lock,
+            said_pending: None,
         };
         migrations::apply(&database, &self.load().unwrap(), how, &self.notes)
     }

@@ -44,6 +44,7 @@ fn apply(bench: &Bench, chain: &Chain, observer: &mut dyn Observer) -> Result<Ap
         restore_point: None,
         product_version: "2.0.0".into(),
         lock: &mut lock,
+        said_pending: None,
     };
     migrations::apply_observed(&database, chain, how, Some(observer), &bench.notes)
 }

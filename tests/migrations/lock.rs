@@ -84,6 +84,7 @@ fn a_concurrent_index_build_does_not_wait_for_those_who_wait_for_the_lock() {
             restore_point: None,
             product_version: "1".into(),
             lock: &mut lock,
+            said_pending: None,
         };
         openwatch::migrations::apply(&database, &bench.shipped(), how, &bench.notes).unwrap();
     });

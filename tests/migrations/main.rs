@@ -114,6 +114,7 @@ impl Bench {
             restore_point: Some("20261120T131502Z-1.0".into()),
             product_version: product_version.into(),
             lock: &mut lock,
+            said_pending: None,
         };
         migrations::apply(&database, &self.shipped(), how, &self.notes)
     }

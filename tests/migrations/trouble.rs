@@ -137,6 +137,7 @@ fn when_the_server_stays_away_the_state_is_said_to_be_unknown() {
                 restore_point: None,
                 product_version: "1".into(),
                 lock: &mut lock,
+                said_pending: None,
             };
             openwatch::migrations::apply(&database, &bench.shipped(), how, &bench.notes)
         });

@@ -3,10 +3,11 @@
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use super::super::Pending;
 use super::super::apply::{Applied, How, Mode};
 use super::super::failure::{DataState, Failure, Why};
 use super::super::fingerprint::{HistoryPrint, of_tool};
-use super::look::{ALL, look, look_for_pending};
+use super::look::{ALL, look, look_for_pending, with_version};
 use super::tool::{APPLICATION, Command, Purpose};
 use super::transcript::Transcript;
 use super::watch;
@@ -31,7 +32,7 @@ pub(in super::super) fn apply(
     progress: &dyn Progress,
 ) -> std::result::Result<Applied, Failure> {
     let begun = Instant::now();
-    let start = prepare(database, command, how.lock).map_err(Failure::refused)?;
+    let start = prepare(database, command, how.lock, how.said_pending).map_err(Failure::refused)?;
     let Some(Start { pending, imprint, sessions }) = start else {
         // Another host has done it since we looked.
         let (versions, history) = (Vec::new(), left_behind(database, command));
@@ -50,7 +51,7 @@ pub(in super::super) fn apply(
         if left.is_empty() {
             keep_lock(database, how.lock, progress)
                 .map_err(|error| after.failure(error, &pending, Vec::new()))?;
-            let history = left_behind(database, command);
+            let history = after.history;
             return Ok(Applied { versions, mode: Mode::Each, history, duration: begun.elapsed() });
         }
     }
@@ -61,7 +62,7 @@ pub(in super::super) fn apply(
     Err(after.failure(error, &pending, applied))
 }
 
-/// What the tool says of itself afterwards.
+/// What the tool says of itself where there is nothing to do.
 fn left_behind(database: &Database, command: &Command) -> Option<HistoryPrint> {
     let mut session = database.connect().ok()?;
     look(&mut session, command).ok().map(|found| of_tool(&found))
@@ -82,13 +83,17 @@ fn prepare(
     database: &Database,
     command: &Command,
     lock: &mut DatabaseLock,
+    said_pending: Option<&[Pending]>,
 ) -> Result<Option<Start>> {
     lock.check()?;
     // Every session of ours but the lock's is taken for one that an earlier run left.
     lock.alone();
     let mut session = database.connect()?;
-    let found = look_for_pending(&mut session, command)?;
-    if found.pending.is_empty() {
+    let pending = match said_pending {
+        Some(pending) => names(pending),
+        None => names(&look_for_pending(&mut session, command)?.pending),
+    };
+    if pending.is_empty() {
         return Ok(None);
     }
     // A run that was killed may have left a statement that the server still works on.
@@ -106,7 +111,6 @@ fn prepare(
     let imprint = session
         .imprint()
         .map_err(|error| Error::failed("cannot look at the schema").source(error))?;
-    let pending = found.pending.into_iter().map(|pending| pending.version.to_string()).collect();
     Ok(Some(Start { pending, imprint, sessions }))
 }
 
@@ -149,6 +153,8 @@ struct After {
     change: Option<Change>,
     /// What the tool says is pending; none where it could not say.
     still_pending: Option<Vec<String>>,
+    /// What the tool says of itself once nothing is pending.
+    history: Option<HistoryPrint>,
     /// Why something could not be asked.
     trouble: Vec<String>,
 }
@@ -161,7 +167,8 @@ impl After {
         known: &[i32],
         within: Duration,
     ) -> Self {
-        let mut after = Self { change: None, still_pending: None, trouble: Vec::new() };
+        let mut after =
+            Self { change: None, still_pending: None, history: None, trouble: Vec::new() };
         if let Err(error) = after.ask(database, command, before, known, within) {
             after.trouble.push(error.message());
             after.trouble.extend(error.details().iter().cloned());
@@ -193,11 +200,13 @@ impl After {
         let found = look_for_pending(&mut session, command)?;
         // A tool that cannot say what is pending has done it all when it says that it ended well.
         self.still_pending = Some(match command.spec().status {
-            Some(_) => {
-                found.pending.into_iter().map(|pending| pending.version.to_string()).collect()
-            }
+            Some(_) => names(&found.pending),
             None => Vec::new(),
         });
+        if self.still_pending.as_ref().is_some_and(Vec::is_empty) {
+            let found = with_version(&mut session, command, found);
+            self.history = found.ok().map(|found| of_tool(&found));
+        }
         Ok(())
     }
 
@@ -280,6 +289,10 @@ fn keep_lock(database: &Database, lock: &mut DatabaseLock, progress: &dyn Progre
     *lock = DatabaseLock::acquire(database, "upgrade", Duration::ZERO)?;
     progress.warn("the lock of the database was lost during the run, and taken again after it");
     Ok(())
+}
+
+fn names(pending: &[Pending]) -> Vec<String> {
+    pending.iter().map(|pending| pending.version.to_string()).collect()
 }
 
 /// Returns what is no longer pending.

@@ -16,7 +16,16 @@ const LONGEST: usize = 200;
 
 /// Asks the tool about the database that the session is connected to.
 pub(in super::super) fn look(session: &mut Session, command: &Command) -> Result<Comparison> {
-    let mut found = look_for_pending(session, command)?;
+    let found = look_for_pending(session, command)?;
+    with_version(session, command, found)
+}
+
+/// Adds the version to what the tool said is pending.
+pub(super) fn with_version(
+    session: &mut Session,
+    command: &Command,
+    mut found: Comparison,
+) -> Result<Comparison> {
     if found.state != State::Empty && command.is_installed() {
         let dbname = session.dbname().map_err(super::super::look::unreadable)?;
         found.current = version(command, &command.database().with_dbname(&dbname))?;
@@ -27,8 +36,11 @@ pub(in super::super) fn look(session: &mut Session, command: &Command) -> Result
     Ok(found)
 }
 
-/// Asks the tool what is pending, and for no version.
-pub(super) fn look_for_pending(session: &mut Session, command: &Command) -> Result<Comparison> {
+/// Asks the tool what is pending, and for no version: each question starts the tool once more.
+pub(in super::super) fn look_for_pending(
+    session: &mut Session,
+    command: &Command,
+) -> Result<Comparison> {
     let ground = session
         .begin_looking()
         .and_then(|()| {

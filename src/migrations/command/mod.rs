@@ -15,5 +15,5 @@ mod watch;
 
 pub(super) use apply::apply;
 pub use look::ALL;
-pub(super) use look::look;
+pub(super) use look::{look, look_for_pending};
 pub use tool::Command;

@@ -184,7 +184,7 @@ fn fit(machine: &Machine) -> Result<Fit> {
     for shipped in &machine.databases {
         let wait = machine.config.policy.database_wait;
         let mut session = machine.connect_waiting(&shipped.database, wait)?;
-        let found = migrations::look(&mut session, &shipped.migrations)?;
+        let found = migrations::look_for_pending(&mut session, &shipped.migrations)?;
         if found.state != State::Current {
             return Ok(Fit::Other);
         }

@@ -162,6 +162,7 @@ fn migrate(
         restore_point: point.map(|point| point.id().to_owned()),
         product_version: machine.version.to_string(),
         lock: &mut lock,
+        said_pending: None,
     };
     let mut notes = Notes::default();
     let progress = &*machine.progress;

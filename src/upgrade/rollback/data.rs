@@ -92,7 +92,7 @@ pub fn disagreement(machine: &Machine) -> Result<Option<String>> {
     for shipped in &machine.databases {
         let wait = machine.config.policy.database_wait;
         let mut session = machine.connect_waiting(&shipped.database, wait)?;
-        let found = migrations::look(&mut session, &shipped.migrations)?;
+        let found = migrations::look_for_pending(&mut session, &shipped.migrations)?;
         match found.state {
             State::Current | State::Empty => {}
             // A tool that cannot be asked says nothing, neither yes nor no.
