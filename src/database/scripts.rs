@@ -204,10 +204,13 @@ impl Session {
         };
         let mut text = String::with_capacity(sql.len() + 512);
         text.push_str(&mark.proof());
-        text.push_str(&limits.reset);
         text.push('\n');
         let before = text.chars().count();
         text.push_str(sql);
+        // Behind the file, not in front of the next: a message is converted and read as a whole before any
+        // of it runs, so that encoding and strings of the next one are those that stand when it comes.
+        text.push_str("\n;");
+        text.push_str(&limits.reset);
         connection.send(text);
         Sent { before, ended: None }
     }

@@ -73,9 +73,20 @@ fn by_files(surveyed: &Surveyed<'_>, after: &Aftermath) -> String {
         .database
         .connect()
         .and_then(|mut session| migrations::look(&mut session, surveyed.shipped));
+    let in_part = |(at, data): &(String, DataState)| {
+        at == surveyed.database.name() && *data != DataState::Unchanged
+    };
     match now {
         Ok(now) if now.current.as_deref() == before && now.problems.is_empty() => {
-            format!("{name} is as before, at schema {}", before.unwrap_or("none"))
+            let schema = before.unwrap_or("none");
+            match after.at.as_ref().filter(|at| in_part(at)) {
+                None => format!("{name} is as before, at schema {schema}"),
+                // A file that ended the transaction of its run: what it did is in no history.
+                Some((_, DataState::Unknown)) => {
+                    format!("{name} is at schema {schema}, and may have been changed in part")
+                }
+                Some(_) => format!("{name} is at schema {schema}, and was changed in part"),
+            }
         }
         // It went back past this attempt, to before the first.
         Ok(now) if after.data == DataState::Unchanged && now.problems.is_empty() => format!(

@@ -109,6 +109,37 @@ fn no_setting_of_one_file_reaches_the_next() {
     assert_eq!(bench.look().state, State::Current);
 }
 
+#[test]
+fn what_a_file_says_of_encoding_and_strings_counts_for_no_text_behind_it() {
+    let bench = Bench::new("apply_encoding");
+    bench.ship(&[
+        (
+            "0001_dump.sql",
+            "set client_encoding = 'LATIN1'; set standard_conforming_strings = off;
+            create table a (t text)",
+        ),
+        ("0002_b.sql", "insert into a values ('größe'), ('C:\\temp\\new') -- and no end"),
+        ("0003_last.sql", "set names 'LATIN1'; set standard_conforming_strings = off"),
+    ]);
+    bench.apply().unwrap();
+    assert_eq!(bench.psql("select t from a"), "größe\nC:\\temp\\new");
+    assert_eq!(bench.look().state, State::Current);
+    assert_eq!(bench.history(), "0001 applied, 0002 applied, 0003 applied");
+}
+
+#[test]
+fn a_commit_that_strings_of_another_file_would_hide_is_seen_before_anything_runs() {
+    let bench = Bench::new("apply_hidden");
+    bench.ship(&[
+        ("0001_a.sql", "create table a (t text); set standard_conforming_strings = off"),
+        ("0002_b.sql", "insert into a values ('a\\'); commit; --')"),
+    ]);
+    assert_eq!(bench.apply().unwrap_err().error.outcome(), Outcome::Refused);
+    bench.ship(&[("0002_b.sql", "insert into a values ('a\\''); commit; --')")]);
+    bench.apply().unwrap();
+    assert_eq!(bench.psql("select t from a"), "a\\'); commit; --");
+}
+
 /// Row 39.
 #[test]
 fn limits_of_the_role_do_not_end_a_migration() {
