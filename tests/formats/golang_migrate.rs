@@ -54,6 +54,20 @@ fn a_dirty_database_is_refused_and_both_ways_out_work() {
 }
 
 #[test]
+fn repair_of_a_mark_that_is_not_shipped_counts_nothing_above_it_as_applied() {
+    let site = Site::new(Format::GolangMigrate, "golang_repair");
+    site.ship(FILES).apply().unwrap();
+    for (mark, left) in [("3", "2|f"), ("4", "2|f"), ("-1", ""), ("1", ""), ("9", "4|f")] {
+        site.psql(&format!(
+            "delete from schema_migrations; insert into schema_migrations values ({mark}, true)"
+        ));
+        let found = site.look();
+        site.repair_as_told(&found.problems[0].detail);
+        assert_eq!(site.psql("select version, dirty from schema_migrations"), left, "{mark}");
+    }
+}
+
+#[test]
 fn a_version_with_only_a_way_back_is_an_empty_migration() {
     let site = Site::new(Format::GolangMigrate, "golang_down_only");
     site.ship(&[("1_a.up.sql", "create table a ();"), ("2_b.down.sql", "drop table a;")]);

@@ -119,8 +119,9 @@ impl OwnMarks for GolangMigrate {
     }
 
     fn forget_sql(&self, table: &Table, version: &str, shipped: &[Migration]) -> String {
-        let before = shipped.iter().take_while(|file| file.version != version).last();
-        match before {
+        // The version need not be shipped, and -1 stands in front of all: numbers tell what is below.
+        let below = |number| shipped.iter().rev().find(|file| file.key < Key::Number(number));
+        match version.parse().ok().and_then(below) {
             Some(before) => set_sql(table, &before.version, false),
             None => format!("delete from {table}"),
         }
