@@ -106,6 +106,9 @@ struct Splitter<'a> {
     fresh: bool,
     /// Index of the statement that began the present transaction of the file's own.
     block: Option<usize>,
+    /// Whether backslashes escape, and in the present transaction of the file's own alone.
+    escapes: bool,
+    escapes_here: Option<bool>,
 }
 
 impl<'a> Splitter<'a> {
@@ -123,13 +126,14 @@ impl<'a> Splitter<'a> {
             atomic: false,
             fresh: false,
             block: None,
+            escapes: false,
+            escapes_here: None,
         };
         let mut tokens = Tokens::of(text);
         while let Some(token) = tokens.next() {
             if token.kind == Kind::Sign(b';') {
-                if let Some(escapes) = splitter.semicolon() {
-                    tokens.escapes = escapes;
-                }
+                splitter.semicolon();
+                tokens.escapes = splitter.escapes_here.unwrap_or(splitter.escapes);
             } else {
                 splitter.token(&token);
             }
@@ -196,29 +200,43 @@ impl<'a> Splitter<'a> {
             && self.words.iter().any(|word| word == "FUNCTION" || word == "PROCEDURE")
     }
 
-    /// Returns what becomes of backslashes, where the statement that ends here changes that.
-    fn semicolon(&mut self) -> Option<bool> {
+    fn semicolon(&mut self) {
         self.last_word.clear();
         if self.atomic {
             self.fresh = true;
-            None
         } else if self.depth == 0 {
-            let escapes = self.changes_escapes();
+            self.note_escapes();
             self.end_statement();
-            escapes
-        } else {
-            None
+            if self.block.is_none() {
+                self.escapes_here = None;
+            }
         }
     }
 
-    /// A message is read whole before any of it runs; only between messages a setting counts.
-    fn changes_escapes(&self) -> Option<bool> {
-        let named = self.words.iter().any(|word| word == "STANDARD_CONFORMING_STRINGS");
-        if self.reading == Reading::Whole || !named || self.words[0] != "SET" {
-            return None;
+    /// Notes what the statement that ends here says of backslashes. A message is read whole before any of it
+    /// runs; only between messages a setting counts.
+    fn note_escapes(&mut self) {
+        const NAME: &str = "STANDARD_CONFORMING_STRINGS";
+        if self.reading == Reading::Whole {
+            return;
         }
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         let value = self.text[self.last.clone()].trim_matches('\'').to_ascii_lowercase();
-        Some(matches!(value.as_str(), "off" | "false" | "no" | "0"))
+        let off = matches!(value.as_str(), "off" | "false" | "no" | "0");
+        match words.as_slice() {
+            ["SET", "LOCAL", name, ..] if *name == NAME => {
+                // Outside a transaction it does nothing.
+                self.escapes_here = self.block.map(|_| off);
+            }
+            ["SET", name, ..] | ["SET", "SESSION", name, ..] if *name == NAME => {
+                (self.escapes, self.escapes_here) = (off, None);
+            }
+            ["RESET", name] if [NAME, "ALL"].contains(name) => {
+                (self.escapes, self.escapes_here) = (false, None);
+            }
+            ["DISCARD", "ALL"] => self.escapes = false,
+            _ => {}
+        }
     }
 
     fn end_statement(&mut self) {

@@ -120,6 +120,23 @@ fn what_a_setting_does_to_backslashes_counts_between_messages_only() {
 }
 
 #[test]
+fn what_a_setting_does_to_backslashes_ends_with_its_transaction_or_a_reset() {
+    for text in [
+        "begin; set local standard_conforming_strings = off; select 'a\\'b'; commit; select 'c\\'; x",
+        "set local standard_conforming_strings = off; select 'a\\'; select 'b'; select 'c'; select 1; x",
+        "set session standard_conforming_strings = off; select 'a\\';'; \
+         reset standard_conforming_strings; select 'b\\'; select 1; x",
+        "set standard_conforming_strings = off; select 'a\\';'; reset all; select 'b\\'; select 1; x",
+        "set standard_conforming_strings = off; select 'a\\';'; \
+         set standard_conforming_strings to default; select 'b\\'; select 1; x",
+    ] {
+        let script = split(text);
+        assert_eq!(script.obstacle, None, "{text}");
+        assert_eq!(script.statements.len(), 6, "{text}");
+    }
+}
+
+#[test]
 fn what_only_psql_understands_is_found() {
     assert!(obstacle("select 1;\n\\connect other").unwrap().contains("psql"));
     assert!(obstacle("select 1 \\gset").unwrap().contains("psql"));
