@@ -10,10 +10,13 @@ use super::{Comparison, Key, Migration, Pending, Problem, ProblemKind, State};
 pub fn compare(chain: &Chain, applied: &[AppliedRow]) -> Comparison {
     let rows = ByKey::of(applied);
     let head = chain.migrations.last();
+    // Repeatable ones follow all others, and say nothing of how far a schema is.
+    let newest = chain.migrations.iter().rev().find(|file| !matches!(file.key, Key::Repeatable(_)));
+    let newest = newest.map(|file| &file.key);
     let last = rows.0.iter().rev().find(|row| !matches!(row.key, Key::Repeatable(_)));
     let mut problems = Vec::new();
     for row in &rows.0 {
-        problems.extend(check_row(chain, row, chain.at(&row.key), head.map(|head| &head.key)));
+        problems.extend(check_row(chain, row, chain.at(&row.key), newest));
     }
     problems.extend(gaps_in_package(chain, &rows));
     let mut pending = Vec::new();

@@ -215,3 +215,22 @@ fn a_repeatable_migration_can_be_marked_as_applied() {
     assert_eq!(bench.look().state, State::Current);
     assert_eq!(bench.psql("select count(*) from flyway_schema_history where version is null"), "1");
 }
+
+#[test]
+fn a_schema_of_a_newer_package_is_ahead_also_where_something_is_repeatable() {
+    let bench = bench("flyway_newer");
+    bench.apply().unwrap();
+    std::fs::remove_file(bench.file("V10__last.sql")).unwrap();
+    let found = bench.look();
+    assert_eq!(found.state, State::Ahead, "{found:?}");
+}
+
+#[test]
+fn a_repeatable_migration_is_no_baseline() {
+    let bench = bench("flyway_no_baseline");
+    bench.psql("create table a (i int)");
+    let chain = bench.shipped();
+    let refused = migrations::baseline(&mut bench.session(), &chain, "R__all_of_a", "2");
+    assert_eq!(refused.unwrap_err().outcome(), Outcome::Usage);
+    migrations::baseline(&mut bench.session(), &chain, "1.1", "2").unwrap();
+}

@@ -112,6 +112,12 @@ pub fn baseline(
 ) -> Result<Correction> {
     files_only(chain)?;
     let target = shipped(chain, version)?;
+    if matches!(target.key, Key::Repeatable(_)) {
+        return Err(Error::new(Outcome::Usage, format!("{version} is no version to begin at"))
+            .detail("it is a repeatable migration, and runs after all others")
+            .state("nothing was changed")
+            .hint("Name the newest migration with a version that the database has."));
+    }
     let Seen { ground, rows, begun, comparison, .. } = see(session, chain)?;
     let refused = |what: String| Error::new(Outcome::Refused, what).state("nothing was changed");
     if let Some(row) = rows.iter().chain(&begun).next() {
