@@ -79,7 +79,9 @@ pub fn unlimited(session: &mut Session, lock_wait: Duration) -> Result<()> {
     }
     let sql = format!(
         "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;
-         set lock_timeout = {}",
+         set lock_timeout = {};
+         select set_config('transaction_timeout', '0', false)
+         where current_setting('transaction_timeout', true) is not null",
         lock_wait.as_millis().clamp(1, 2_000_000_000)
     );
     session.lift(&sql).map_err(|error| failed("lift the limits of the session", error))?;
