@@ -36,7 +36,8 @@ impl Store {
     ) -> Result<Option<(String, String)>> {
         let name = file_name(database);
         let sealed = format!("{name}{ENDING}");
-        let all = verify::read_sums(from.dir(), from.manifest()).map_err(Error::failed)?;
+        let all = verify::read_sums(from.dir(), from.manifest());
+        let all = all.map_err(|why| Error::failed(why.to_string()))?;
         let recorded = |wanted: &str| all.0.iter().find(|(file, _)| file == wanted);
         if let Some((_, sum)) = recorded(&sealed).filter(|_| self.keyring().encrypts()) {
             // As it is: no identity may be at hand.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::archive::contents_name;
 use super::manifest::{Archive, Contents, Kind};
 use super::store::RestorePoint;
-use super::verify;
+use super::verify::{self, Unsound};
 use crate::database::clients::{Client, Clients};
 use crate::database::swap::Server;
 use crate::database::{Database, restore as loading};
@@ -65,8 +65,12 @@ impl RestorePoint {
             progress.alive("checking the restore point", done, total);
         })
         .map_err(|why| {
-            Error::failed(format!("restore point {} is damaged", self.id()))
-                .detail(why)
+            let what = match why {
+                Unsound::Damaged(_) => "is damaged",
+                Unsound::Unread(_) => "could not be read",
+            };
+            Error::failed(format!("restore point {} {what}", self.id()))
+                .detail(why.to_string())
                 .state("the present data is untouched")
                 .hint("List the others with `openwatch backup list`.")
         })?;

@@ -10,7 +10,7 @@ use super::retention::{Decision, Floor, Needs, Verdict, decide};
 use super::spread::spread;
 use super::store::{REMOVING, RestorePoint, Store};
 use super::trial::NEW;
-use super::verify;
+use super::verify::{self, Unsound};
 use crate::config::Retention;
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -65,9 +65,14 @@ impl Store {
             measure(entries);
         }
         let mut decisions = loop {
-            let decisions = decide(entries, policy, needs, now);
-            if !distrust(entries, &decisions, policy) {
-                break decisions;
+            let mut decisions = decide(entries, policy, needs, now);
+            match distrust(entries, &decisions, policy) {
+                Relied::Whole => break decisions,
+                Relied::Lost => {}
+                Relied::NotKnown(id) => {
+                    keep_all(entries, &mut decisions, &id);
+                    break decisions;
+                }
             }
         };
         let removed = |pair: &(&Entry, &mut Decision)| pair.1.verdict == Verdict::Remove;
@@ -174,32 +179,58 @@ fn measure(entries: &mut [Entry]) {
     }
 }
 
-/// Marks as damaged what a good point would be removed in favour of and is not whole; returns whether
-/// anything was.
-fn distrust(entries: &mut [Entry], decisions: &[Decision], policy: &Retention) -> bool {
-    let matters = |entry: &Entry| matches!(entry.status, Status::Good | Status::Damaged(_));
+/// What is so of the points in favour of which others would be removed.
+enum Relied {
+    /// They are whole.
+    Whole,
+    /// One is not, and is marked as damaged by now: everything is to be decided anew.
+    Lost,
+    /// This one could not be read.
+    NotKnown(String),
+}
+
+/// Looks whether that is whole in favour of which a good point would be removed.
+fn distrust(entries: &mut [Entry], decisions: &[Decision], policy: &Retention) -> Relied {
     let mut pairs = entries.iter().zip(decisions);
     if !pairs.any(|(entry, d)| matters(entry) && d.verdict == Verdict::Remove) {
-        return false;
+        return Relied::Whole;
     }
     let Floor { last, newest } = Floor::of(entries, policy);
     let mut relied: Vec<usize> = last.into_keys().chain(newest.into_keys()).collect();
     // The list is in order, newest first.
     relied.sort_unstable();
     relied.dedup();
-    let mut found = false;
+    let mut found = Relied::Whole;
     for (place, at) in relied.into_iter().enumerate() {
         let entry = &mut entries[at];
         let Some(manifest) = entry.manifest.as_ref() else { continue };
-        let fault = if place == 0 {
-            verify::check_files(&entry.path, manifest, |_| {}).err()
+        let checked = if place == 0 {
+            verify::check_files(&entry.path, manifest, |_| {})
         } else {
-            verify::check_sizes(&entry.path, manifest).err()
+            verify::check_sizes(&entry.path, manifest)
         };
-        if let Some(why) = fault {
-            entry.status = Status::Damaged(why);
-            found = true;
+        match checked {
+            Ok(()) => {}
+            Err(Unsound::Damaged(why)) => {
+                entry.status = Status::Damaged(why);
+                found = Relied::Lost;
+            }
+            Err(Unsound::Unread(_)) => return Relied::NotKnown(entry.id.clone()),
         }
     }
     found
+}
+
+fn matters(entry: &Entry) -> bool {
+    matches!(entry.status, Status::Good | Status::Damaged(_))
+}
+
+/// Removes nothing that may be worth anything, as long as nobody knows what is.
+fn keep_all(entries: &[Entry], decisions: &mut [Decision], unread: &str) {
+    for (entry, decision) in entries.iter().zip(decisions) {
+        if matters(entry) && decision.verdict == Verdict::Remove {
+            decision.verdict = Verdict::Keep;
+            decision.reason = format!("{unread} could not be read, and may be no better");
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! Proving a published restore point again: sizes, sums, every byte through the client.
 
+use std::fmt;
+use std::io;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::digest::{self, Sums};
 use super::manifest::{MANIFEST, Manifest, SUMS, read_whole};
@@ -10,15 +14,45 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::system::fs;
 
-/// What is whole, or in words why it is not.
-type Checked<T> = std::result::Result<T, String>;
+/// What is whole, or why it does not count as that.
+type Checked<T> = std::result::Result<T, Unsound>;
+
+/// Why a restore point does not count as whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unsound {
+    /// Something in it is not what was proven, and will not be again.
+    Damaged(String),
+    /// It could not be read this time: a file system that was away, a process without room. It may be as
+    /// good as any.
+    Unread(String),
+}
+
+impl Unsound {
+    fn of_reading(what: impl fmt::Display, error: &io::Error) -> Self {
+        let why = format!("{what} cannot be read: {error}");
+        // Not there, longer or shorter than anything of ours, a link.
+        let proven = matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+        ) || Errno::from_io_error(error) == Some(Errno::LOOP);
+        if proven { Self::Damaged(why) } else { Self::Unread(why) }
+    }
+}
+
+impl fmt::Display for Unsound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(why) | Self::Unread(why) => f.write_str(why),
+        }
+    }
+}
 
 /// The most bytes of the sums file: about a million files.
 const LIMIT: u64 = 128 << 20;
 
 impl Store {
-    /// Reads every byte of a restore point and compares it with its sums; a point that fails is
-    /// marked, and no longer counts as good.
+    /// Reads every byte of a restore point and compares it with its sums; a point that is not what it was is
+    /// marked, and no longer counts as good. One that could not be read is as it was.
     pub fn verify(&self, id: &str, progress: &dyn Progress) -> Result<()> {
         let point = self.find(id)?;
         let total = point.manifest().bytes;
@@ -27,7 +61,16 @@ impl Store {
             done += bytes;
             progress.alive(&format!("verifying {}", point.id()), done, Some(total));
         });
-        checked.map_err(|why| point.mark_damaged(why))
+        checked.map_err(|why| match why {
+            Unsound::Damaged(why) => point.mark_damaged(why),
+            Unsound::Unread(why) => Error::new(
+                Outcome::Failed,
+                format!("restore point {} could not be read", point.id()),
+            )
+            .detail(why)
+            .state("nothing was changed; whether it is whole is not known")
+            .hint("Mend the cause, then verify it again."),
+        })
     }
 }
 
@@ -48,7 +91,7 @@ impl RestorePoint {
 
 /// Compares number and size of the files with the manifest.
 pub(super) fn check_sizes(dir: &Path, manifest: &Manifest) -> Checked<()> {
-    let files = fs::files_below(dir).map_err(|error| error.to_string())?;
+    let files = fs::files_below(dir).map_err(|e| Unsound::of_reading("its directory", &e))?;
     let sums = read_sums(dir, manifest)?;
     let mut bytes = 0;
     for path in &files {
@@ -56,17 +99,19 @@ pub(super) fn check_sizes(dir: &Path, manifest: &Manifest) -> Checked<()> {
         if name == Path::new(MANIFEST) || name == Path::new(DAMAGED) {
             continue;
         }
-        bytes += std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+        let data = std::fs::metadata(path);
+        bytes += data.map_err(|error| Unsound::of_reading(name.display(), &error))?.len();
     }
     for (name, _) in &sums.0 {
         if !dir.join(name).is_file() {
-            return Err(format!("{name} is missing"));
+            return Err(Unsound::Damaged(format!("{name} is missing")));
         }
     }
     if bytes == manifest.bytes {
         Ok(())
     } else {
-        Err(format!("its files have {bytes} bytes, the manifest says {}", manifest.bytes))
+        let told = manifest.bytes;
+        Err(Unsound::Damaged(format!("its files have {bytes} bytes, the manifest says {told}")))
     }
 }
 
@@ -79,20 +124,21 @@ pub(super) fn check_files(
     let sums = read_sums(dir, manifest)?;
     for (name, sum) in &sums.0 {
         let found = digest::of_file(&dir.join(name), &mut read)
-            .map_err(|error| format!("{name} cannot be read: {error}"))?;
+            .map_err(|error| Unsound::of_reading(name, &error))?;
         if found != *sum {
-            return Err(format!("{name} has changed since it was proven"));
+            return Err(Unsound::Damaged(format!("{name} has changed since it was proven")));
         }
     }
     check_sizes(dir, manifest)
 }
 
 pub(super) fn read_sums(dir: &Path, manifest: &Manifest) -> Checked<Sums> {
-    let bytes = read_whole(&dir.join(SUMS), LIMIT)
-        .map_err(|error| format!("{SUMS} cannot be read: {error}"))?;
+    let bytes = read_whole(&dir.join(SUMS), LIMIT);
+    let bytes = bytes.map_err(|error| Unsound::of_reading(SUMS, &error))?;
+    let damaged = |what: &str| Unsound::Damaged(format!("{SUMS} {what}"));
     if digest::of_bytes(&bytes) != manifest.sums_sha256 {
-        return Err(format!("{SUMS} has changed since it was proven"));
+        return Err(damaged("has changed since it was proven"));
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{SUMS} is not UTF-8"))?;
-    Sums::parse(&text).ok_or_else(|| format!("{SUMS} is not understood"))
+    let text = String::from_utf8(bytes).map_err(|_| damaged("is not UTF-8"))?;
+    Sums::parse(&text).ok_or_else(|| damaged("is not understood"))
 }

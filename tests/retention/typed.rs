@@ -193,3 +193,24 @@ fn a_stream_is_not_mixed_with_words() {
     assert_eq!(told.state, "nothing was changed", "{told:?}");
     machine.run(["backup", "import", "/dev"]).code(2);
 }
+
+/// As when a file system is away, or the process has no room for another file.
+#[test]
+fn a_point_that_cannot_be_read_just_now_is_not_condemned() {
+    let (machine, ids) = stocked(&[5000, 4000, 3000, 2000, 10]);
+    let newest = machine.backups().join(&ids[4]).join("main/toc.dat");
+    let kept = newest.with_extension("kept");
+    std::fs::rename(&newest, &kept).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(&newest).unwrap();
+    let told = message(&machine.run(["backup", "verify", &ids[4]]).failure());
+    assert!(told.first.ends_with("could not be read"), "{told:?}");
+    assert_eq!(told.state, "nothing was changed; whether it is whole is not known");
+    let (_, pruned) = machine.json(["backup", "prune"]);
+    for id in &ids {
+        assert_eq!(decision(&pruned, id)["verdict"], "keep", "{pruned}");
+    }
+    drop(socket);
+    std::fs::rename(&kept, &newest).unwrap();
+    let (_, pruned) = machine.json(["backup", "prune"]);
+    assert_eq!(decision(&pruned, &ids[0])["verdict"], "removed", "{pruned}");
+}

@@ -37,8 +37,10 @@ impl Store {
                 .state("nothing was changed"));
         }
         let _held = point.hold()?;
-        verify::check_sizes(point.dir(), manifest).map_err(|why| damaged(point, &why))?;
-        let sums = verify::read_sums(point.dir(), manifest).map_err(|why| damaged(point, &why))?;
+        verify::check_sizes(point.dir(), manifest)
+            .map_err(|why| damaged(point, &why.to_string()))?;
+        let sums = verify::read_sums(point.dir(), manifest)
+            .map_err(|why| damaged(point, &why.to_string()))?;
         let text = read_manifest(point.dir())
             .context(|| format!("cannot read the manifest of {}", point.id()))?;
         let head = Head {

@@ -82,7 +82,7 @@ impl Store {
         let mut unpacking = Unpacking::begin(&partial.dir, &manifest, &mut members)?;
         unpacking.files(&mut members, head.manifest.as_bytes(), progress)?;
         drop(unpacking);
-        verify::check_sizes(&partial.dir, &manifest).map_err(|why| refused(&why))?;
+        verify::check_sizes(&partial.dir, &manifest).map_err(|why| refused(&why.to_string()))?;
         fs::sync_tree(&partial.dir).context(|| format!("cannot sync {}", partial.dir.display()))?;
         let kept = Manifest::parse(&text, Some(&manifest.id));
         let manifest = kept.map_err(|fault| refused(&fault.told()))?;
