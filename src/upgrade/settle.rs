@@ -118,6 +118,16 @@ fn settle(machine: &Machine, store: &Store, entry: &Entry) -> Result<()> {
         (Kind::Clone, false, true) => Ok(()),
         (Kind::Clone, false, false) => {
             point.check_servers(&databases)?;
+            if there > 0 && !is_followed(machine, point)? {
+                // One was put back alone; of the others nothing else was ever made.
+                machine.progress.warn(&format!(
+                    "of restore point {id} {there} clones are left, which have no dump: they stay until \
+                     `{}`",
+                    machine.command(&format!("backup remove {}", point.id())),
+                    id = point.id(),
+                ));
+                return Ok(());
+            }
             let how_many = if there == 0 { "the clone" } else { "a clone" };
             machine.progress.note(&format!("{how_many} of {} is gone", point.id()));
             drop_clones(machine, store, point, &databases)?;
@@ -163,23 +173,35 @@ fn drop_clones(
 /// and made a point of the same data.
 fn spent(machine: &Machine, point: &RestorePoint) -> Result<bool> {
     let records = journal::history(&machine.layout)?;
-    let of_point = |record: &&Record| record.restore_point.as_deref() == Some(point.id());
     let unchanged = |record: &Record| {
         record.finished.is_some()
             && record.outcome.as_deref() != Some("ok")
             && record.data == Some(DataState::Unchanged)
     };
-    let Some(own) = records.iter().find(of_point).filter(|record| unchanged(record)) else {
+    let needed = |record: &Record| record.way_back.as_deref() == Some(point.id());
+    let Some(own) = run_of(&records, point).filter(|record| unchanged(record)) else {
         return Ok(false);
     };
-    let needed = |record: &Record| record.way_back.as_deref() == Some(point.id());
-    let later = records.iter().any(|record| {
+    Ok(has_successor(&records, own) && !records.iter().any(needed))
+}
+
+/// Returns whether a run after that of this point ended well, with a point of its own.
+fn is_followed(machine: &Machine, point: &RestorePoint) -> Result<bool> {
+    let records = journal::history(&machine.layout)?;
+    Ok(run_of(&records, point).is_some_and(|own| has_successor(&records, own)))
+}
+
+fn run_of<'r>(records: &'r [Record], point: &RestorePoint) -> Option<&'r Record> {
+    records.iter().find(|record| record.restore_point.as_deref() == Some(point.id()))
+}
+
+fn has_successor(records: &[Record], own: &Record) -> bool {
+    records.iter().any(|record| {
         record.run > own.run
             && record.taken_back.is_none()
             && record.outcome.as_deref() == Some("ok")
             && record.restore_point.is_some()
-    });
-    Ok(later && !records.iter().any(needed))
+    })
 }
 
 /// Drops clones that killed runs left: made by this machine, and named by no restore point.

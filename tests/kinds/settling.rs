@@ -202,3 +202,24 @@ fn of_two_clones_one_was_put_back_and_the_other_goes_with_the_point() {
     assert_eq!(left(), "0");
     assert!(!machine.points().contains(&id));
 }
+
+/// No dump could be made of them, for days: then one was put back alone.
+#[test]
+fn a_clone_that_was_never_dumped_stays_when_its_sibling_was_put_back() {
+    let machine = TestMachine::with_databases(&["main", "stats"])
+        .operator("restore_point = \"clone\"")
+        .migration("0003_more.sql", "create table more ();")
+        .ship_for("stats", "good")
+        .with_unit("openwatch.service", "inactive");
+    // Its dump is made by whoever comes by daily, and nobody does.
+    machine.run(["migrate"]).success();
+    let id = machine.points().remove(0);
+    machine.run(["restore", &id, "--database", "main", "--yes"]).success();
+    let name = machine.dbname_of("stats");
+    let sql = format!("select count(*) from pg_database where datname like '{name}\\_clone\\_%'");
+    assert_eq!(machine.server().psql("postgres", &sql), "1");
+    let told = machine.run(["backup", "prune"]).success();
+    told.stderr(contains(format!("of restore point {id} 1 clones are left")));
+    assert_eq!(machine.server().psql("postgres", &sql), "1");
+    assert!(machine.points().contains(&id));
+}
