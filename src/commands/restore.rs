@@ -26,6 +26,8 @@ use crate::upgrade::rollback::present::{self, Half, Present, Road};
 
 use super::{Reply, restore_external};
 
+mod latest;
+
 /// What was asked for.
 pub struct Wanted<'w> {
     /// Id of the restore point, or `latest`.
@@ -88,6 +90,9 @@ pub fn run(machine: &Machine, wanted: &Wanted<'_>) -> Result<Reply> {
         rollback::stand_aside(machine, Again::No)?;
     }
     let point = machine.store()?.find(wanted.id)?;
+    if wanted.id == "latest" && wanted.into.is_none() {
+        latest::check(machine, wanted, &point)?;
+    }
     must_open(machine, &point, &format!("restore {}{}", point.id(), typed(wanted)))?;
     let units = machine.services.look(&machine.config.app.services)?;
     let up: Vec<&str> = units.iter().filter(|u| u.is_up()).map(|u| u.name.as_str()).collect();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use super::support::machine::TestMachine;
+use super::support::machine::{TestMachine, message};
 use super::support::postgres::{Server, wait_for};
 
 fn replaced(json: &Value) -> Vec<(String, String)> {
@@ -96,3 +96,24 @@ fn clients_that_come_back_at_once_do_not_hold_up_the_exchange() {
 
 /// Enough that one of them is always quicker than a rename.
 const CLIENTS: usize = 24;
+
+/// The newest point was made after the upgrade, by hand; going back by hand needs the one of before.
+#[test]
+fn latest_is_not_taken_for_a_point_that_the_older_program_does_not_know() {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive");
+    machine.run(["backup", "create"]).success();
+    let machine = machine.migration("0003_later.sql", "create table later ();");
+    machine.run(["migrate"]).success();
+    machine.run(["backup", "create"]).success();
+    let points = machine.points();
+    std::fs::remove_file(machine.migrations("main").join("0003_later.sql")).unwrap();
+    let told = message(&machine.run(["restore", "latest", "--yes"]).code(5));
+    assert_eq!(told.state, "nothing was changed");
+    let (_, listed) = machine.json(["backup", "list"]);
+    let newest = listed["restore_points"][0]["id"].as_str().unwrap();
+    let fits = points.iter().filter(|id| told.hint.contains(&format!("restore {id} --yes`")));
+    assert_eq!(fits.count(), 2, "{told:?}");
+    assert!(told.detail.contains(newest), "{told:?}");
+    let (code, _) = machine.json(["restore", newest, "--yes", "--no-copy"]);
+    assert_eq!(code, 0, "a point that is named is the one that is meant");
+}
