@@ -61,6 +61,16 @@ impl Server {
         }
     }
 
+    /// Ends who is in the way of an exchange that comes later, as far as allowed, and names who may not
+    /// be ended.
+    pub fn make_way(&mut self, exchange: &Exchange, end: End) -> Result<()> {
+        let own = self.own_role()?;
+        match self.in_the_way(&exchange.name, end)? {
+            Some(one) => clear(&mut self.session, &self.database, &own, &one),
+            None => Ok(()),
+        }
+    }
+
     fn in_the_way(&mut self, name: &str, end: End) -> Result<Option<Cleared>> {
         let sql = "select oid from pg_database where datname = $1";
         let row = self.ask("look for a database", sql, name)?;

@@ -35,13 +35,21 @@ pub fn of_a_plain_role() -> TestMachine {
 pub fn given_to_a_plain_role(machine: TestMachine) -> TestMachine {
     let role = format!("plain_{}", machine.dbname());
     machine.sql(&format!("create role {role} login"));
-    machine.sql(&format!("alter database {} owner to {role}", machine.dbname()));
-    machine.sql(&format!(
-        "do $$ declare t text; begin alter schema public owner to {role}; \
-         for t in select format('%I', tablename) from pg_tables where schemaname = 'public' \
-         loop execute 'alter table ' || t || ' owner to {role}'; end loop; end $$"
-    ));
+    own(&machine, machine.dbname(), &role);
     machine.with_unit("openwatch.service", "inactive").role(&role)
+}
+
+/// Gives a database and all that the application has in it to a role.
+pub fn own(machine: &TestMachine, dbname: &str, role: &str) {
+    machine.sql(&format!("alter database {dbname} owner to {role}"));
+    machine.server().psql(
+        dbname,
+        &format!(
+            "do $$ declare t text; begin alter schema public owner to {role}; \
+             for t in select format('%I', tablename) from pg_tables where schemaname = 'public' \
+             loop execute 'alter table ' || t || ' owner to {role}'; end loop; end $$"
+        ),
+    );
 }
 
 /// The newest point brings the data back, and the run says so in these words.

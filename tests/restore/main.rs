@@ -11,6 +11,7 @@ mod beside;
 mod extensions;
 mod files;
 mod fresh_server;
+mod half;
 mod hosts;
 mod lacking;
 mod lost;

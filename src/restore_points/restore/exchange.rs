@@ -63,6 +63,11 @@ pub(in crate::restore_points) fn exchange(
     Ok(())
 }
 
+/// Refuses where an exchange that comes later would, because of who is connected.
+pub(super) fn make_way(swaps: &[Swap<'_>], end: End) -> Result<()> {
+    swaps.iter().try_for_each(|swap| Server::beside(swap.database)?.make_way(swap.exchange, end))
+}
+
 /// What extensions have running in the databases that are about to get another name.
 fn workers(server: &mut Server, exchanges: &[Exchange]) -> Vec<String> {
     let workers = exchanges.iter().filter_map(|one| server.workers(&one.name).ok());

@@ -15,6 +15,7 @@ mod options;
 mod origin;
 
 use self::beside::discard;
+use self::exchange::make_way;
 pub(super) use self::exchange::{Swap, exchange};
 pub use self::first::First;
 use self::first::load_all;
@@ -139,16 +140,22 @@ pub fn restore_after(
     }
     let brought = in_file::bring(point, &files, options, progress).map_err(untouched)?;
     let mut left = Vec::new();
+    let swaps: Vec<Swap> = exchanged.iter().map(|job| job.swap()).collect();
     let ended = load_all(point, &exchanged, first, &mut left, progress)
+        .and_then(|()| match in_place.is_empty() {
+            true => Ok(()),
+            // Each commits, and no rename takes that back.
+            false => make_way(&swaps, options.end()),
+        })
         .and_then(|()| overwrite_all(point, &in_place, progress))
         .and_then(|()| {
-            let swaps: Vec<Swap> = exchanged.iter().map(|job| job.swap()).collect();
             exchange(&swaps, options.end(), progress)
+                .map_err(|error| beside_in_place(error, &in_place, &exchanged, &files))
         });
     if let Err(error) = ended {
         discard(&exchanged, progress);
         in_file::discard(&brought, progress);
-        return Err(truthful(error, &in_place, &exchanged));
+        return Err(untouched(error));
     }
     // Last, because a rename of a file that is there already hardly fails.
     let of_files = in_file::exchange(&brought, progress).map_err(|error| {
@@ -186,13 +193,22 @@ fn beside_servers(error: Error, jobs: &[Job]) -> Error {
     error.outcome_as(Outcome::Stuck).state(state)
 }
 
-/// Everything up to the first exchange leaves the present data alone.
-fn truthful(error: Error, in_place: &[&Job], exchanged: &[&Job]) -> Error {
-    match error.state_line() {
-        Some(_) => error,
-        None if in_place.is_empty() || exchanged.is_empty() => {
-            error.state("the present data is untouched")
-        }
-        None => error.state("databases restored in place may hold the data of the restore point"),
+/// Says what is restored where nothing could be exchanged after databases were restored in place: what
+/// the exchange says of its own databases is not true of those.
+fn beside_in_place(error: Error, in_place: &[&Job], rest: &[&Job], files: &[&Database]) -> Error {
+    if in_place.is_empty() {
+        return error;
     }
+    let names: Vec<&str> = in_place.iter().map(|job| job.archive.name.as_str()).collect();
+    let state = match error.state_line() {
+        Some(more) if !UNTOUCHED.contains(&more) => {
+            format!("{} is restored; {more}", names.join(", "))
+        }
+        Some(_) | None => {
+            let rest = rest.iter().map(|job| job.database.name());
+            let rest: Vec<&str> = rest.chain(files.iter().map(|file| file.name())).collect();
+            format!("{} is restored; {} is not", names.join(", "), rest.join(", "))
+        }
+    };
+    error.outcome_as(Outcome::Stuck).state(state)
 }
