@@ -831,6 +831,25 @@ fn rows_written_by_others_during_the_dump_do_not_confuse_the_counts() {
     assert_eq!(fixture.server.psql("app", "select count(*) from other.empty"), "0");
 }
 
+/// What a statement is that waits for the locks of `pg_dump` and goes on the moment it ends.
+fn right_after_the_dump(sql: &str) -> (Fixture, RestorePoint) {
+    let fixture = Fixture::new();
+    let script = format!(
+        "$real \"$@\" || exit; {}/psql -q -h {} -U postgres -d app -c '{sql}' >&2",
+        fixture.server.bin().display(),
+        fixture.server.socket().display()
+    );
+    let point = fixture.create_with_client(&script).unwrap();
+    (fixture, point)
+}
+
+#[test]
+fn a_table_that_is_dropped_as_soon_as_the_dump_is_over_comes_back_and_nothing_panics() {
+    let (fixture, point) = right_after_the_dump("drop table samples cascade");
+    fixture.restore(&point, &fixture.database()).unwrap();
+    assert_eq!(fixture.server.psql("app", "select count(*) from samples"), "5000");
+}
+
 /// Row 9.
 #[test]
 fn a_probe_leaves_nothing_behind() {

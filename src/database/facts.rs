@@ -195,12 +195,14 @@ struct Sized {
     uncounted: bool,
 }
 
-/// Returns every table with data.
+/// Returns every table with data. Of one that was dropped since a snapshot that still lists it, size and
+/// rights are unknown.
 fn sized_tables(session: &mut Session) -> Result<Vec<Sized>> {
     let sql = format!(
-        "select format('%I.%I', n.nspname, c.relname), pg_relation_size(c.oid)::int8,
+        "select format('%I.%I', n.nspname, c.relname), coalesce(pg_relation_size(c.oid), 0)::int8,
                 greatest(c.reltuples, 0)::int8,
-                exists (select from pg_extension e where c.oid = any (e.extconfig)) or not ({READABLE})
+                exists (select from pg_extension e where c.oid = any (e.extconfig))
+                  or coalesce(not ({READABLE}), true)
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED}"
     );
@@ -270,7 +272,7 @@ pub fn exact_row_counts(session: &mut Session) -> Result<Vec<(String, Option<u64
         return Ok(file.row_counts()?.into_iter().map(|(table, n)| (table, Some(n))).collect());
     }
     let sql = format!(
-        "select format('%I.%I', n.nspname, c.relname), {READABLE}
+        "select format('%I.%I', n.nspname, c.relname), coalesce({READABLE}, false)
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED} order by 1"
     );
