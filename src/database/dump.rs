@@ -1,9 +1,9 @@
 //! Dumping one database into a directory archive, and proving that the archive is whole.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Database;
 use super::checksums::{self, Checksums};
 use super::clients::{Client, Compression};
 use super::dumpable;
@@ -13,6 +13,7 @@ use super::pace::Pace;
 use super::session::{Session, SqlError};
 pub use super::waits::locked_by;
 use super::waits::{self, Waits};
+use super::{Database, Row};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::system::process::Failure;
@@ -88,11 +89,12 @@ pub(super) fn in_snapshot(
     let snapshot = begin(&mut session).context(|| "cannot take a snapshot".into())?;
     check_rights(&mut session, database)
         .and_then(|()| look(&mut session))
-        .and_then(|mut dumped| {
+        .and_then(|(mut dumped, stored)| {
             run(&snapshot, &dumped.facts)?;
             // In the snapshot of the dump, and after it: pg_dump ends at once when we are asked to
             // stop, and a table that somebody has locked cannot even be measured.
             (dumped.rows, dumped.checksums) = checksums::rows(&mut session)?;
+            forget_rewritten(&mut session, &mut dumped, &stored)?;
             Ok(dumped)
         })
         .map_err(|error| waits::explain(error, database))
@@ -127,10 +129,51 @@ fn begin(session: &mut Session) -> std::result::Result<String, SqlError> {
     })
 }
 
-fn look(session: &mut Session) -> Result<Dumped> {
+/// What a table was before the dump.
+struct Stored {
+    /// The number of its file, which `TRUNCATE` and whatever else writes the table anew change.
+    file: Option<u32>,
+    /// Rows, as the statistics say.
+    estimate: u64,
+}
+
+/// Takes the count and the checksum back of every table that may have other rows now than were dumped.
+///
+/// What waits for the locks of `pg_dump` goes on the moment it ends, before we count, and a snapshot does
+/// not see through all of it: of a table that was truncated meanwhile it has no row. Asked after the
+/// counting and by name, so that a table under a name that was another one's is found, too. That a table
+/// is called rewritten that was so after we counted it costs a count, and nothing else.
+fn forget_rewritten(
+    session: &mut Session,
+    dumped: &mut Dumped,
+    stored: &BTreeMap<String, Stored>,
+) -> Result<()> {
+    let exact = |(table, count): &(String, RowCount)| match count {
+        RowCount::Exact(_) => Some(table.clone()),
+        RowCount::Estimate(_) => None,
+    };
+    let names: Vec<String> = dumped.rows.iter().filter_map(exact).collect();
+    let sql = "select n, pg_relation_filenode(to_regclass(n)) from unnest($1::text[]) n";
+    let rows = session.rows(sql, &[&names]).context(|| "cannot look at the tables again".into())?;
+    let same = |row: &&Row| {
+        let (table, file): (&str, Option<u32>) = (row.get(0), row.get(1));
+        file.is_some() && stored.get(table).is_some_and(|stored| stored.file == file)
+    };
+    let same: BTreeSet<String> = rows.iter().filter(same).map(|row| row.get(0)).collect();
+    for (table, count) in &mut dumped.rows {
+        if matches!(count, RowCount::Exact(_)) && !same.contains(table) {
+            *count = RowCount::Estimate(stored.get(table).map_or(0, |stored| stored.estimate));
+        }
+    }
+    dumped.checksums.retain(|(table, _)| same.contains(table));
+    Ok(())
+}
+
+fn look(session: &mut Session) -> Result<(Dumped, BTreeMap<String, Stored>)> {
     let facts = facts::facts(session)?;
     let sql = format!(
-        "select c.oid, format('%I.%I', n.nspname, c.relname), c.relkind = 'r'
+        "select c.oid, format('%I.%I', n.nspname, c.relname), c.relkind = 'r',
+                pg_relation_filenode(c.oid), greatest(c.reltuples, 0)::int8
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind in ('r', 'p', 'f', 'v', 'm') and c.relpersistence <> 't' and {DUMPED}
             and not exists (select from pg_extension e where c.oid = any (e.extconfig))"
@@ -143,8 +186,13 @@ fn look(session: &mut Session) -> Result<Dumped> {
             (row.get(0), row.get(1), kind)
         })
         .collect();
+    let stored = rows.iter().map(|row| {
+        (row.get(1), Stored { file: row.get(3), estimate: row.get::<_, i64>(4).unsigned_abs() })
+    });
+    let stored = stored.collect();
     let extensions = facts::extensions(session)?;
-    Ok(Dumped { rows: Vec::new(), checksums: Vec::new(), facts, extensions, tables })
+    let (rows, checksums) = (Vec::new(), Vec::new());
+    Ok((Dumped { rows, checksums, facts, extensions, tables }, stored))
 }
 
 fn run(
