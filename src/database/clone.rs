@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use super::facts::{self, RowCount};
+use super::roles::acts_for;
 use super::session::{Session, SqlError};
 use super::sessions::{self, SessionKind};
 use super::swap::{Server, literal, quoted};
@@ -71,10 +72,12 @@ pub struct Place {
 impl Server {
     /// Says why this role cannot clone a database and rename the clone, where it cannot.
     pub fn may_not_clone(&mut self, name: &str) -> Result<Option<String>> {
-        let sql = "select r.rolsuper or (r.rolcreatedb and pg_has_role(d.datdba, 'USAGE')
-                      and pg_has_role(d.datdba, 'MEMBER')), r.rolsuper or r.rolcreatedb, r.rolname::text
-              from pg_roles r, pg_database d where r.rolname = current_user and d.datname = $1";
-        let Some(row) = self.ask("read the rights of the role", sql, name)? else {
+        let sql = format!(
+            "select r.rolsuper or (r.rolcreatedb and {}), r.rolsuper or r.rolcreatedb, r.rolname::text
+              from pg_roles r, pg_database d where r.rolname = current_user and d.datname = $1",
+            acts_for("d.datdba")
+        );
+        let Some(row) = self.ask("read the rights of the role", &sql, name)? else {
             return Ok(Some(format!("the server has no database {name}")));
         };
         let role: String = row.get(2);

@@ -3,6 +3,7 @@
 use super::globals::{Globals, Own, STAND_IN};
 use super::lacking::Owners;
 use super::recorded::{is_locale, is_statement};
+use super::roles::acts_for;
 use super::sessions::SOMEBODY;
 use super::swap::{Server, literal, quoted, stamped};
 use crate::error::{Context, Error, Result};
@@ -96,11 +97,11 @@ impl Server {
     /// the server has no such database.
     pub fn options_of(&mut self, name: &str, owner: Owner) -> Result<String> {
         let owner = match owner {
-            Owner::Kept => "format(' owner %I', pg_get_userbyid(d.datdba))",
-            Owner::KeptWhereAllowed => {
-                "case when pg_has_role(d.datdba, 'MEMBER')
-                      then format(' owner %I', pg_get_userbyid(d.datdba)) else '' end"
-            }
+            Owner::Kept => "format(' owner %I', pg_get_userbyid(d.datdba))".to_owned(),
+            Owner::KeptWhereAllowed => format!(
+                "case when {} then format(' owner %I', pg_get_userbyid(d.datdba)) else '' end",
+                acts_for("d.datdba")
+            ),
         };
         // The default tablespace goes unnamed: naming it takes a right that owners rarely have.
         let sql = format!(
@@ -146,16 +147,18 @@ impl Server {
     }
 
     /// Removes what restores that were killed left: databases named like those of
-    /// [`stamped`] with this word, without sessions.
-    pub fn drop_leftovers(&mut self, name: &str, word: &str) -> Result<Vec<String>> {
+    /// [`stamped`] with this word, without sessions. Returns what became of each: one that stays is in
+    /// nobody's way, because the next has a name of its own.
+    pub fn drop_leftovers(&mut self, name: &str, word: &str) -> Result<Vec<(String, Result<()>)>> {
         let unused = format!(
             "not exists (select from pg_stat_activity a where a.datid = d.oid and {SOMEBODY})"
         );
         let names = self.named_like(name, word, &unused)?;
-        for name in &names {
-            self.drop_fresh(name)?;
-        }
-        Ok(names)
+        let drop = |name: String| {
+            let dropped = self.drop_fresh(&name);
+            (name, dropped)
+        };
+        Ok(names.into_iter().map(drop).collect())
     }
 
     /// Lists databases named like those of [`stamped`] with this word that our role may remove.
@@ -171,7 +174,7 @@ impl Server {
         let sql = format!(
             "select d.datname::text from pg_database d where starts_with(d.datname::text, $1)
               and substr(d.datname::text, length($1) + 1) ~ '^[0-9]{{8}}T[0-9]{{6}}Z$'
-              and pg_has_role(d.datdba, 'MEMBER') and {condition} order by 1"
+              and pg_has_role(d.datdba, 'USAGE') and {condition} order by 1"
         );
         let rows = self.session.rows(&sql, &[&head]).context(|| "cannot list databases".into())?;
         Ok(rows.iter().map(|row| row.get(0)).collect())

@@ -1,6 +1,7 @@
 //! What a server lacks that a restore point needs, all of it at once and before anything starts.
 
 use super::globals::{Globals, Need};
+use super::roles::acts_for;
 use super::swap::{Rights, Server, quoted};
 use crate::error::{Context, Result};
 
@@ -101,11 +102,13 @@ impl Server {
         found: &mut Lacking,
     ) -> Result<()> {
         let names: Vec<&str> = wants.roles.iter().map(|role| role.name.as_str()).collect();
-        let sql = "select current_user::text,
+        let sql = format!(
+            "select current_user::text,
               array(select rolname::text from pg_roles where rolname = any ($1::text[])),
-              array(select rolname::text from pg_roles where rolname = any ($1::text[])
-                     and pg_has_role(oid, 'MEMBER'))";
-        let rows = self.session.rows(sql, &[&names]).context(|| "cannot list the roles".into())?;
+              array(select rolname::text from pg_roles where rolname = any ($1::text[]) and {})",
+            acts_for("oid")
+        );
+        let rows = self.session.rows(&sql, &[&names]).context(|| "cannot list the roles".into())?;
         let Some(row) = rows.first() else { return Ok(()) };
         let (own, there, ours): (String, Vec<String>, Vec<String>) =
             (row.get(0), row.get(1), row.get(2));
@@ -128,8 +131,7 @@ impl Server {
                 // Who may act for a superuser is one. Others need not have the right to make again what they
                 // own: grants on schemas are loaded last.
                 if role.name == wants.database.owner && !role.is_superuser() {
-                    let (role, member) = (quoted(&role.name), quoted(&own));
-                    found.statements.push(format!("grant {role} to {member};"));
+                    found.statements.extend(self.letting_act_for(&role.name, &own)?);
                 } else {
                     found.superuser = true;
                 }
@@ -143,6 +145,29 @@ impl Server {
         });
         found.statements.extend(settings.map(|setting| setting.statement(dbname)));
         Ok(())
+    }
+
+    /// Returns the statements that let our role act for another one. To be granted it once more is no use
+    /// to a member that does not inherit.
+    fn letting_act_for(&mut self, role: &str, own: &str) -> Result<Vec<String>> {
+        let sql = "select current_setting('server_version_num')::int4 >= 160000, rolinherit,
+              coalesce((select pg_has_role(oid, 'MEMBER') from pg_roles where rolname = $1), false)
+             from pg_roles where rolname = current_user";
+        let row = self.ask("read the memberships of the role", sql, role)?;
+        let (of_grants, inherits, member) =
+            row.map_or((false, true, false), |row| (row.get(0), row.get(1), row.get(2)));
+        let (role, own) = (quoted(role), quoted(own));
+        let granted = format!("grant {role} to {own}");
+        let inherit = format!("alter role {own} inherit;");
+        Ok(match (of_grants, inherits, member) {
+            (_, true, false) | (false, true, true) => vec![granted + ";"],
+            // From PostgreSQL 16 on each grant says it, whatever the role says.
+            (true, true, true) | (true, false, _) => {
+                vec![granted + " with inherit true, set true;"]
+            }
+            (false, false, false) => vec![granted + ";", inherit],
+            (false, false, true) => vec![inherit],
+        })
     }
 
     fn lacking_tablespaces(

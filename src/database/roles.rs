@@ -5,6 +5,16 @@ use super::facts::DUMPED;
 use super::session::Session;
 use crate::error::{Context, Result};
 
+/// SQL that says whether our role may act for another one in all that a load does: make what is that
+/// role's (for which PostgreSQL 16 and later ask whether it may be set, others for a member), and then fill,
+/// change and drop it, which a member that does not inherit may not.
+pub(super) fn acts_for(role: &str) -> String {
+    format!(
+        "(pg_has_role({role}, 'USAGE') and pg_has_role({role}, case when
+          current_setting('server_version_num')::int4 < 160000 then 'MEMBER' else 'SET' end))"
+    )
+}
+
 /// The roles that a dump of a database names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
@@ -40,14 +50,16 @@ pub fn named(session: &mut Session) -> Result<Named> {
 /// Says why the role of a connection cannot restore what belongs to these roles; nothing where it can.
 pub fn hindrance(place: &Database, named: &Named) -> Result<Option<String>> {
     let mut session = place.connect()?;
-    let sql = "select current_user::text, array(
+    let sql = format!(
+        "select current_user::text, array(
            select o from unnest($1::text[]) o
-            where not coalesce((select pg_has_role(oid, 'MEMBER') from pg_roles where rolname = o),
-                               false) order by 1),
+            where not coalesce((select {} from pg_roles where rolname = o), false) order by 1),
          array(select o from unnest($2::text[]) o
-                where not exists (select from pg_roles where rolname = o) order by 1)";
+                where not exists (select from pg_roles where rolname = o) order by 1)",
+        acts_for("oid")
+    );
     let rows = session
-        .rows(sql, &[&named.owners, &named.others])
+        .rows(&sql, &[&named.owners, &named.others])
         .context(|| "cannot compare the owners with the role".into())?;
     let Some(row) = rows.first() else { return Ok(None) };
     let (role, owners, missing): (String, Vec<String>, Vec<String>) =

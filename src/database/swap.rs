@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Database;
 use super::facts;
+use super::roles::acts_for;
 use super::session::{Session, SqlError};
 use super::sessions::{self, SessionInfo};
 use crate::error::{Context, Error, Result};
@@ -145,11 +146,13 @@ impl Server {
 
     /// Returns whether the role may exchange the database for one that has these extensions.
     pub fn rights(&mut self, name: &str, extensions: &[String]) -> Result<Rights> {
-        let sql = "select r.rolsuper, r.rolcreatedb,
-                coalesce((select pg_has_role(d.datdba, 'MEMBER') from pg_database d
-                           where d.datname = $1), true), r.rolname::text
-              from pg_roles r where r.rolname = current_user";
-        let Some(row) = self.ask("read the rights of the role", sql, name)? else {
+        let sql = format!(
+            "select r.rolsuper, r.rolcreatedb,
+                coalesce((select {} from pg_database d where d.datname = $1), true), r.rolname::text
+              from pg_roles r where r.rolname = current_user",
+            acts_for("d.datdba")
+        );
+        let Some(row) = self.ask("read the rights of the role", &sql, name)? else {
             return Err(Error::failed("the server does not know its role"));
         };
         let role: String = row.get(3);

@@ -1,7 +1,7 @@
 //! What is proposed where a restore point could not be put back as it is: each way that is printed leads
 //! there, and none that fails is printed.
 
-use super::extensions::{comes_back, given_to_a_plain_role, of_a_plain_role};
+use super::extensions::{comes_back, given_to_a_plain_role, of_a_plain_role, own};
 use super::support::machine::TestMachine;
 use super::told;
 
@@ -88,6 +88,56 @@ fn a_membership_that_is_not_enough_is_not_proposed_and_no_owner_is_where_it_help
     as_printed(&machine, &asked).success();
     assert_eq!(machine.sql("select count(*) from machines where id = 9001"), "0");
     assert_eq!(machine.sql("select id from elsewhere"), "7");
+}
+
+/// It could make a database for the owner, and then neither fill nor drop it.
+#[test]
+fn a_member_that_does_not_inherit_is_told_beforehand_and_leaves_no_database_behind() {
+    let machine = of_a_plain_role().ship("good");
+    let (plain, other) =
+        (format!("plain_{}", machine.dbname()), format!("other_{}", machine.dbname()));
+    machine.sql(&format!(
+        "create role {other}; alter role {plain} createdb noinherit; grant {other} to {plain};
+         grant pg_read_all_data to {plain}; grant select on all tables in schema public to public"
+    ));
+    own(&machine, machine.dbname(), &other);
+    let warned = foreseen(&machine);
+    machine.run(["backup", "create"]).success();
+    let before = machine.data();
+    machine.sql("insert into machines values (9001, 'added since')");
+    let said = refused(&machine);
+    let name = format!("{}_beside", machine.dbname());
+    let beside = told(&machine.run(["restore", "latest", "--into", &name, "--no-owner"]).code(5));
+    assert!(beside.contains(&format!("the role {plain} does not own")), "{beside}");
+    let left =
+        format!("select count(*) from pg_database where datname like '{}\\_%'", machine.dbname());
+    assert_eq!(machine.sql(&left), "0");
+    for text in [&warned, &said] {
+        assert!(text.contains(&format!("the role {plain} may not act for {other}")), "{text}");
+        assert!(!text.contains("--no-owner"), "{text}");
+    }
+    // As it is printed.
+    let statement = |line: &&str| line.contains(" inherit") && line.ends_with(';');
+    let statement = said.lines().find(statement).unwrap().trim().trim_start_matches("detail: ");
+    machine.sql(statement);
+    comes_back(&machine, &before, "is restored");
+    let owner =
+        "select pg_get_userbyid(datdba) from pg_database where datname = current_database()";
+    assert_eq!(machine.sql(owner), other);
+}
+
+/// The next one has a name of its own.
+#[test]
+fn a_leftover_that_cannot_be_dropped_is_told_and_in_nobodys_way() {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive");
+    machine.run(["backup", "create"]).success();
+    let before = machine.data();
+    let leftover = format!("{}_restoring_20200101T000000Z", machine.dbname());
+    machine.server().database(&leftover);
+    machine.sql(&format!("alter database \"{leftover}\" is_template true"));
+    comes_back(&machine, &before, &format!("cannot remove the database {leftover}"));
+    machine.sql(&format!("alter database \"{leftover}\" is_template false"));
+    comes_back(&machine, &before, &format!("removed {leftover}, left by a restore"));
 }
 
 #[test]

@@ -16,8 +16,13 @@ pub(super) fn load_fresh(
 ) -> Result<()> {
     let Exchange { name, fresh, .. } = &job.exchange;
     let mut server = Server::beside(job.database)?;
-    for leftover in server.drop_leftovers(name, RESTORING)? {
-        progress.note(&format!("removed {leftover}, left by a restore that was killed"));
+    for (leftover, dropped) in server.drop_leftovers(name, RESTORING)? {
+        match dropped {
+            Ok(()) => {
+                progress.note(&format!("removed {leftover}, left by a restore that was killed"));
+            }
+            Err(error) => progress.warn(&error.message()),
+        }
     }
     let like = job.database.dbname();
     let present = server.has(like)?;

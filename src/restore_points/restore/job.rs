@@ -63,7 +63,8 @@ pub(super) fn prepare<'a>(
         Place::Beside(name) => name,
     };
     let present = server.has(name)?;
-    let rights = server.rights(name, &contents.extensions)?;
+    // Of the present one: that beside is made like it, with its owner.
+    let rights = server.rights(database.dbname(), &contents.extensions)?;
     match (place, &rights) {
         (Place::Present, _) if present => check_prepared(database)?,
         (Place::Present, Rights::InPlaceOnly(why)) => {
