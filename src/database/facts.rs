@@ -186,6 +186,19 @@ pub(super) fn tables(session: &mut Session) -> Result<BTreeSet<String>> {
     Ok(sized_tables(session)?.into_iter().map(|sized| sized.table).collect())
 }
 
+/// Returns the tables that extensions made or keep their configuration in: which of them a dump has is a
+/// matter of the extension's version.
+pub(super) fn tables_of_extensions(session: &mut Session) -> Result<BTreeSet<String>> {
+    let sql = "select format('%I.%I', n.nspname, c.relname)
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relkind = 'r'
+            and (exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+                          and d.objid = c.oid and d.deptype = 'e')
+                 or exists (select from pg_extension e where c.oid = any (e.extconfig)))";
+    let rows = session.rows(sql, &[]).map_err(|e| failed("list the tables of extensions", e))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 struct Sized {
     table: String,
     bytes: i64,

@@ -1,10 +1,13 @@
 //! Databases with extensions that keep rows of their own, work by themselves, or can be in one database
 //! of a server only.
 
+use openwatch::database::facts::RowCount;
+use openwatch::database::restore::compare;
+
 use super::support::machine::{TestMachine, shared};
 use super::support::peers::left_out;
 use super::support::postgres::{Server, wait_for};
-use super::told;
+use super::{database, details, told};
 
 /// A machine on a server whose `pg_cron` works in the application's database; none where there is none.
 fn with_jobs() -> Option<TestMachine> {
@@ -120,4 +123,36 @@ fn in_place_a_partitioned_table_and_a_foreign_server_are_replaced() {
     let before = machine.data();
     machine.sql("insert into parted values (2, '2026-05-06')");
     comes_back(&machine, &before, "restoring in place");
+}
+
+/// The same upgrade that makes the restore point may bring the newer extension; a load makes that one.
+#[test]
+fn a_table_that_a_newer_version_of_an_extension_keeps_or_no_longer_keeps_fails_no_comparison() {
+    let machine = TestMachine::new();
+    // What `pg_extension_config_dump` does.
+    for sql in [
+        "create extension tcn",
+        "create table kept (id int)",
+        "create table once (id int)",
+        "alter extension tcn add table kept",
+        "alter extension tcn add table once",
+        "update pg_extension set extconfig = array['kept'::regclass::oid], extcondition = '{\"\"}'
+          where extname = 'tcn'",
+    ] {
+        machine.sql(sql);
+    }
+    let database = database(machine.server(), machine.dbname(), "postgres");
+    let own = ["machines", "readings", "openwatch_schema_history"];
+    let dumped = |more: &[&str]| -> Vec<(String, RowCount)> {
+        let tables = own.iter().chain(more).map(|table| format!("public.{table}"));
+        tables.map(|table| (table, RowCount::Estimate(0))).collect()
+    };
+    compare(&database, &dumped(&[]), &[]).unwrap();
+    compare(&database, &dumped(&["once"]), &[]).unwrap();
+    // Of its own tables none may be missing, or be there that was not.
+    let error = compare(&database, &dumped(&["gone"]), &[]).unwrap_err();
+    assert_eq!(details(&error), "public.gone is missing");
+    machine.sql("create table added (id int)");
+    let error = compare(&database, &dumped(&["kept"]), &[]).unwrap_err();
+    assert_eq!(details(&error), "public.added was not in the dump");
 }
