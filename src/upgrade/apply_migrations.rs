@@ -32,9 +32,29 @@ pub struct Failure {
 }
 
 impl From<Error> for Failure {
-    /// A failure before the first statement.
+    /// A failure before the first database is reached; of any later one [`Reached`] tells.
     fn from(error: Error) -> Self {
         Self { error, after: DataState::Unchanged.into(), why: Why::Refused }
+    }
+}
+
+/// How far a run has come, for what fails between the migrations and not in them.
+#[derive(Clone, Copy, Debug)]
+struct Reached<'s> {
+    /// What this run left in all databases so far.
+    data: DataState,
+    /// The first database that has nothing of it yet.
+    next: Option<&'s str>,
+}
+
+impl Reached<'_> {
+    /// Returns how an error becomes a failure here.
+    fn failed(self) -> impl FnOnce(Error) -> Failure {
+        // Nothing of this run: which database holds what an earlier attempt left is not known then.
+        let next = self.next.filter(|_| self.data != DataState::Unchanged).map(str::to_owned);
+        let after =
+            Aftermath { data: self.data, at: next.map(|name| (name, DataState::Unchanged)) };
+        |error| Failure { error, after, why: Why::Refused }
     }
 }
 
@@ -49,20 +69,24 @@ pub fn run(
     hooks::before(machine, Step::Migrate, &*journal)?;
     let mut before = DataState::Unchanged;
     let mut locks = quiet.locks.iter_mut();
-    for surveyed in survey.databases.iter().filter(|d| !d.comparison.pending.is_empty()) {
+    let mut todo = survey.databases.iter().filter(|d| !d.comparison.pending.is_empty()).peekable();
+    while let Some(surveyed) = todo.next() {
         let name = surveyed.database.name();
+        let reached = Reached { data: before, next: Some(name) };
         let pending: Vec<&str> =
             surveyed.comparison.pending.iter().map(|p| p.version.as_str()).collect();
-        journal.begun(Step::Migrate, format!("{name}: {}", pending.join(" ")))?;
+        journal
+            .begun(Step::Migrate, format!("{name}: {}", pending.join(" ")))
+            .map_err(reached.failed())?;
         machine.progress.step(&format!(
             "applying {} to {}",
             spoken(&pending),
             surveyed.database.described()
         ));
-        let lock = locks.next().ok_or_else(|| {
-            Error::new(Outcome::Failed, "a database to migrate is not locked")
-                .state("nothing was changed")
-        })?;
+        let lock = locks
+            .next()
+            .ok_or_else(|| Error::new(Outcome::Failed, "a database to migrate is not locked"))
+            .map_err(reached.failed())?;
         let how = How {
             lock_timeout: machine.config.policy.lock_timeout,
             reconnect_within: machine.config.policy.database_wait,
@@ -82,8 +106,12 @@ pub fn run(
             Ok(applied) => {
                 before = DataState::Partly;
                 let note = format!("{name}: {}", applied.versions.join(" "));
-                journal.migrated(name, note, applied.history)?;
-                after_step::migrate(machine, survey, surveyed, journal)?;
+                let next = todo.peek().map(|next| next.database.name());
+                let reached = Reached { data: before, next };
+                // It is committed: a note that cannot be written takes nothing of it back.
+                journal.migrated(name, note, applied.history).map_err(reached.failed())?;
+                after_step::migrate(machine, survey, surveyed, journal)
+                    .map_err(reached.failed())?;
             }
             Err(failure) => {
                 let data = match (before, failure.data) {

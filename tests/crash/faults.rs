@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::facts::{data, finish, good_points, new, old, put_point_of};
+use super::facts::{data, finish, good_points, new, old, put_point_of, rows};
 use super::matrix::{Case, Ended, nothing, tried};
 use super::support::machine::TestMachine;
 use super::tracer::{Act, At, Kind, Point, Side};
@@ -174,6 +174,66 @@ fn a_disk_that_turns_read_only_at_any_point_ends_the_run_and_one_command_finishe
             at_each(points, &[Kind::Create, Kind::Rename, Kind::Remove], Act::Fail(Errno::EROFS))
         },
     );
+}
+
+/// Two databases, of which a run migrates one before a write of the journal fails once.
+fn two() -> TestMachine {
+    let machine = TestMachine::with_databases(&["one", "two"]);
+    machine.ship_for("one", "good").ship_for("two", "good").marked(None, &["openwatch.service"])
+}
+
+/// The first point behind the note that database one is migrated: the note that two is about to be.
+fn behind_the_first(_: &[Point]) -> Vec<At> {
+    let (behind, act) = (Some("\"end\":{\"head\""), Act::Fail(Errno::EIO));
+    vec![At { number: 0, behind, side: Side::Before, act }]
+}
+
+/// Rows 35 and 45.
+#[test]
+fn a_journal_that_fails_once_after_the_first_database_was_migrated_puts_it_back() {
+    let check = |machine: &TestMachine, ended: &Ended| {
+        assert_eq!(ended.run.code, Some(9), "{:#}", machine.journal());
+        let data = machine.data();
+        assert!(rows(&data[0]) == old() && rows(&data[1]) == old());
+        assert_eq!(machine.journal()["data"], "unchanged");
+        machine.assert_closed();
+    };
+    let case = Case {
+        name: "journal not written after the first database, put back",
+        every: 1,
+        make: || two().operator("on_failure = \"restore\""),
+        words,
+        meanwhile: nothing,
+        check,
+    };
+    tried(&case, behind_the_first);
+}
+
+/// Rows 35 and 45.
+#[test]
+fn a_journal_that_fails_once_after_the_first_database_was_migrated_says_so_and_keeps_the_way_back()
+{
+    let check = |machine: &TestMachine, _: &Ended| {
+        let journal = machine.journal();
+        let (state, next) = (journal["state"].to_string(), journal["next"].to_string());
+        let [point] = machine.points().try_into().unwrap();
+        assert!(state.contains(&format!("{} is at the new schema", machine.described("one"))));
+        assert!(state.contains(&format!("{} is as before", machine.described("two"))), "{state}");
+        assert!(next.contains(&format!("`openwatch restore {point} --yes`")), "{next}");
+        assert_eq!(journal["data"], "partly");
+        machine.assert_closed();
+        machine.run(["upgrade", "--retry"]).success();
+        assert_eq!(machine.journal()["way_back"], point.as_str());
+    };
+    let case = Case {
+        name: "journal not written after the first database",
+        every: 1,
+        make: two,
+        words,
+        meanwhile: nothing,
+        check,
+    };
+    tried(&case, behind_the_first);
 }
 
 /// Row 40.

@@ -96,6 +96,13 @@ pub struct Point {
     pub refused: bool,
 }
 
+impl Point {
+    /// Whether the call, or what a file holds that gets its name by it, says this.
+    fn says(&self, text: &str) -> bool {
+        self.what.contains(text) || self.content.as_ref().is_some_and(|c| c.contains(text))
+    }
+}
+
 /// What became of a run.
 #[derive(Debug)]
 pub struct Traced {
@@ -250,9 +257,7 @@ impl<'a> Run<'a> {
             return Some(errno);
         }
         let is_it = match at.behind {
-            Some(text) => {
-                !self.reached && self.points[..number - 1].iter().any(|p| p.what.contains(text))
-            }
+            Some(text) => !self.reached && self.points[..number - 1].iter().any(|p| p.says(text)),
             None => number == at.number,
         };
         if !is_it || side != at.side {
