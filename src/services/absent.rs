@@ -46,6 +46,10 @@ impl ServiceManager for Absent {
         Ok(())
     }
 
+    fn is_going_down(&self) -> bool {
+        false
+    }
+
     fn is_present(&self) -> bool {
         false
     }

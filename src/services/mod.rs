@@ -103,6 +103,9 @@ pub trait ServiceManager: Send + Sync {
     /// Makes the manager read changed unit files.
     fn reload(&self) -> Result<()>;
 
+    /// Returns whether the machine is on its way down: units are stopped, and none is started.
+    fn is_going_down(&self) -> bool;
+
     /// Returns whether there is a manager at all.
     fn is_present(&self) -> bool;
 }

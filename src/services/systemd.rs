@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::system::clock::{self, Deadline};
 use crate::system::fs;
 use crate::system::process::{self, Call, Failure};
+use crate::system::signals::{self, SHUTDOWN};
 
 use super::{Activity, Load, ServiceManager, Standing, Unit};
 
@@ -55,6 +56,18 @@ impl Systemd {
             block.lines().filter_map(pair).collect()
         });
         Ok(blocks.collect())
+    }
+
+    /// Says that a unit did not come up. Where the machine goes down, that is the reason and no fault
+    /// of the unit: its start is cancelled first, and our own SIGTERM comes only after that, because
+    /// units are ordered after the one that we run in.
+    fn not_up(&self, what: &str, name: &str, failure: &Failure) -> Error {
+        let error = cannot(what, &[name.to_owned()], failure).outcome_as(Outcome::Unhealthy);
+        if !self.is_going_down() {
+            return error;
+        }
+        signals::ask(SHUTDOWN);
+        error.detail("the machine is shutting down")
     }
 
     /// Waits until no process of the unit is left in its control group.
@@ -108,10 +121,8 @@ impl ServiceManager for Systemd {
     fn start(&self, name: &str) -> Result<()> {
         // A unit that failed too often refuses to start until its counter is cleared.
         let _ = self.systemctl()?.args(["reset-failed", "--", name]).run();
-        self.systemctl()?.args(["start", "--", name]).run().map_err(|failure| {
-            cannot("start", &[name.to_owned()], &failure).outcome_as(Outcome::Unhealthy)
-        })?;
-        Ok(())
+        let started = self.systemctl()?.args(["start", "--", name]).run();
+        started.map(drop).map_err(|failure| self.not_up("start", name, &failure))
     }
 
     fn schedule(&self, name: &str) -> Result<()> {
@@ -125,10 +136,8 @@ impl ServiceManager for Systemd {
 
     fn restart(&self, name: &str) -> Result<()> {
         let _ = self.systemctl()?.args(["reset-failed", "--", name]).run();
-        self.systemctl()?.args(["restart", "--", name]).run().map_err(|failure| {
-            cannot("restart", &[name.to_owned()], &failure).outcome_as(Outcome::Unhealthy)
-        })?;
-        Ok(())
+        let started = self.systemctl()?.args(["restart", "--", name]).run();
+        started.map(drop).map_err(|failure| self.not_up("restart", name, &failure))
     }
 
     fn reload(&self) -> Result<()> {
@@ -140,9 +149,26 @@ impl ServiceManager for Systemd {
         Ok(())
     }
 
+    fn is_going_down(&self) -> bool {
+        // Not `is-system-running`: until 252 at least it says "starting" of a machine that goes down
+        // before its boot is complete, and that is when we start units after an interruption.
+        let jobs = self.systemctl().map(|call| {
+            call.args(["list-jobs", "--full", "--no-pager", "--no-legend"]).deadline(LINGER).run()
+        });
+        matches!(jobs, Ok(Ok(jobs)) if brings_down(&jobs.text()))
+    }
+
     fn is_present(&self) -> bool {
         true
     }
+}
+
+/// Whether one of these jobs, each a line, takes the machine down.
+fn brings_down(jobs: &str) -> bool {
+    jobs.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words.as_slice(), [_, "shutdown.target", "start", ..])
+    })
 }
 
 fn unit(name: &str, properties: &BTreeMap<String, String>) -> Unit {
@@ -233,6 +259,13 @@ mod tests {
         let unit = unit("a.service", &properties);
         assert!(unit.is_up());
         assert_eq!((unit.main_pid, unit.restarts), (None, 3));
+    }
+
+    #[test]
+    fn only_a_start_of_the_shutdown_target_takes_the_machine_down() {
+        let up = " 90 shutdown.target stop waiting\n 91 web.service start running";
+        assert!(!brings_down(up) && !brings_down("") && !brings_down("No jobs running."));
+        assert!(brings_down("  92 web.service stop running\n1093 shutdown.target start waiting"));
     }
 
     #[test]

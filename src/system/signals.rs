@@ -53,9 +53,18 @@ pub fn outlive_terminal() {
     OUTLIVES_TERMINAL.store(true, Ordering::SeqCst);
 }
 
+/// What a shutdown is called where no signal has come of it yet.
+pub const SHUTDOWN: &str = "a shutdown";
+
 /// Asks ourselves to stop, as a signal would; `why` is told in the place of its name.
 pub fn ask(why: &'static str) {
     let _ = ASKED.set(why);
+}
+
+/// Returns what asked us to stop in the place of a signal, also where nothing may interrupt us any
+/// more: whoever fails then must know that it is no fault of theirs.
+pub fn asked() -> Option<&'static str> {
+    ASKED.get().copied()
 }
 
 /// Returns the name of the last signal that asked us to stop, if any did and we may still stop.

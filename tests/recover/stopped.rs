@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 
-use super::support::machine::{TestMachine, parse_message};
+use super::support::machine::{TestMachine, message, parse_message};
 use super::support::postgres::wait_for;
-use super::{asleep, end_sleepers, last, signal, sleeping, wake_up};
+use super::{asleep, end_sleepers, install_old, killed_half_way, last, signal, sleeping, wake_up};
 
 /// Rows 70 and 71.
 #[test]
@@ -31,6 +31,66 @@ fn asked_to_stop_twice_the_step_is_undone_and_the_state_has_a_name() {
     machine.assert_closed();
     machine.run(["upgrade", "--undo"]).success();
     assert_eq!(machine.data(), old);
+}
+
+/// What a start is while the machine goes down: cancelled, and no signal has come yet.
+const CANCELLED: &str = "
+[ ! -e \"$here/booted\" ] || exit 0
+echo '1093 shutdown.target start waiting' >\"$here/jobs\"
+echo \"Job for $unit canceled.\" >&2
+exit 1";
+
+fn boot(machine: &TestMachine) {
+    fs::remove_file(machine.dir().join("jobs")).unwrap();
+    fs::write(machine.dir().join("booted"), "").unwrap();
+}
+
+/// Rows 70 and 71.
+#[test]
+fn a_start_that_a_shutdown_cancels_is_no_failed_upgrade_and_the_next_boot_goes_on() {
+    for health in [false, true] {
+        let machine = TestMachine::new().operator("on_failure = \"restore\"").ship("good");
+        let machine = match health {
+            false => machine.with_hook("start", "openwatch.service", CANCELLED),
+            // It came up, and was stopped before it could answer.
+            true => {
+                let probe = "test -e \"$0/booted\"";
+                let dir = machine.dir().to_owned();
+                let going_down = CANCELLED.replace("exit 1", "exit 0");
+                machine.with_hook("start", "openwatch.service", &going_down).health(&format!(
+                    "[[health]]\ncommand = [\"/bin/sh\", \"-c\", {probe:?}, {dir:?}]\n\
+                     deadline = \"500ms\"\n"
+                ))
+            }
+        };
+        let told = message(&machine.run(["upgrade", "--from", "1.0.0-1"]).code(8));
+        assert!(told.detail.contains("the machine is shutting down"), "{told:#?}");
+        assert_eq!(machine.schema(), "0004", "nothing is put back during a shutdown");
+        assert_eq!(last(&machine, "interrupted"), "a shutdown");
+        machine.assert_closed();
+        boot(&machine);
+        machine.run(["upgrade", "--unit"]).success();
+        assert_eq!(machine.unit("openwatch.service"), "active");
+        machine.assert_clean();
+    }
+}
+
+/// Rows 67 and 71.
+#[test]
+fn an_undo_whose_start_a_shutdown_cancels_is_not_stuck_and_the_next_boot_goes_on() {
+    let machine = sleeping(TestMachine::new().marked(Some("deb"), &["openwatch.service"]));
+    let old = machine.data();
+    killed_half_way(&machine, &["upgrade"]);
+    let machine = install_old(machine).with_hook("restart", "openwatch.service", CANCELLED);
+    let told = message(&machine.run(["upgrade", "--undo", "--adopt"]).code(8));
+    assert!(told.hint.contains("as the next boot does by itself"), "{told:#?}");
+    assert!(machine.mark().exists() && !machine.upgrade_dir().join("stuck").exists());
+    boot(&machine);
+    let told = message(&machine.run(["upgrade", "--unit"]).code(9));
+    assert!(told.state.contains("the services run"), "{told:#?}");
+    assert_eq!(machine.data(), old);
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    assert!(!machine.mark().exists());
 }
 
 /// What stands in for the login manager notes who holds the machine up, and for how long.

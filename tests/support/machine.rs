@@ -621,7 +621,9 @@ impl TestMachine {
     /// Returns what the service manager was asked to do, without the questions.
     pub fn acts(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.path().join("calls")).unwrap();
-        let question = |line: &&str| line.starts_with("show ") || line.starts_with("reset-failed ");
+        let question = |line: &&str| {
+            ["show ", "reset-failed ", "list-jobs "].iter().any(|verb| line.starts_with(verb))
+        };
         text.lines().filter(|l| !question(l)).map(|line| line.replace(" --", "")).collect()
     }
 

@@ -82,6 +82,30 @@ fn after_a_failed_upgrade_the_data_comes_back_with_the_older_package_put_in_by_h
     scriptlet(&machine, "deb preinst upgrade 1.0.0-1 2.0.0-1").success();
 }
 
+/// Rows 62 and 71.
+#[test]
+fn a_rollback_whose_start_a_shutdown_cancels_is_not_stuck_and_the_next_boot_goes_on() {
+    let machine = failed_half_way().with_hook(
+        "restart",
+        "openwatch.service",
+        "[ ! -e \"$here/booted\" ] || exit 0
+         echo '1093 shutdown.target start waiting' >\"$here/jobs\"
+         exit 1",
+    );
+    scriptlet(&machine, "deb preinst upgrade 2.0.0-1 1.0.0-1").success();
+    let machine = unpack_old(machine);
+    scriptlet(&machine, "deb postinst configure 2.0.0-1").success();
+    let cut_off = scriptlet(&machine, "deb postinst triggered openwatch-upgrade").code(8);
+    assert!(message(&cut_off).hint.contains("as the next boot does by itself"), "{cut_off:?}");
+    assert_eq!(order(&machine)["failed"], Value::Null);
+    machine.assert_closed();
+    fs::remove_file(machine.dir().join("jobs")).unwrap();
+    fs::write(machine.dir().join("booted"), "").unwrap();
+    machine.run(["rollback", "--unit"]).success();
+    assert_eq!((machine.schema().as_str(), order(&machine)), ("0002", Value::Null));
+    assert_eq!(machine.unit("openwatch.service"), "active");
+}
+
 /// Rows 57 and 67.
 #[test]
 fn a_downgrade_by_hand_that_stops_between_its_halves_is_finished_or_goes_forward() {

@@ -111,6 +111,9 @@ pub fn run(
     let next = match fit {
         Fit::Agrees => {
             if let Err(error) = start(machine, &mark, &mut journal) {
+                if let Some(by) = signals::asked() {
+                    return Err(cut_off(machine, &mark, &mut journal, by, error));
+                }
                 return Err(failed(machine, survey, &mut journal, &mark, (None, error)));
             }
             maintenance::end(machine);
@@ -196,6 +199,30 @@ fn start(machine: &Machine, mark: &Pending, journal: &mut Journal) -> Result<()>
     let running = mark.running.clone().unwrap_or_default();
     let started = start_services::restart(machine, &running, journal)?;
     check_health::run(machine, started, journal).map(drop)
+}
+
+/// A shutdown came while the units were started: the data is back, and the next boot goes on.
+fn cut_off(
+    machine: &Machine,
+    mark: &Pending,
+    journal: &mut Journal,
+    by: &str,
+    error: Error,
+) -> Error {
+    // The gate was opened for the units; open, nothing would go on by itself.
+    if let Err(problem) = mark.write(&machine.layout) {
+        machine.progress.warn(&problem.message());
+    }
+    let undo = machine.command("upgrade --undo");
+    let error = error
+        .state("the data is as it was before; the gate is closed")
+        .hint(format!("Run `{undo}` to go on, as the next boot does by itself."));
+    journal.interrupted(by);
+    if let Err(problem) = journal.close(error.outcome(), Some(&error)) {
+        machine.progress.warn(&format!("the journal is not closed: {}", problem.message()));
+    }
+    tell(machine, journal.record());
+    error
 }
 
 /// An undo that failed is the end of what is tried by itself.

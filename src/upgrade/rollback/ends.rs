@@ -121,7 +121,8 @@ enum End {
 
 impl End {
     fn of(step: Step, error: &Error) -> Self {
-        if let Some(signal) = signals::received() {
+        // Signals are held off since the older package was put in.
+        if let Some(signal) = signals::received().or_else(signals::asked) {
             return Self::CutOff(signal);
         }
         match (step, error.outcome()) {
