@@ -202,6 +202,16 @@ fn nothing_pending_means_no_stop_and_no_dump() {
 }
 
 #[test]
+fn a_new_program_whose_services_are_down_is_not_said_to_run() {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive");
+    let machine = machine.marked(Some("deb"), &[]);
+    let told = "openwatch 2.0.0-1 is current, no unit ran; no migration was pending\n";
+    machine.run(["upgrade"]).success().stdout(told);
+    assert_eq!(machine.unit("openwatch.service"), "inactive");
+    machine.assert_clean();
+}
+
+#[test]
 fn a_new_program_without_migrations_is_restarted_and_nothing_else() {
     let machine = TestMachine::new().marked(Some("deb"), &["openwatch.service"]);
     machine.run(["upgrade"]).success().stdout(contains("no migration was pending"));

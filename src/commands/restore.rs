@@ -265,7 +265,9 @@ fn cut_off(
     }
     let Some(replaced) = point.put_back_before(databases)? else { return Ok(None) };
     machine.progress.note("a restore that was cut off had put it back already");
+    let gate = RestoreGate::begin(machine, point)?;
     recover::put_back_by_hand(machine, point.id())?;
+    gate.done(machine)?;
     if point.manifest().databases.len() == databases.len() {
         point.retire()?;
     }

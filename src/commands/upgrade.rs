@@ -187,11 +187,17 @@ fn spoken(machine: &Machine, success: &Success) -> String {
     let app = machine.layout.app();
     match success.work {
         Work::Nothing => format!("{app} {} is current, nothing to do", success.to),
-        Work::Restarted => format!("{app} {} runs; no migration was pending", success.to),
-        Work::WentBack => match &success.restore_point {
-            Some(id) => format!("{app} {} runs again: its data was put back from {id}", success.to),
-            None => format!("{app} {} runs again: its data had not changed", success.to),
-        },
+        Work::Restarted => {
+            let up = if success.started { "runs" } else { "is current, no unit ran" };
+            format!("{app} {} {up}; no migration was pending", success.to)
+        }
+        Work::WentBack => {
+            let up = if success.started { "runs again" } else { "is back, no unit ran" };
+            match &success.restore_point {
+                Some(id) => format!("{app} {} {up}: its data was put back from {id}", success.to),
+                None => format!("{app} {} {up}: its data had not changed", success.to),
+            }
+        }
         Work::Migrated => {
             let versions: Vec<&str> =
                 success.applied.iter().flat_map(|(_, v)| v.iter().map(String::as_str)).collect();

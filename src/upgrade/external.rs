@@ -36,6 +36,7 @@ pub fn put_back(machine: &Machine, point: &RestorePoint, foreign: Override) -> R
         point.check_origins(&databases)?;
     }
     let before = Pending::read(&machine.layout)?;
+    let of_upgrade = before.as_ref().is_some_and(|mark| !mark.is_of_restore());
     if before.is_none() {
         // Killed half way, the data is neither this nor that: nothing may start on it.
         mark(machine, point).write(&machine.layout)?;
@@ -59,7 +60,7 @@ pub fn put_back(machine: &Machine, point: &RestorePoint, foreign: Override) -> R
             fit = Fit::Other;
         }
     }
-    if before.is_none() && fit == Fit::Program {
+    if !of_upgrade && fit == Fit::Program {
         Pending::clear(&machine.layout)?;
         maintenance::end(machine);
     }

@@ -232,7 +232,7 @@ fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {
         from: survey.from.clone(),
         ..Pending::new(survey.version.clone(), Some(survey.running()), machine.clock)
     });
-    Pending { failed: Some(failed), ..mark }
+    Pending { failed: Some(failed), restoring: None, ..mark }
 }
 
 pub(super) fn stop_units(machine: &Machine, but: &[String]) {

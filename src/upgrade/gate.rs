@@ -45,6 +45,9 @@ pub struct Pending {
     /// Why nothing is tried by itself any more, where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck: Option<Stuck>,
+    /// The restore point for whose restore the gate was closed, where it was open before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<String>,
 }
 
 /// How the last attempt ended.
@@ -61,8 +64,8 @@ impl Pending {
     pub fn new(to: Version, running: Option<Vec<String>>, clock: Clock) -> Self {
         let since = clock::rfc3339(clock.now());
         let (from, family, failed, overrode) = (None, None, None, None);
-        let (cut_off, stuck) = (None, None);
-        Self { from, to, family, since, running, failed, overrode, cut_off, stuck }
+        let (cut_off, stuck, restoring) = (None, None, None);
+        Self { from, to, family, since, running, failed, overrode, cut_off, stuck, restoring }
     }
 
     /// Reads the mark, where there is one.
@@ -111,6 +114,16 @@ impl Pending {
             )
             | None => true,
         })
+    }
+
+    /// Returns whether only a restore closed the gate: no upgrade of a package, or by hand, has taken
+    /// the mark over since, which begins by naming its package or the units that run.
+    pub fn is_of_restore(&self) -> bool {
+        let rolled_back = |failed: &Failed| failed.outcome == Outcome::RolledBack.word();
+        self.restoring.is_some()
+            && self.family.is_none()
+            && self.running.is_none()
+            && self.failed.as_ref().is_some_and(rolled_back)
     }
 
     /// Removes the mark: the gate is open.

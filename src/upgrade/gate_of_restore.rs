@@ -13,27 +13,43 @@ use super::machine::Machine;
 #[derive(Debug)]
 #[must_use]
 pub struct RestoreGate {
-    /// Whether this restore closed it.
-    closed: bool,
+    /// What had closed it before.
+    before: Before,
+}
+
+/// What the gate was before a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// Open: this restore closed it.
+    Open,
+    /// Closed by a restore that was cut off, or that brought the data of another version back.
+    ByRestore,
+    /// Closed by an upgrade, whose it stays.
+    ByUpgrade,
 }
 
 impl RestoreGate {
     /// Closes the gate, where it was open: killed half way, or cut off from power, nothing may start on
     /// the data of another version.
     pub fn begin(machine: &Machine, point: &RestorePoint) -> Result<Self> {
-        let closed = Pending::read(&machine.layout)?.is_none();
+        let before = match Pending::read(&machine.layout)? {
+            None => Before::Open,
+            Some(mark) if mark.is_of_restore() => Before::ByRestore,
+            Some(_) => Before::ByUpgrade,
+        };
         opened::end_for_upgrade(machine);
-        if closed {
+        if before == Before::Open {
             mark(machine, point).write(&machine.layout)?;
         }
-        Ok(Self { closed })
+        Ok(Self { before })
     }
 
     /// Opens the gate again where the restore failed before it changed anything; otherwise it stays
-    /// closed, whatever the data is.
+    /// closed, whatever the data is: what a restore before this one left half done, this one did not
+    /// touch.
     pub fn failed(self, machine: &Machine, error: Error) -> Error {
         let untouched = error.state_line().is_none_or(|state| UNTOUCHED.contains(&state));
-        if self.closed
+        if self.before == Before::Open
             && untouched
             && let Err(more) = Pending::clear(&machine.layout)
         {
@@ -53,7 +69,10 @@ impl RestoreGate {
                 return Ok(());
             }
         }
-        if self.closed { Pending::clear(&machine.layout) } else { Ok(()) }
+        match self.before {
+            Before::Open | Before::ByRestore => Pending::clear(&machine.layout),
+            Before::ByUpgrade => Ok(()),
+        }
     }
 }
 
@@ -66,6 +85,7 @@ pub(super) fn mark(machine: &Machine, point: &RestorePoint) -> Pending {
     Pending {
         from: point.manifest().from_version.clone(),
         failed: Some(failed),
+        restoring: Some(point.id().to_owned()),
         ..Pending::new(machine.version.clone(), None, machine.clock)
     }
 }

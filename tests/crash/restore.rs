@@ -145,6 +145,28 @@ fn a_restore_of_a_clone_killed_right_after_the_exchange_is_known_as_done() {
     tried(&case, after_the_exchange);
 }
 
+/// Rows 53 and 67.
+/// The same command found it done, and left the gate closed over data that the program knows.
+#[test]
+fn a_restore_of_a_clone_killed_right_after_the_exchange_opens_the_gate_where_it_is_repeated() {
+    let make = || {
+        let machine = migrated();
+        for file in ["0003_owner.sql", "0004_index_readings.sql"] {
+            std::fs::remove_file(machine.migrations("main").join(file)).unwrap();
+        }
+        machine.version("1.0.0-1")
+    };
+    let check = |machine: &TestMachine, ended: &Ended| {
+        assert!(machine.mark().exists() && data(machine) == old());
+        finish(machine, &["restore".into(), ended.before[0].clone(), "--yes".into()], 0);
+        assert!(!machine.mark().exists(), "the installed program knows what came back");
+        machine.run(["gate"]).success();
+    };
+    let name = "restore of a clone of the installed version, right after the exchange";
+    let case = Case { name, every: 1, make, words, meanwhile: nothing, check };
+    tried(&case, after_the_exchange);
+}
+
 /// Around the rename by which a point leaves its name.
 fn while_the_point_goes(points: &[Point]) -> Vec<At> {
     let gone = points.iter().position(|point| point.what.contains(".removing-")).unwrap();

@@ -201,6 +201,38 @@ fn the_gate_is_closed_before_the_data_is_exchanged() {
     assert!(!machine.mark().exists());
 }
 
+/// Row 67.
+#[test]
+fn a_restore_that_was_killed_opens_the_gate_once_it_is_repeated_and_agrees() {
+    let machine = TestMachine::with_own_server().with_unit("openwatch.service", "inactive");
+    machine.run(["backup", "create"]).success();
+    let psql = |sql: &str| machine.server().psql("postgres", sql);
+    let lock = "begin; lock table pg_database in share row exclusive mode; select pg_sleep(600)";
+    let quiet = std::process::Stdio::null;
+    let holder =
+        machine.server().psql_command("postgres").args(["-c", lock]).stdout(quiet()).spawn();
+    let mut holder = holder.unwrap();
+    let sleeps = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+    wait_for("the lock", || psql(sleeps) == "1");
+    let mut run = machine.spawn(["restore", "latest", "--yes", "--no-copy"]);
+    wait_for("the closed gate", || machine.mark().exists());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    psql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
+    // A restore that fails before it begins has not mended what the first may have left.
+    machine.run(["restore", "latest", "--database", "nothing", "--yes"]).failure();
+    assert!(machine.mark().exists());
+    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
+    assert!(!machine.mark().exists(), "the installed program knows what came back");
+    machine.run(["gate"]).success();
+    // The gate that an upgrade has closed is not a restore's to open.
+    let machine = machine.marked(Some("deb"), &["openwatch.service"]);
+    machine.run(["restore", "latest", "--yes", "--no-copy"]).success();
+    assert!(machine.mark().exists());
+}
+
 /// Everything that was typed is in the command that is printed.
 #[test]
 fn the_printed_command_names_the_identity_and_the_configuration_again() {

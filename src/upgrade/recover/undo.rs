@@ -172,7 +172,7 @@ fn close_gate(machine: &Machine, survey: &Survey<'_>) -> Result<Pending> {
         from: survey.from.clone(),
         ..Pending::new(survey.version.clone(), Some(survey.running()), machine.clock)
     });
-    let mark = Pending { failed: Some(failed), stuck: None, ..mark };
+    let mark = Pending { failed: Some(failed), stuck: None, restoring: None, ..mark };
     mark.write(&machine.layout)?;
     Ok(mark)
 }
