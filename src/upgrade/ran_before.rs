@@ -12,6 +12,7 @@ use crate::package;
 use crate::system::fs;
 use crate::version::Version;
 
+use super::journal::{self, Record};
 use super::state_file;
 
 /// The note.
@@ -43,12 +44,20 @@ impl Ran {
     }
 }
 
-/// Adds what runs now to what ran before the files were unpacked.
+/// Adds what runs now to what ran before the files were unpacked, and before that to what a run was
+/// starting when it was killed: the newer version that follows it finds only a part of that up.
 pub fn and(layout: &Layout, now: Vec<String>) -> Vec<String> {
-    let Some(mut ran) = read(layout) else { return now };
-    let more: Vec<String> = now.into_iter().filter(|unit| !ran.running.contains(unit)).collect();
-    ran.running.extend(more);
-    ran.running
+    // A journal that cannot be read says nothing either.
+    let last = journal::read(layout).ok().flatten();
+    let starting = last.as_ref().and_then(Record::was_starting).unwrap_or_default();
+    let noted = read(layout).map(|ran| ran.running).unwrap_or_default();
+    let mut all = starting.to_vec();
+    for unit in noted.into_iter().chain(now) {
+        if !all.contains(&unit) {
+            all.push(unit);
+        }
+    }
+    all
 }
 
 /// Removes the note, and the one of the version that was there: the mark says it, or nothing is to be

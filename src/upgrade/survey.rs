@@ -30,6 +30,9 @@ pub struct Survey<'m> {
     pub way_back: Option<String>,
     /// When the gate was opened by hand over what they left; RFC 3339.
     pub opened: Option<String>,
+    /// Units that the last run was starting when it was killed, also where another version has taken
+    /// its place since.
+    pub left_down: Vec<String>,
     /// The application's units, in stop order.
     pub units: Vec<Unit>,
     /// Each database.
@@ -66,7 +69,8 @@ impl Survey<'_> {
             None => self.interrupted.as_ref().map(|record| record.running.clone()),
         };
         marked.or_else(recorded).unwrap_or_else(|| {
-            self.units.iter().filter(|u| u.is_up()).map(|u| u.name.clone()).collect()
+            let ran = |unit: &&Unit| unit.is_up() || self.left_down.contains(&unit.name);
+            self.units.iter().filter(ran).map(|unit| unit.name.clone()).collect()
         })
     }
 
@@ -171,6 +175,8 @@ fn look_at_all<'m>(
     let units = machine.services.look(&machine.config.app.services)?;
     let looks = machine.databases.iter().map(|shipped| look(machine, shipped, purpose, wait));
     let (databases, sessions): (Vec<_>, Vec<_>) = looks.collect::<Result<_>>()?;
+    let starting = last.as_ref().and_then(Record::was_starting);
+    let left_down = starting.map(<[String]>::to_vec).unwrap_or_default();
     let last = last.filter(|record| !record.is_overtaken(&machine.version));
     let way_back = way_back(last.as_ref(), &databases);
     let chained = last.as_ref().filter(|_| way_back.is_some());
@@ -183,7 +189,17 @@ fn look_at_all<'m>(
         // A package that is not installed yet would be installed over this one.
         .or_else(|| machine.looked_into.as_ref()?.installed.clone());
     let version = machine.version.clone();
-    let survey = Survey { version, from, pending, interrupted, way_back, opened, units, databases };
+    let survey = Survey {
+        version,
+        from,
+        pending,
+        interrupted,
+        way_back,
+        opened,
+        left_down,
+        units,
+        databases,
+    };
     Ok((survey, sessions))
 }
 

@@ -64,6 +64,42 @@ fn the_next_version_after_a_run_that_was_killed_at_its_end_needs_no_word() {
     machine.assert_clean();
 }
 
+/// Rows 33 and 64.
+///
+/// The newer package's script, or a person without one, finds a part of what ran before.
+#[test]
+fn what_a_killed_run_had_not_started_yet_runs_again_after_the_next_version() {
+    const UNITS: [&str; 3] = ["web.service", "worker.service", "openwatch.service"];
+    for by_script in [true, false] {
+        let machine = TestMachine::new()
+            .with_unit("web.service", "active")
+            .with_unit("worker.service", "active")
+            .with_unit("stopped.service", "inactive")
+            .services(&["web.service", "stopped.service", "worker.service", "openwatch.service"])
+            .migration("0003_more.sql", "CREATE TABLE more (id int);\n")
+            .with_hook("start", "worker.service", "sleep 600");
+        let run = machine.spawn(["upgrade", "--from", "1.0.0-1"]);
+        wait_for("the start", || machine.acts().contains(&"start worker.service".to_owned()));
+        kill_it(run);
+        fs::remove_file(machine.dir().join("hooks/start.worker.service")).unwrap();
+        let running: Vec<&str> =
+            UNITS.into_iter().filter(|unit| machine.unit(unit) == "active").collect();
+        assert_eq!(running, ["openwatch.service"]);
+        let machine = machine.version("3.0.0-1").migration("0004_last.sql", "SELECT 1;\n");
+        if by_script {
+            machine.run(["scriptlet", "deb", "preinst", "upgrade", "2.0.0-1", "3.0.0-1"]).success();
+            machine.run(["scriptlet", "deb", "postinst", "configure", "2.0.0-1"]).success();
+            machine.run(["scriptlet", "deb", "postinst", "triggered", "x"]).success();
+        } else {
+            machine.run(["upgrade", "--from", "2.0.0-1"]).success();
+        }
+        assert_eq!(machine.schema(), "0004");
+        assert_eq!(UNITS.map(|unit| machine.unit(unit)), ["active"; 3], "{by_script}");
+        assert_eq!(machine.unit("stopped.service"), "inactive");
+        machine.assert_clean();
+    }
+}
+
 /// Rows 4 and 60.
 #[test]
 fn what_was_written_behind_a_gate_opened_by_hand_is_not_taken_back() {

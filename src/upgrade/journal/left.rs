@@ -38,6 +38,15 @@ impl Record {
             && !self.to.order(installed).is_eq()
     }
 
+    /// Returns the units that a run was to start which was killed after it had opened the gate: which
+    /// of them it came to is not known, and those that are down are not so by anybody's wish.
+    pub fn was_starting(&self) -> Option<&[String]> {
+        let opened = self.direction == Direction::Forward
+            && self.finished.is_none()
+            && self.has_marked(Step::Start, When::Begun);
+        opened.then_some(self.running.as_slice())
+    }
+
     /// Returns the restore point from before the first attempt, where one was taken.
     pub fn first_point(&self) -> Option<&str> {
         self.way_back.as_deref().or(self.restore_point.as_deref())
