@@ -132,6 +132,32 @@ fn a_downgrade_by_hand_that_stops_between_its_halves_is_finished_or_goes_forward
     }
 }
 
+/// Rows 57 and 67.
+#[test]
+fn a_newer_package_over_a_rollback_that_was_cut_off_upgrades_from_the_version_of_the_data() {
+    let machine = failed_half_way();
+    scriptlet(&machine, "deb preinst upgrade 2.0.0-1 1.0.0-1").success();
+    assert_eq!(machine.schema(), "0002");
+    // As if it had been killed while the package tool was at work.
+    let mut record = machine.journal();
+    for key in ["finished", "outcome", "message", "state", "next"] {
+        record[key] = Value::Null;
+    }
+    fs::write(machine.upgrade_dir().join("journal.json"), record.to_string()).unwrap();
+    let machine = machine.version("3.0.0-1").migration("0004_divides.sql", "SELECT 1;\n");
+    scriptlet(&machine, "deb preinst upgrade 2.0.0-1 3.0.0-1").success();
+    scriptlet(&machine, "deb postinst configure 2.0.0-1")
+        .success()
+        .stderr(contains("the rollback to 1.0.0-1 is given up"));
+    assert_eq!(order(&machine), Value::Null);
+    let mark: Value = serde_json::from_slice(&fs::read(machine.mark()).unwrap()).unwrap();
+    assert_eq!((&mark["from"], &mark["to"]), (&json!("1.0.0-1"), &json!("3.0.0-1")));
+    scriptlet(&machine, "deb postinst triggered openwatch-upgrade").success();
+    assert_eq!(machine.schema(), "0004");
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.assert_clean();
+}
+
 /// Row 60.
 #[test]
 fn what_somebody_wrote_since_is_never_taken_back_by_a_downgrade_by_hand() {

@@ -11,6 +11,7 @@ use crate::upgrade::ran_before;
 use crate::upgrade::rollback::given_up::GivenUp;
 use crate::upgrade::rollback::kept;
 use crate::upgrade::rollback::order::Order;
+use crate::upgrade::rollback::record;
 use crate::upgrade::together;
 use crate::version::Version;
 
@@ -44,21 +45,16 @@ fn mark(
 ) -> Result<Reply> {
     let layout = &context.layout;
     let before = Pending::read(layout)?;
-    if let Some(order) = Order::read(layout)? {
-        if !to.order(&order.from).is_gt() {
-            // The package half of a rollback, or the newer package configured once more beside it.
-            return Ok(Reply::silent(Outcome::Ok));
-        }
-        // A newer version than the one that is left behind is another way out.
-        Order::clear(layout)?;
-    }
-    let same = from.is_some_and(|from| from.order(to).is_eq());
-    if before.is_none() && same {
-        // Reinstalled or reconfigured with nothing left open: no mark, no stop, no dump.
+    let order = Order::read(layout)?;
+    if order.as_ref().is_some_and(|order| !to.order(&order.from).is_gt()) {
+        // The package half of a rollback, or the newer package configured once more beside it.
         return Ok(Reply::silent(Outcome::Ok));
     }
-    // A configuration that no longer fits is no reason to leave the gate open.
-    if before.is_none() && matches!(configured(context), Ok(None)) {
+    let same = from.is_some_and(|from| from.order(to).is_eq());
+    // Reinstalled or reconfigured with nothing left open: no mark, no stop, no dump. And a
+    // configuration that no longer fits is no reason to leave the gate open.
+    if before.is_none() && (same || matches!(configured(context), Ok(None))) {
+        give_way(context, order.as_ref())?;
         return Ok(Reply::silent(Outcome::Ok));
     }
     if let Some(mark) = before.as_ref().filter(|mark| mark.to.order(to).is_gt()) {
@@ -70,7 +66,10 @@ fn mark(
         // A run that is stuck stays so: a package script is not the person who is needed.
         Some(mark) => {
             let failed = mark.failed.clone().filter(|_| mark.stuck.is_some());
-            Pending { to: to.clone(), family: Some(family), failed, ..mark }
+            // What the rollback was to leave behind is gone from the data already.
+            let back = order.as_ref().filter(|order| order.data_is_back());
+            let from = back.map(|order| order.to.clone()).or_else(|| mark.from.clone());
+            Pending { from, to: to.clone(), family: Some(family), failed, ..mark }
         }
         None => {
             let looked = running.as_ref().ok().cloned();
@@ -81,7 +80,18 @@ fn mark(
     };
     // The gate is closed also where the configuration no longer fits: that is told after it.
     mark.write(layout)?;
+    // After it: whoever is killed in between finds the order again, and what it says of the data.
+    give_way(context, order.as_ref())?;
     running.map(|_| Reply::silent(Outcome::Ok))
+}
+
+/// Ends a rollback for a newer version than the one that it was to leave behind: that is another way
+/// out.
+fn give_way(context: &Context<'_>, order: Option<&Order>) -> Result<()> {
+    let Some(order) = order else { return Ok(()) };
+    context.progress.note(&format!("the rollback to {} is given up", order.to));
+    record::give_up(&context.layout, order, clock::rfc3339(Clock::System.now()))?;
+    Order::clear(&context.layout)
 }
 
 /// A package of a set may come before the one whose version the program knows: the set leads to the

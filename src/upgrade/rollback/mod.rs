@@ -16,7 +16,7 @@ pub mod older;
 pub mod order;
 pub mod outlook;
 pub mod present;
-mod record;
+pub mod record;
 pub mod refused;
 pub mod source;
 mod steps;

@@ -28,12 +28,12 @@ impl Record {
     }
 }
 
-/// Closes the record of a rollback that a person gives up, so that nobody takes it for an upgrade that
-/// was cut off.
-pub(super) fn give_up(layout: &Layout, order: &Order, now: String) -> Result<()> {
-    let Some(record) = journal::read(layout)?.filter(|run| run.direction == Direction::Back) else {
-        return Ok(());
-    };
+/// Closes the record of a rollback that a person, or a newer package, gives up, so that nobody takes it
+/// for one that was cut off and has to be finished.
+pub fn give_up(layout: &Layout, order: &Order, now: String) -> Result<()> {
+    // One that has not begun yet has none: the last one is that of another run.
+    let own = |run: &Record| run.direction == Direction::Back && order.leads_to(&run.to);
+    let Some(record) = journal::read(layout)?.filter(own) else { return Ok(()) };
     let back = order.data_is_back();
     let closed = Record {
         finished: Some(now),
