@@ -156,6 +156,60 @@ fn only_units_that_ran_before_are_started_again() {
 }
 
 /// Row 32.
+///
+/// To mask a unit stops nothing: it runs until the upgrade stops it.
+#[test]
+fn a_unit_that_was_masked_while_it_ran_stays_down_and_fails_nothing() {
+    let machine = TestMachine::new()
+        .with_unit("worker.service", "active")
+        .unit_fact("worker.service", "load", "masked")
+        .services(&["worker.service", "openwatch.service"])
+        .operator("on_failure = \"restore\"")
+        .ship("good");
+    machine
+        .run(["upgrade"])
+        .success()
+        .stdout(contains("is up and healthy"))
+        .stderr(contains("worker.service is masked and is left as it is"));
+    assert_eq!(machine.schema(), "0004");
+    assert_eq!(machine.unit("worker.service"), "inactive");
+    machine.assert_clean();
+}
+
+/// Rows 32 and 33.
+#[test]
+fn a_unit_that_is_masked_between_two_attempts_does_not_fail_the_second() {
+    let machine = TestMachine::new()
+        .with_unit("worker.service", "active")
+        .services(&["worker.service", "openwatch.service"])
+        .ship("good")
+        .with_hook("start", "worker.service", "exit 1");
+    machine.run(["upgrade"]).code(8);
+    let machine = machine.unit_fact("worker.service", "load", "masked");
+    machine.run(["upgrade", "--retry"]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    assert_eq!(machine.unit("worker.service"), "inactive");
+    machine.assert_clean();
+}
+
+/// Row 32.
+#[test]
+fn a_rolling_restart_leaves_a_masked_unit_out() {
+    let units = ["web.service", "worker.service", "openwatch.service"];
+    let machine = TestMachine::new()
+        .with_unit("web.service", "active")
+        .with_unit("worker.service", "active")
+        .services(&units)
+        .app_line("restart = \"rolling\"\nrestart_pause = \"0s\"")
+        .marked(Some("deb"), &units)
+        .unit_fact("worker.service", "load", "masked");
+    machine.run(["upgrade"]).success();
+    let restarts = ["daemon-reload", "restart openwatch.service", "restart web.service"];
+    assert_eq!(machine.acts(), restarts);
+    machine.assert_clean();
+}
+
+/// Row 32.
 #[test]
 fn a_service_that_the_operator_had_stopped_stays_stopped() {
     let machine = TestMachine::new().with_unit("openwatch.service", "inactive").ship("good");

@@ -286,14 +286,15 @@ fn with_migrations(
         held.watch(machine);
         let started = start_services::run(machine, &quiet.running, migrated, &mut journal)
             .map_err(Failed::at(Step::Start))?;
+        let up = !started.units.is_empty();
         let healthy =
             check_health::run(machine, started, &mut journal).map_err(Failed::at(Step::Health))?;
         let downtime = journal.elapsed();
         baseline::close(machine, &mut journal).map_err(Failed::at(Step::Health))?;
-        Ok((healthy, secured, downtime))
+        Ok((healthy, up, secured, downtime))
     })();
     match done {
-        Ok((_, secured, downtime)) => {
+        Ok((_, up, secured, downtime)) => {
             let mut success = Success {
                 work: Work::Migrated,
                 from: survey.from.clone(),
@@ -304,7 +305,7 @@ fn with_migrations(
                     .filter(|database| !database.pending.is_empty())
                     .map(|database| (database.name.clone(), database.pending.clone()))
                     .collect(),
-                started: !survey.running().is_empty(),
+                started: up,
                 restore_point: secured.point().map(|point| point.id().to_owned()),
                 restore_point_kind: secured.point().map(|point| point.manifest().kind),
                 downtime,

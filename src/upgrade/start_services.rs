@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use crate::error::Result;
+use crate::services::Load;
 
 use super::apply_migrations::Migrated;
 use super::gate::Pending;
@@ -59,7 +60,8 @@ fn bring_up(
     let at = open_gate(machine, running, journal)?;
     let managed = machine.services.is_present();
     let mut units = Vec::new();
-    let order = order(running, &machine.config.app.start_first);
+    let wanted = unmasked(machine, running)?;
+    let order = order(&wanted, &machine.config.app.start_first);
     for name in order.into_iter().filter(|_| managed) {
         match how {
             How::Start => {
@@ -74,6 +76,19 @@ fn bring_up(
         units.push(name.clone());
     }
     done(machine, at, units, journal)
+}
+
+/// Leaves out what the operator has masked. That stops nothing: a unit that ran may be masked since
+/// before it was stopped, or since an attempt that failed. It is looked at once the manager has read
+/// its files anew.
+pub(super) fn unmasked(machine: &Machine, running: &[String]) -> Result<Vec<String>> {
+    let units = machine.services.look(running)?;
+    let (masked, wanted): (Vec<_>, Vec<_>) =
+        units.into_iter().partition(|unit| unit.load == Load::Masked);
+    for unit in masked {
+        machine.progress.note(&format!("{} is masked and is left as it is", unit.name));
+    }
+    Ok(wanted.into_iter().map(|unit| unit.name).collect())
 }
 
 /// Opens the gate; units may be started from here on. Returns this moment.

@@ -9,7 +9,7 @@ use super::super::gate::{self, Pending};
 use super::super::journal::Journal;
 use super::super::machine::Machine;
 use super::super::step::Step;
-use super::super::{fail, maintenance, telling, tree, unit};
+use super::super::{fail, maintenance, start_services, telling, tree, unit};
 use super::order::{Order, Program};
 use super::steps::Failed;
 use super::{Ended, Who, refused};
@@ -220,7 +220,7 @@ fn undone(
                 // Units are ordered after the one that we run in: they would wait for us, and we for
                 // them.
                 unit::ready();
-                for name in order.running.iter().rev() {
+                for name in start_services::unmasked(machine, &order.running)?.iter().rev() {
                     machine.progress.step(&format!("starting {name}"));
                     machine.services.start(name)?;
                 }

@@ -39,7 +39,9 @@ fn one_by_one(
 ) -> std::result::Result<Started, Failed> {
     let at = start_services::open_gate(machine, running, journal)
         .map_err(|error| Failed::at(Step::Start)(error).leaving(running))?;
-    let order = start_services::order(running, &machine.config.app.start_first);
+    let wanted = start_services::unmasked(machine, running)
+        .map_err(|error| Failed::at(Step::Start)(error).leaving(running))?;
+    let order = start_services::order(&wanted, &machine.config.app.start_first);
     for (place, name) in order.iter().copied().enumerate() {
         let done = pause(machine, place).and_then(|()| next(machine, name, at));
         if let Err(error) = done {
