@@ -270,6 +270,36 @@ fn without_systemd_the_mark_is_left_for_the_first_boot() {
     machine.assert_clean();
 }
 
+/// Rows 1 and 76.
+///
+/// The boot's own start of the service was refused when the unit gave up for the first time.
+#[test]
+fn a_first_boot_with_a_late_database_starts_what_starts_with_the_machine() {
+    let machine = TestMachine::with_own_server()
+        .with_unit("openwatch.service", "failed")
+        .with_unit("extra.service", "inactive")
+        .unit_fact("extra.service", "enabled", "disabled")
+        .with_unit("masked.service", "inactive")
+        .unit_fact("masked.service", "load", "masked")
+        .unit_fact("masked.service", "enabled", "masked")
+        .services(&["extra.service", "masked.service", "openwatch.service"])
+        .ship("good")
+        .without_systemd();
+    machine.run(["scriptlet", "deb", "preinst", "upgrade", "1.0.0-1", "2.0.0-1"]).success();
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).success();
+    assert_eq!(mark(&machine)["running"], Value::Null);
+    machine.boot();
+    machine.server().down();
+    machine.run(["upgrade", "--unit"]).code(4);
+    machine.server().up();
+    machine.run(["upgrade", "--unit"]).success();
+    assert_eq!(machine.schema(), "0004");
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    assert_eq!(machine.unit("extra.service"), "inactive");
+    assert_eq!(machine.unit("masked.service"), "inactive");
+    machine.assert_clean();
+}
+
 /// Row 66.
 #[test]
 fn the_upgrade_runs_in_its_unit_and_its_words_are_relayed() {

@@ -33,6 +33,10 @@ pub struct Pending {
     pub since: String,
     /// Units that ran when the first attempt began, in stop order; none while nobody could look.
     pub running: Option<Vec<String>>,
+    /// Whether there was no service manager then, as in an image build: what starts with the machine is
+    /// what is to run.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub unbooted: bool,
     /// How the last attempt ended; none before it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
@@ -59,13 +63,30 @@ pub struct Failed {
     pub message: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+const fn is_not(unbooted: &bool) -> bool {
+    !*unbooted
+}
+
 impl Pending {
     /// Begins an upgrade: this version is on disk, these units ran.
     pub fn new(to: Version, running: Option<Vec<String>>, clock: Clock) -> Self {
         let since = clock::rfc3339(clock.now());
         let (from, family, failed, overrode) = (None, None, None, None);
-        let (cut_off, stuck, restoring) = (None, None, None);
-        Self { from, to, family, since, running, failed, overrode, cut_off, stuck, restoring }
+        let (unbooted, cut_off, stuck, restoring) = (false, None, None, None);
+        Self {
+            from,
+            to,
+            family,
+            since,
+            running,
+            unbooted,
+            failed,
+            overrode,
+            cut_off,
+            stuck,
+            restoring,
+        }
     }
 
     /// Reads the mark, where there is one.

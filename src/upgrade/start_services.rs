@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::error::Result;
-use crate::services::Load;
+use crate::services::{Load, Standing};
 
 use super::apply_migrations::Migrated;
 use super::gate::Pending;
@@ -103,11 +103,36 @@ pub(super) fn open_gate(
     if machine.services.is_present() {
         machine.services.reload()?;
     }
+    let unbooted = Pending::read(&machine.layout)?.is_some_and(|mark| mark.unbooted);
     // The schema is right from here on, so the gate may open: units are ordered after the unit that
     // we run in, and would wait for us for ever if we waited for them before saying READY.
     Pending::clear(&machine.layout)?;
     unit::ready();
+    if unbooted && running.is_empty() {
+        schedule_enabled(machine);
+    }
     Ok(at)
+}
+
+/// Asks for what starts with the machine, where nobody could see what ran: the boot's own start of it
+/// was refused at the gate if the database came late, and is not tried again.
+///
+/// As at every boot, nobody waits for these units: one that has nothing to do here, or never worked,
+/// is no failure of the upgrade.
+fn schedule_enabled(machine: &Machine) {
+    let units = machine.services.standing(&machine.config.app.services).unwrap_or_else(|error| {
+        machine.progress.warn(&error.message());
+        Vec::new()
+    });
+    let down = |found: &&Standing| found.enabled.starts_with("enabled") && !found.unit.is_up();
+    let names: Vec<String> =
+        units.iter().filter(down).map(|found| found.unit.name.clone()).collect();
+    for name in order(&names, &machine.config.app.start_first) {
+        machine.progress.step(&format!("starting {name}, which starts with the machine"));
+        if let Err(error) = machine.services.schedule(name) {
+            machine.progress.warn(&error.message());
+        }
+    }
 }
 
 /// Notes that these units were started.

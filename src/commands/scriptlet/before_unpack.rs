@@ -64,6 +64,7 @@ fn note(context: &Context<'_>, from: &Version, to: &Version) -> Result<()> {
         // Where it cannot be asked what runs, the script that writes the mark asks again and tells.
         match running(context) {
             Ok(running) if !to.order(from).is_eq() => {
+                let running = running.unwrap_or_default();
                 Ran { version: from.clone(), to: Some(to.clone()), running }.write(layout)
             }
             Ok(_) | Err(_) => Ok(()),

@@ -60,7 +60,7 @@ fn mark(
     if let Some(mark) = before.as_ref().filter(|mark| mark.to.order(to).is_gt()) {
         give_up(context, mark);
     }
-    let running = running(context).map(|now| ran_before::and(layout, now));
+    let running = running(context);
     let mark = match before {
         // Tried again: what ran is what ran at the first attempt, from the version of that time.
         // A run that is stuck stays so: a package script is not the person who is needed.
@@ -72,10 +72,14 @@ fn mark(
             Pending { from, to: to.clone(), family: Some(family), failed, ..mark }
         }
         None => {
+            let unbooted = matches!(running, Ok(None));
             let looked = running.as_ref().ok().cloned();
+            let known = looked.map(|now| ran_before::and(layout, now.unwrap_or_default()));
+            // Where nobody could look, nothing known is not nothing that is to run.
+            let known = known.filter(|known| !unbooted || !known.is_empty());
             let overrode = early::overrode(context);
-            let new = Pending::new(to.clone(), looked, Clock::System);
-            Pending { from: from.cloned(), family: Some(family), overrode, ..new }
+            let new = Pending::new(to.clone(), known, Clock::System);
+            Pending { from: from.cloned(), family: Some(family), overrode, unbooted, ..new }
         }
     };
     // The gate is closed also where the configuration no longer fits: that is told after it.

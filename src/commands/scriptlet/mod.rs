@@ -80,10 +80,13 @@ pub fn run(
     }
 }
 
-fn running(context: &Context<'_>) -> Result<Vec<String>> {
+/// Returns what runs; none where there is no service manager to tell.
+fn running(context: &Context<'_>) -> Result<Option<Vec<String>>> {
     let config = Config::load(&context.layout, context.operator_file)?;
-    let units = services::manager(&context.layout).look(&config.app.services)?;
-    Ok(units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect())
+    let manager = services::manager(&context.layout);
+    let units = manager.look(&config.app.services)?;
+    let up = units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.clone()).collect();
+    Ok(manager.is_present().then_some(up))
 }
 
 fn opened(context: &Context<'_>) -> Result<Machine> {
