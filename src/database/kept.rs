@@ -9,7 +9,8 @@ use crate::error::{Context, Result};
 pub struct Kept {
     /// The name that it has now.
     pub name: String,
-    /// Sessions that somebody has in it; workers of subscriptions and extensions go with the database.
+    /// Sessions that somebody has in it, the most there is where that cannot be seen; workers of
+    /// subscriptions and extensions go with the database.
     pub sessions: u32,
     /// Its size on the server's disk in bytes; 0 where the role may not ask.
     pub bytes: u64,

@@ -52,8 +52,10 @@ fn judge(one: &Kept, now: SystemTime, about: &Circumstances<'_>) -> (Verdict, St
     if !about.live_is_there {
         return keep("the database that took its place is not there");
     }
-    if one.sessions > 0 {
-        return keep("it is in use");
+    match one.sessions {
+        0 => {}
+        u32::MAX => return keep("it may be in use: who has it open cannot be seen"),
+        _ => return keep("it is in use"),
     }
     let Ok(age) = now.duration_since(replaced) else {
         return keep("its date lies in the future");
@@ -103,6 +105,7 @@ mod tests {
             assert_eq!(verdict(old, 0, &about).0, Verdict::Keep, "{about:?}");
         }
         assert_eq!(verdict(old, 1, &ABOUT).0, Verdict::Keep);
+        assert!(verdict(old, u32::MAX, &ABOUT).1.contains("cannot be seen"));
         assert_eq!(verdict("app_replaced_29990101T000000Z", 0, &ABOUT).0, Verdict::Keep);
         assert_eq!(verdict("app_replaced_20260230T000000Z", 0, &ABOUT).0, Verdict::Keep);
     }

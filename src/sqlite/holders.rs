@@ -40,7 +40,7 @@ const SHOWN: usize = 60;
 
 /// Lists the other processes that have a database file open, those that hold a lock first.
 ///
-/// Who is not root sees those of its own user.
+/// Who is not root sees those of its own user; of root, [`unseen`] says whether it sees all.
 pub fn holders(file: &File) -> Vec<Holder> {
     let parts: Vec<_> = ["", "-wal", "-shm", "-journal"].map(|end| file.beside(end)).into();
     let identified = |path: &Path| {
@@ -61,6 +61,29 @@ pub fn holders(file: &File) -> Vec<Holder> {
         .collect();
     found.sort_by_key(|holder| (!holder.locks, holder.pid));
     found
+}
+
+/// Says why it cannot be seen who has a database file open; nothing where it can.
+///
+/// Root without this right is told of each process of another user that it has nothing open. Whoever is
+/// not root never was to see them, and exchanges no files of others.
+pub fn unseen(file: &File) -> Option<String> {
+    if !rustix::process::geteuid().is_root() || !file.exists() {
+        return None;
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    (!may_trace(&status)).then(|| {
+        let path = file.path().display();
+        format!("who has {path} open cannot be seen: this process lacks CAP_SYS_PTRACE")
+    })
+}
+
+/// Reads the line `CapEff:` of [proc_pid_status(5)]; what cannot be read is no right.
+fn may_trace(status: &str) -> bool {
+    const CAP_SYS_PTRACE: u64 = 1 << 19;
+    let word = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let rights = word.and_then(|word| u64::from_str_radix(word.trim(), 16).ok());
+    rights.is_some_and(|rights| rights & CAP_SYS_PTRACE != 0)
 }
 
 /// Says in one line who holds a file, where anybody does.
@@ -108,6 +131,19 @@ fn writer(line: &str, wanted: &BTreeSet<(u64, u64)>) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_right_to_look_into_other_processes_is_read() {
+        for (line, may) in [
+            ("CapEff:\t000001ffffffffff", true),
+            ("CapEff:\t0000000000080000", true),
+            ("CapEff:\t000001fffff7ffff", false),
+            ("CapBnd:\t000001ffffffffff", false),
+            ("", false),
+        ] {
+            assert_eq!(may_trace(&format!("Name:\tx\n{line}\n")), may, "{line}");
+        }
+    }
 
     #[test]
     fn the_kernels_list_of_locks_is_read() {

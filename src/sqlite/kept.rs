@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use super::File;
-use super::holders::holders;
+use super::holders::{holders, unseen};
 use super::swap::sidecars;
 use crate::error::Result;
 use crate::system::fs;
 
-/// A file that was replaced: name, number of processes that have it open, bytes with what belongs
-/// to it.
+/// A file that was replaced: name, number of processes that have it open (the most there is where that
+/// cannot be seen), bytes with what belongs to it.
 pub type KeptFile = (String, u32, u64);
 
 impl File {
@@ -28,7 +28,11 @@ impl File {
             .filter(own)
             .map(|name| {
                 let kept = self.at(self.dir().join(&name));
-                let open = u32::try_from(holders(&kept).len()).unwrap_or(u32::MAX);
+                // Who cannot be seen may be there: it is not removed under anybody.
+                let open = match unseen(&kept) {
+                    None => u32::try_from(holders(&kept).len()).unwrap_or(u32::MAX),
+                    Some(_) => u32::MAX,
+                };
                 let endings = [""].into_iter().chain(sidecars());
                 let sizes = endings.filter_map(|end| kept.beside(end).symlink_metadata().ok());
                 let bytes = sizes.map(|data| data.len()).sum();

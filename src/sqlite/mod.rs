@@ -17,7 +17,7 @@ mod swap;
 
 pub use connection::{Connection, ForeignKeys};
 pub use fault::Fault;
-pub use holders::{Holder, holders};
+pub use holders::{Holder, holders, unseen};
 pub use kept::KeptFile;
 pub use look::{Looked, Remains};
 pub use scratch::ScratchFile;

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::holders::holders;
+use super::holders::{holders, unseen};
 use super::{File, Holder};
 use crate::error::{Context, Error, Result};
 use crate::outcome::Outcome;
@@ -40,11 +40,18 @@ impl Fresh {
 }
 
 impl File {
-    /// Refuses while another process has the file open, and names it.
+    /// Refuses while another process has the file open, and names it; and where that cannot be seen,
+    /// because a file that is exchanged under its user takes what is written afterwards with it.
     pub fn check_unheld(&self) -> Result<()> {
         let held = holders(self);
         if held.is_empty() {
-            return Ok(());
+            return match unseen(self) {
+                None => Ok(()),
+                Some(text) => Err(Error::new(Outcome::Refused, text).hint(
+                    "Run this outside of the unit or container, or give that the capability \
+                     (`CapabilityBoundingSet=CAP_SYS_PTRACE`, `--cap-add SYS_PTRACE`).",
+                )),
+            };
         }
         let words: Vec<String> = held.iter().map(Holder::to_string).collect();
         let text = format!("the {} is open in another process", self.described());

@@ -6,6 +6,8 @@ use predicates::str::contains;
 use rusqlite::Connection;
 
 use super::support::machine::{TestMachine, message};
+use super::support::peers::left_out;
+use super::support::postgres::is_root;
 use super::upgrading::kept;
 use super::{machine, rows, schema};
 
@@ -87,6 +89,50 @@ fn a_file_that_is_open_is_not_exchanged() {
     machine.run(["restore", "latest", "--yes"]).success();
     assert_eq!(schema(&machine, "main"), "0002");
     assert_eq!(kept(&machine).len(), 1);
+}
+
+/// Root as a unit or a container may have it: without the right to look into processes of others.
+fn blind(machine: TestMachine) -> TestMachine {
+    let words = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+    machine.within(&words.map(String::from))
+}
+
+#[test]
+fn a_file_is_not_exchanged_where_nobody_could_see_who_has_it_open() {
+    if !is_root() {
+        left_out("only root has the right to lose");
+        return;
+    }
+    let machine = blind(machine());
+    machine.run(["preflight"]).stdout(contains("CAP_SYS_PTRACE; a restore would be refused"));
+    machine.run(["upgrade"]).success();
+    let machine = machine.with_unit("openwatch.service", "inactive");
+    let told = message(&machine.run(["restore", "latest", "--yes"]).code(5));
+    let first = format!("who has {} open cannot be seen", machine.file("main").display());
+    assert!(told.first.contains(&first), "{told:?}");
+    assert!(told.hint.contains("CAP_SYS_PTRACE"), "{told:?}");
+    assert_eq!((schema(&machine, "main"), kept(&machine)), ("0004".into(), vec![]));
+    let machine = machine.within(&[]);
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(schema(&machine, "main"), "0002");
+}
+
+#[test]
+fn a_replaced_file_is_not_removed_where_nobody_could_see_who_has_it_open() {
+    if !is_root() {
+        left_out("only root has the right to lose");
+        return;
+    }
+    let machine = machine();
+    machine.run(["upgrade"]).success();
+    let former = machine.dir().join("data/main.db_replaced_20200101T000000Z");
+    fs::copy(machine.file("main"), &former).unwrap();
+    let machine = blind(machine);
+    machine.run(["backup", "prune"]).success().stdout(contains("who has it open cannot be seen"));
+    assert!(former.exists());
+    let machine = machine.within(&[]);
+    machine.run(["backup", "prune"]).success();
+    assert!(!former.exists());
 }
 
 #[test]

@@ -213,3 +213,14 @@ fn a_hook_opens_the_walls_of_the_unit_and_an_empty_directory_does_not() {
     assert!(text.contains(&format!("{} may do anything", hook.display())), "{text}");
     assert!(text.ends_with("[Service]\nProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n"));
 }
+
+#[test]
+fn the_units_may_see_who_has_a_database_file_open() {
+    let machine = TestMachine::new().ship("good");
+    assert!(!walls(&machine).contains("CAP_SYS_PTRACE"));
+    let machine = TestMachine::with_files(&["main"], &["audit"]).ship("good");
+    let text = walls(&machine);
+    let why = format!("; who has {} open is looked for.\n", machine.file("audit").display());
+    assert!(text.contains(&why), "{text}");
+    assert!(text.ends_with("\nCapabilityBoundingSet=CAP_SYS_PTRACE\nProcSubset=all\n"), "{text}");
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::disk;
-use crate::sqlite::{File, holders};
+use crate::sqlite::{File, holders, unseen};
 
 use super::machine::Machine;
 use super::preflight::{Finding, advisory, required};
@@ -18,6 +18,9 @@ pub(super) fn look(machine: &Machine, survey: &Survey<'_>, found: &mut Vec<Findi
         let Some(file) = surveyed.database.file() else { continue };
         damage(file, found);
         room(file, surveyed.facts.size, machine.config.policy.reserve, found);
+        if let Some(text) = unseen(file) {
+            found.push(advisory(format!("{text}; a restore would be refused")));
+        }
         if all_down {
             let open = holders(file)
                 .into_iter()

@@ -17,14 +17,25 @@ const WRITABLE: [&str; 2] = ["/var", "/run"];
 const OWN_TMP: [&str; 2] = ["/tmp", "/var/tmp"];
 const MOST_BYTES: u64 = 64 << 10;
 
+/// What makes the machine's own places there to be written to.
+const OPEN: &str = "ProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n";
+/// What shows who has a database file open, and who has locked it: without it nobody seems to have.
+/// The line adds to the rights that the unit has.
+const SEEING: &str = "CapabilityBoundingSet=CAP_SYS_PTRACE\nProcSubset=all\n";
+
 /// Returns the drop-ins of this application's units, by path below the generator's directory; none
 /// where the units are right as they are shipped.
 pub fn drop_ins(machine: &Machine) -> Vec<(PathBuf, String)> {
-    let Some(why) = needs_more(machine) else { return Vec::new() };
-    let text = format!(
-        "# Written by openwatch at boot and reload: {why}.\n\
-         [Service]\nProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n"
-    );
+    let gaps = [(needs_more(machine), OPEN), (looks_around(machine), SEEING)];
+    let gaps: Vec<(String, &str)> =
+        gaps.into_iter().filter_map(|(why, lines)| Some((why?, lines))).collect();
+    if gaps.is_empty() {
+        return Vec::new();
+    }
+    let why: Vec<&str> = gaps.iter().map(|(why, _)| why.as_str()).collect();
+    let lines: String = gaps.iter().map(|(_, lines)| *lines).collect();
+    let why = why.join("; ");
+    let text = format!("# Written by openwatch at boot and reload: {why}.\n[Service]\n{lines}");
     places(&machine.layout).into_iter().map(|place| (place, text.clone())).collect()
 }
 
@@ -87,6 +98,13 @@ fn needs_more(machine: &Machine) -> Option<String> {
         .chain(travelling)
         .find(|path| !is_inside(path))
         .map(|path| format!("{} is written to", path.display()))
+}
+
+/// Says which database is a file, of which only the kernel knows who has it open.
+fn looks_around(machine: &Machine) -> Option<String> {
+    let databases = machine.databases.iter().map(|shipped| &shipped.database);
+    let file = databases.filter_map(crate::database::Database::file).next()?;
+    Some(format!("who has {} open is looked for", file.path().display()))
 }
 
 fn hook_in(dir: &Path) -> Option<PathBuf> {
