@@ -211,7 +211,36 @@ fn a_hook_opens_the_walls_of_the_unit_and_an_empty_directory_does_not() {
     let hook = hook(&machine, "migrate.before", "10-first", "exit 0");
     let text = walls(&machine);
     assert!(text.contains(&format!("{} may do anything", hook.display())), "{text}");
-    assert!(text.ends_with("[Service]\nProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n"));
+    assert!(text.contains("[Service]\nProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n"));
+}
+
+#[test]
+fn a_snapshot_that_works_at_a_prompt_works_in_the_unit() {
+    let machine = TestMachine::new().ship("good");
+    assert!(walls(&machine).ends_with("PrivateTmp=no\n"));
+    for named in [
+        "restore_point = \"external\"\nrestore_point_command = [\"/usr/local/sbin/snapshot\"]",
+        "restore_command = [\"/usr/local/sbin/snapshot-back\"]",
+    ] {
+        let machine = TestMachine::new().operator(named).ship("good");
+        let text = walls(&machine);
+        assert!(text.contains("reload: the restore point is a command of its own.\n"), "{text}");
+        for line in ["PrivateDevices=no", "DevicePolicy=auto", "ProtectClock=no"] {
+            assert!(text.contains(&format!("\n{line}\n")), "{text}");
+        }
+        // Short of one thing each: what a later drop-in of the operator adds is added.
+        for (setting, but) in [
+            ("CapabilityBoundingSet", "CAP_WAKE_ALARM"),
+            ("SystemCallFilter", "@obsolete"),
+            ("RestrictAddressFamilies", "AF_X25"),
+        ] {
+            let mut lines = text.lines().filter(|line| line.starts_with(setting));
+            assert_eq!(lines.next_back(), Some(format!("{setting}=~{but}").as_str()), "{text}");
+        }
+    }
+    let machine = TestMachine::new().ship("good");
+    hook(&machine, "restore-point.before", "10-freeze", "exit 0");
+    assert!(walls(&machine).contains("\nPrivateDevices=no\n"));
 }
 
 #[test]

@@ -19,6 +19,17 @@ const MOST_BYTES: u64 = 64 << 10;
 
 /// What makes the machine's own places there to be written to.
 const OPEN: &str = "ProtectSystem=yes\nProtectHome=no\nPrivateTmp=no\n";
+/// What root has at a prompt: devices, modules, namespaces, rights, calls, sockets. A snapshot needs
+/// most of them, and a hook may.
+///
+/// Each of the last three keeps one thing out that nobody needs, and that is what it is for: a later
+/// line, such as `CapabilityBoundingSet=CAP_SYS_ADMIN` in a drop-in of the operator, adds to a set that is
+/// short of something, and takes the place of a full one or of none.
+const ANYTHING: &str = "PrivateDevices=no\nProtectClock=no\nDevicePolicy=auto\nProtectKernelModules=no\n\
+    RestrictNamespaces=no\nProcSubset=all\n\
+    CapabilityBoundingSet=~\nCapabilityBoundingSet=~CAP_WAKE_ALARM\n\
+    SystemCallFilter=\nSystemCallFilter=~@obsolete\n\
+    RestrictAddressFamilies=\nRestrictAddressFamilies=~AF_X25\n";
 /// What shows who has a database file open, and who has locked it: without it nobody seems to have.
 /// The line adds to the rights that the unit has.
 const SEEING: &str = "CapabilityBoundingSet=CAP_SYS_PTRACE\nProcSubset=all\n";
@@ -26,15 +37,18 @@ const SEEING: &str = "CapabilityBoundingSet=CAP_SYS_PTRACE\nProcSubset=all\n";
 /// Returns the drop-ins of this application's units, by path below the generator's directory; none
 /// where the units are right as they are shipped.
 pub fn drop_ins(machine: &Machine) -> Vec<(PathBuf, String)> {
-    let gaps = [(needs_more(machine), OPEN), (looks_around(machine), SEEING)];
-    let gaps: Vec<(String, &str)> =
-        gaps.into_iter().filter_map(|(why, lines)| Some((why?, lines))).collect();
+    let opened = match of_the_operator(machine) {
+        Some(why) => Some((why, vec![OPEN, ANYTHING])),
+        None => needs_more(machine).map(|why| (why, vec![OPEN])),
+    };
+    let seeing = looks_around(machine).map(|why| (why, vec![SEEING]));
+    let gaps: Vec<_> = opened.into_iter().chain(seeing).collect();
     if gaps.is_empty() {
         return Vec::new();
     }
     let why: Vec<&str> = gaps.iter().map(|(why, _)| why.as_str()).collect();
-    let lines: String = gaps.iter().map(|(_, lines)| *lines).collect();
     let why = why.join("; ");
+    let lines: String = gaps.iter().flat_map(|(_, lines)| lines).copied().collect();
     let text = format!("# Written by openwatch at boot and reload: {why}.\n[Service]\n{lines}");
     places(&machine.layout).into_iter().map(|place| (place, text.clone())).collect()
 }
@@ -72,14 +86,21 @@ fn places(layout: &Layout) -> Vec<PathBuf> {
     units.iter().map(|unit| PathBuf::from(format!("{unit}.d/40-{app}-walls.conf"))).collect()
 }
 
+/// Says what was named here that is tried at a prompt first, and expected to do the same in the unit.
+fn of_the_operator(machine: &Machine) -> Option<String> {
+    if let Some(hook) = machine.layout.hook_dirs().iter().find_map(|dir| hook_in(dir)) {
+        return Some(format!("{} may do anything", hook.display()));
+    }
+    let point = &machine.config.policy.restore_point;
+    (point.command.is_some() || point.restore_command.is_some())
+        .then(|| "the restore point is a command of its own".to_owned())
+}
+
 /// Says the first reason for which shut units would not do.
 fn needs_more(machine: &Machine) -> Option<String> {
-    let (config, layout) = (&machine.config, &machine.layout);
+    let config = &machine.config;
     if config.tree.is_some() || config.appliance.is_some() {
         return Some("versions or data lie in a place of their own".to_owned());
-    }
-    if let Some(hook) = layout.hook_dirs().iter().find_map(|dir| hook_in(dir)) {
-        return Some(format!("{} may do anything", hook.display()));
     }
     if let Some(what) = own_command(config) {
         return Some(format!("{what} is a command of its own"));
@@ -116,7 +137,6 @@ fn own_command(config: &Config) -> Option<&'static str> {
     let policy = &config.policy;
     let migrates = config.databases.iter().any(|spec| spec.migrations.dir().is_none());
     let asks = config.probes.iter().any(|probe| matches!(probe.question, Question::Command(_)));
-    let point = &policy.restore_point;
     let needs = config.require.iter().any(|one| matches!(one.what, Requirement::Program { .. }));
     [
         (migrates, "`migrations`"),
@@ -124,7 +144,6 @@ fn own_command(config: &Config) -> Option<&'static str> {
         (needs, "`[[require]]`"),
         (!policy.checks.is_empty(), "`checks`"),
         (policy.verify_image.is_some(), "`verify_image`"),
-        (point.command.is_some() || point.restore_command.is_some(), "the restore point"),
     ]
     .into_iter()
     .find_map(|(is, what)| is.then_some(what))
