@@ -1,5 +1,7 @@
 //! What the package's scripts call, in every form that dpkg and rpm have, on the real program.
 
+#[path = "scriptlets/deb.rs"]
+mod deb;
 #[path = "scriptlets/guard.rs"]
 mod guard;
 mod support;

@@ -100,6 +100,21 @@ purge_keeps_restore_points_and_removes_configuration_and_state() {
   expect_is 'none none' sh_ 'test -e /etc/openwatch && echo conf || printf "none "; test -e /var/lib/openwatch/upgrade || test -e /var/lib/openwatch/public && echo state || echo none'
 }
 
+# What the operator keeps beside the configuration may be the only key to them.
+#
+# Row 83.
+fact deb purge_keeps_what_may_open_the_restore_points_that_stay
+purge_keeps_what_may_open_the_restore_points_that_stay() {
+  old_machine
+  run openwatch backup create; expect_rc 0
+  sh_ 'mkdir -p /etc/openwatch/upgrade.conf.d /etc/openwatch/hooks.d/migrate.before.d; touch /etc/openwatch/upgrade.conf.d/own.conf
+    echo key > /etc/openwatch/master.key; chmod 600 /etc/openwatch/master.key'
+  run apt-get -y purge openwatch
+  expect_rc 0; expect_points 1; expect_out '/etc/openwatch keeps what else was there'
+  expect_is master.key m ls -A /etc/openwatch
+  expect_is key m cat /etc/openwatch/master.key
+}
+
 # Row 83.
 fact "deb rpm" a_removal_while_an_upgrade_is_pending_keeps_the_restore_point_and_says_where
 a_removal_while_an_upgrade_is_pending_keeps_the_restore_point_and_says_where() {
