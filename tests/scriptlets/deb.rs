@@ -91,3 +91,23 @@ fn a_purge_leaves_nothing_where_everything_was_ours() {
     told.stderr(contains("keeps").not());
     assert!(!debian.path("etc/openwatch").exists() && !debian.path("var/lib/openwatch").exists());
 }
+
+#[test]
+fn a_removal_that_dpkg_takes_back_starts_what_it_stopped_and_no_more() {
+    let debian = Debian::new();
+    let starts = || {
+        let calls = fs::read_to_string(debian.path("calls")).unwrap_or_default();
+        calls.lines().filter(|call| call.contains(" start ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    debian.tool("systemctl", "[ \"$2\" = openwatch-backup-cleanup.timer ] || { echo active; exit 0; }\necho inactive; exit 3");
+    debian.run("prerm", &["remove"]).success();
+    debian.run("postinst", &["abort-remove"]).success();
+    assert_eq!(starts(), ["systemctl start openwatch.service"]);
+    // Once: what comes after it is not about that removal.
+    debian.run("postinst", &["abort-remove"]).success();
+    assert_eq!(starts().len(), 1);
+    debian.tool("systemctl", "echo inactive; exit 3");
+    debian.run("prerm", &["remove", "in-favour", "other", "1.0-1"]).success();
+    debian.run("postinst", &["abort-remove", "in-favour", "other", "1.0-1"]).success();
+    assert_eq!(starts().len(), 1);
+}

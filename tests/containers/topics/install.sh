@@ -78,6 +78,19 @@ removal_keeps_restore_points_and_stops_the_service() {
   expect_service inactive
 }
 
+# Another package is to take its place, and fails before it is unpacked.
+fact deb a_removal_that_dpkg_takes_back_leaves_what_ran_running
+a_removal_that_dpkg_takes_back_leaves_what_ran_running() {
+  old_machine; wait_for 30 http /readyz
+  sh_ 'mkdir -p /root/other/DEBIAN; cd /root/other/DEBIAN
+    printf "%s\n" "Package: other" "Version: 1.0-1" "Architecture: all" "Maintainer: Other <other@example.org>" \
+      "Conflicts: openwatch" "Replaces: openwatch" "Provides: openwatch" "Description: takes its place" > control
+    printf "#!/bin/sh\nexit 1\n" > preinst; chmod 755 preinst; dpkg-deb --build /root/other /root/other.deb' || fail "no other package"
+  run dpkg -i /root/other.deb
+  expect_failure; expect_installed 1.0.0; expect_service active; expect_ready 1.0.0
+  expect_is active m systemctl is-active openwatch-backup-cleanup.timer
+}
+
 fact "deb rpm" an_install_after_removal_serves_the_same_data
 an_install_after_removal_serves_the_same_data() {
   old_machine; remember_data
