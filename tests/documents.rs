@@ -299,6 +299,12 @@ fn the_packaging_that_init_writes_is_understood_and_is_about_the_application_alo
         }
     }
     assert_eq!(scripts, 9);
+    // Whoever has a spec file cannot follow "flagged critical", and is told what that means.
+    let written = |path: &str| fs::read_to_string(dir.join(path)).unwrap();
+    let readme = written("README.md");
+    assert!(readme.contains("post_trans_script_flags = 4"), "{readme}");
+    assert!(readme.contains("`openwatch --app shop status --json`"), "{readme}");
+    assert!(written("rpm/posttrans.sh").contains("Where the header flags it critical"));
     let unit = dir.join("files/usr/lib/systemd/system/shop-upgrade.service");
     let unit = fs::read_to_string(unit).unwrap();
     assert!(unit.contains("ExecStart=/usr/bin/openwatch --app shop upgrade --unit"), "{unit}");

@@ -190,7 +190,9 @@ fn readme(wanted: &Wanted<'_>) -> String {
          3. Ship your migrations in `{dir}`, and the line `VERSION-RELEASE` in `/usr/share/{app}/version`.\n\
          4. deb: the scripts of `deb/` with `triggers`, `#DEBHELPER#` where debhelper is used.\n\
          5. rpm: the scripts of `rpm/` as `%pre`, `%post`, `%preun`, `%postun`, `%posttrans`; put version and\n   \
-            release in the place of `@EVR@` in `pre.sh`.\n\
+            release in the place of `@EVR@` in `pre.sh`. Flag the last one critical where you can (cargo-generate-rpm:\n   \
+            `post_trans_script_flags = 4`). A spec file cannot: dnf then says `Complete!` after a failed upgrade until\n   \
+            rpm 6, and automation has to ask `openwatch --app {app} status --json` or `gate`.\n\
          6. Nothing below `/var/lib/{app}` is a packaged file.\n\n\
          The packager's guide tells the rest: docs/PACKAGING.md of openwatch.\n",
         dir = wanted.migrations,
