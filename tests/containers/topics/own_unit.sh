@@ -87,6 +87,18 @@ UNITS
   expect_is "$opened" walls backup-cleanup; expect_is "$opened" walls upgrade
 }
 
+# It mounts, and looks at a device, as programs that make snapshots do.
+fact "deb" a_snapshot_that_works_at_a_prompt_works_in_the_unit
+a_snapshot_that_works_at_a_prompt_works_in_the_unit() {
+  old_machine
+  sh_ "printf '#!/bin/sh\nmount -t tmpfs none /mnt && umount /mnt && [ -c /dev/null ] && echo snap-4711\n' > /usr/local/sbin/snapshot
+    chmod 755 /usr/local/sbin/snapshot; mkdir -p /etc/openwatch/upgrade.conf.d
+    printf 'restore_point = \"external\"\nrestore_point_command = [\"/usr/local/sbin/snapshot\"]\n' > /etc/openwatch/upgrade.conf.d/own.conf"
+  upgrade_to 2.0.0
+  expect_rc 0; expect_schema 0007; expect_mark none; expect_ready 2.0.0; expect_is "$opened" walls upgrade
+  run openwatch backup list; expect_out snap-4711
+}
+
 # An upgrade that fails and is tried again, behind the walls that stand where nothing asks for a gap.
 #
 # Row 79.
