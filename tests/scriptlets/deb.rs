@@ -17,7 +17,14 @@ struct Debian {
 impl Debian {
     fn new() -> Self {
         let debian = Self { root: tempfile::tempdir().unwrap() };
-        for dir in ["etc/openwatch", "var/lib/openwatch/backups", "run/systemd/system", "bin"] {
+        let below = "var/lib/openwatch";
+        for dir in [
+            "etc/openwatch",
+            &format!("{below}/backups"),
+            &format!("{below}/upgrade"),
+            "run/systemd/system",
+            "bin",
+        ] {
             fs::create_dir_all(debian.path(dir)).unwrap();
         }
         for tool in ["deb-systemd-helper", "deb-systemd-invoke", "systemctl"] {
