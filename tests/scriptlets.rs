@@ -405,6 +405,22 @@ fn a_configuration_that_no_longer_fits_closes_the_gate_all_the_same() {
     assert!(machine.mark().exists());
 }
 
+/// The script could not look at the units; the first attempt stops them and fails.
+#[test]
+fn what_ran_is_started_by_a_retry_also_where_the_configuration_was_broken_at_first() {
+    let machine = TestMachine::new().migration("0003_divides.sql", "SELECT 1 / 0;\n");
+    let own = fs::read(machine.operator_conf()).unwrap();
+    fs::write(machine.operator_conf(), "on_failure = \"explode\"\n").unwrap();
+    machine.run(["scriptlet", "deb", "postinst", "configure", "1.0.0-1"]).code(3);
+    fs::write(machine.operator_conf(), own).unwrap();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.run(["upgrade"]).code(7);
+    assert_eq!(machine.unit("openwatch.service"), "inactive");
+    let machine = machine.migration("0003_divides.sql", "SELECT 1;\n");
+    machine.run(["upgrade", "--retry"]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+}
+
 #[test]
 fn an_application_that_was_never_configured_is_upgraded_without_a_word_of_failure() {
     let machine = TestMachine::new().with_unit("openwatch.service", "inactive").ship("good");

@@ -232,7 +232,10 @@ fn mark(survey: &Survey<'_>, error: &Error, machine: &Machine) -> Pending {
         from: survey.from.clone(),
         ..Pending::new(survey.version.clone(), Some(survey.running()), machine.clock)
     });
-    Pending { failed: Some(failed), restoring: None, ..mark }
+    // The mark of a script that could not look names none, and the list was written when units were
+    // stopped: what was read before that must not take its place.
+    let running = mark.running.clone().or_else(|| Some(survey.running()));
+    Pending { failed: Some(failed), restoring: None, running, ..mark }
 }
 
 pub(super) fn stop_units(machine: &Machine, but: &[String]) {
