@@ -32,7 +32,7 @@ pub struct Failure {
 }
 
 impl From<Error> for Failure {
-    /// A failure before the first database is reached; of any later one [`Reached`] tells.
+    /// A failure before the first database is reached; of a later one `Reached` tells.
     fn from(error: Error) -> Self {
         Self { error, after: DataState::Unchanged.into(), why: Why::Refused }
     }
