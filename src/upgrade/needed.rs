@@ -63,8 +63,14 @@ pub fn restore_points(machine: &Machine) -> Result<Needs> {
             needs.pins.push(Pin { id, reason: "a rollback that is under way".into() });
         }
     }
-    for id in appliance::needed(machine) {
-        needs.pins.push(Pin { id, reason: "the upgrade that the data disk tells of".into() });
+    match appliance::needed(machine) {
+        Ok(ids) => {
+            let reason = "the upgrade that the data disk tells of";
+            needs.pins.extend(ids.into_iter().map(|id| Pin { id, reason: reason.into() }));
+        }
+        Err(_) => {
+            needs.doubt.get_or_insert("what the data disk tells cannot be read".into());
+        }
     }
     let led_here = |record: &Record| {
         // A rollback led here too, and what it made is a copy of what it left behind.

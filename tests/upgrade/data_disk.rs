@@ -226,6 +226,45 @@ fn an_image_whose_signature_nobody_could_check_is_refused_without_being_blamed()
     }
 }
 
+/// The data was back and the service up, and only the proof of health failed: from then on somebody writes.
+#[test]
+fn a_way_back_whose_health_is_not_proved_puts_the_data_back_once_and_keeps_what_is_written_since() {
+    let (disk, old) = prepared();
+    let new = next(&disk, &old, "failing");
+    new.run(["disk", "attach"]).success();
+    new.run(["upgrade", "--unit", "--boot"]).failure();
+    new.run(["disk", "detach"]).success();
+    // As after a power cut: what it left of the data was never noted.
+    let mut state = disk.state();
+    state["upgrade"]["data"] = Value::Null;
+    state["upgrade"]["phase"] = "begun".into();
+    fs::write(disk.dir().join("upgrade-state.json"), state.to_string()).unwrap();
+    let sick = "[[health]]\ncommand = [\"/bin/false\"]\ndeadline = \"100ms\"\n";
+    let old = disk.of(old.with_unit("openwatch.service", "inactive").health(sick), "old");
+    old.run(["disk", "attach"]).success();
+    let told = old.run(["upgrade", "--unit", "--boot"]).failure();
+    told.stderr(contains("putting the data back").and(contains("health was not proved")));
+    old.sql("insert into machines values (2000, 'since')");
+    let data = old.data();
+    old.run(["upgrade", "--unit", "--boot"]).failure();
+    old.run(["upgrade", "--undo"]).failure();
+    assert_eq!(old.data(), data);
+    let old = disk.of(old.health(""), "old");
+    old.run(["upgrade", "--undo"]).success();
+    assert_eq!((old.data(), disk.phase().as_str()), (data, "went_back"));
+}
+
+/// Its restore points are those of another host here, which nothing else protects.
+#[test]
+fn under_a_state_of_the_disk_that_cannot_be_read_nothing_is_pruned() {
+    let (disk, old) = prepared();
+    old.run(["backup", "unpin", "latest"]).success();
+    append(&disk.dir().join("upgrade-state.json"), "{");
+    let (_, pruned) = old.json(["backup", "prune"]);
+    let told = pruned["decisions"][0]["reason"].as_str().unwrap();
+    assert!(told.contains("what the data disk tells cannot be read"), "{pruned}");
+}
+
 #[test]
 fn a_state_of_a_later_form_keeps_the_gate_closed() {
     let (disk, old) = prepared();

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Appliance;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::migrations::DataState;
 use crate::outcome::Outcome;
 use crate::system::clock;
 
@@ -162,13 +163,32 @@ pub(super) fn secured(machine: &Machine, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Notes on the disk that its data is as it was before the upgrade, before anything is started on it:
+/// from there on somebody writes, and nobody may put the same point back a second time by himself.
+pub(super) fn data_is_back(machine: &Machine) -> Result<()> {
+    let Some(disk) = data_disk(machine)? else { return Ok(()) };
+    let Some(mut state) = DiskState::read(&disk.dir)? else { return Ok(()) };
+    let open = [Phase::Begun, Phase::Failed, Phase::Done];
+    match &mut state.upgrade {
+        Some(upgrade) if open.contains(&upgrade.phase) => {
+            upgrade.data = Some(DataState::Unchanged);
+            state.write(&disk.dir)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Notes on the disk how a run ended; what cannot be written any more is told.
 pub(super) fn ended(machine: &Machine, record: &Record) {
     let note = || -> Result<()> {
         let Some(disk) = data_disk(machine)? else { return Ok(()) };
         let Some(mut state) = DiskState::read(&disk.dir)? else { return Ok(()) };
-        // Going back on this disk is noted by whoever goes back.
-        if record.direction == Direction::Back && state.version.order(&machine.version).is_eq() {
+        // Going back on this disk is noted by whoever goes back; what is left is a version that took back
+        // its own attempt.
+        let attempted = state.upgrade.as_ref().and_then(|upgrade| upgrade.to.as_ref());
+        let own = attempted.is_some_and(|to| to.order(&machine.version).is_eq())
+            && !state.version.order(&machine.version).is_eq();
+        if record.direction == Direction::Back && !own {
             return Ok(());
         }
         if record.interrupted.is_some() {
@@ -189,18 +209,20 @@ pub(super) fn ended(machine: &Machine, record: &Record) {
     }
 }
 
-/// Returns the restore points that the disk's open upgrade needs, whichever system is asked.
-pub(super) fn needed(machine: &Machine) -> Vec<String> {
-    let state = data_disk(machine).ok().flatten().and_then(|disk| DiskState::read(&disk.dir).ok());
-    let open =
-        state.flatten().and_then(|state| state.upgrade).filter(|upgrade| match upgrade.phase {
-            Phase::Prepared | Phase::Begun | Phase::Failed | Phase::Done => true,
-            Phase::WentBack => false,
-        });
-    open.into_iter()
+/// Returns the restore points that the disk's open upgrade needs, whichever system is asked. What the disk
+/// tells may be of a later form, or damaged: then nobody knows.
+pub(super) fn needed(machine: &Machine) -> Result<Vec<String>> {
+    let Some(disk) = data_disk(machine).ok().flatten() else { return Ok(Vec::new()) };
+    let upgrade = DiskState::read(&disk.dir)?.and_then(|state| state.upgrade);
+    let open = upgrade.filter(|upgrade| match upgrade.phase {
+        Phase::Prepared | Phase::Begun | Phase::Failed | Phase::Done => true,
+        Phase::WentBack => false,
+    });
+    Ok(open
+        .into_iter()
         .flat_map(|upgrade| [upgrade.restore_point, upgrade.way_back])
         .flatten()
-        .collect()
+        .collect())
 }
 
 /// Returns whether restore points of another host are as good as our own: they are where they lie on

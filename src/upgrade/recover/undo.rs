@@ -12,7 +12,8 @@ use crate::upgrade::step::Step;
 use crate::upgrade::survey::Survey;
 use crate::upgrade::truth::{self, Aftermath};
 use crate::upgrade::{
-    check_health, maintenance, put_back, start_services, stop_services, tell, tree, ways_out,
+    appliance, check_health, maintenance, put_back, start_services, stop_services, tell, tree,
+    ways_out,
 };
 use crate::version::Version;
 
@@ -110,7 +111,9 @@ pub fn run(
     })?;
     let next = match fit {
         Fit::Agrees => {
-            if let Err(error) = start(machine, &mark, &mut journal) {
+            let started =
+                appliance::data_is_back(machine).and_then(|()| start(machine, &mark, &mut journal));
+            if let Err(error) = started {
                 if let Some(by) = signals::asked() {
                     return Err(cut_off(machine, &mark, &mut journal, by, error));
                 }
