@@ -1,8 +1,8 @@
 //! A file lock that the kernel releases, with its holder written inside.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -40,10 +40,13 @@ impl FileLock {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            .mode(0o600)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .context(|| format!("cannot open the lock {}", path.display()))?;
+        // Whoever can open it for reading can hold it; one that was made with other bits has them still.
+        file.set_permissions(Permissions::from_mode(0o600))
+            .context(|| format!("cannot make the lock {} private", path.display()))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(busy(&mut file, path)),
@@ -106,6 +109,19 @@ fn busy(file: &mut File, path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_else_can_open_a_lock_and_so_hold_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("upgrade.lock");
+        // As an older version made it.
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        for path in [path, dir.path().join("new.lock")] {
+            let _held = FileLock::try_lock(&path, "upgrade").unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
 
     #[test]
     fn the_loser_names_the_holder() {

@@ -105,10 +105,16 @@ enum Told {
     Known,
 }
 
-/// Reads the key anew for each report, as its senders do: it may have been changed meanwhile.
+/// Reads the key anew for each report, as its senders do: it may have been changed meanwhile. Where there is
+/// a file it alone says so: a key that was taken out of it is no longer one.
 fn key(service: &Service) -> Option<Zeroizing<String>> {
-    let filed = secrets::load(&service.layout.secrets()).ok()?.values.remove(VARIABLE);
-    let key = filed.or_else(|| std::env::var(VARIABLE).ok()).map(Zeroizing::new)?;
+    let path = service.layout.secrets();
+    let filed = secrets::load(&path).ok()?.values.remove(VARIABLE);
+    let key = match path.exists() {
+        true => filed,
+        false => std::env::var(VARIABLE).ok(),
+    };
+    let key = key.map(Zeroizing::new)?;
     (key.trim().len() >= SHORTEST).then_some(key)
 }
 
