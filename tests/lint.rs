@@ -438,6 +438,36 @@ fn an_enum_value_that_the_next_file_uses_splits_the_batch() {
 }
 
 #[test]
+fn a_table_that_is_made_if_it_is_not_there_hides_nothing_of_the_one_that_is() {
+    let (code, found) = lint(
+        &[
+            ("001_users.sql", "create table users (id int primary key, name text);"),
+            (
+                "002_more.sql",
+                "create table if not exists users (id int); truncate users;
+                 alter table users drop column name; drop table users;",
+            ),
+        ],
+        &["--assume-version", "001"],
+    );
+    let rules: BTreeSet<&str> =
+        found["findings"].as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap()).collect();
+    assert_eq!(code, 5, "{found:#}");
+    for rule in ["truncate", "drop-column", "drop-table"] {
+        assert!(rules.contains(rule), "{rule}: {found:#}");
+    }
+}
+
+#[test]
+fn a_virtual_column_rewrites_nothing() {
+    let add = |kind: &str| {
+        rules(&format!("alter table t add column b int generated always as (a * 2) {kind};"))
+    };
+    assert!(add("stored").contains("rewrite-table"));
+    assert!(!add("virtual").contains("rewrite-table"));
+}
+
+#[test]
 fn what_every_machine_has_already_is_not_reported() {
     let files = [
         ("0001_a.sql", "CREATE TABLE t (id int);\nDROP TABLE old;\n"),

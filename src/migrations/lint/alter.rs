@@ -126,7 +126,10 @@ fn add_column(looker: &mut Looker<'_>, table: &str, action: &SyntaxNode) {
     if fresh {
         return;
     }
-    let stored = generated.as_ref().is_some_and(|g| tree::below(g, K::GENERATED_STORED));
+    // The same node is that of a virtual one, which PostgreSQL 18 computes when it is read.
+    let stored = generated.as_ref().is_some_and(|g| {
+        tree::below(g, K::GENERATED_STORED) && tree::plain(g).ends_with(" stored")
+    });
     let identity = generated.is_some() && !tree::plain(action).contains(" as (");
     let volatile = default.as_ref().is_some_and(|d| looker.known.is_volatile(d));
     let why = match (stored, identity || serial, volatile) {

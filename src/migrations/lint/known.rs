@@ -124,6 +124,10 @@ impl Known {
         self.tables.get(table)?.columns.get(column).map(|column| column.kind.as_str())
     }
 
+    pub(super) fn has_table(&self, table: &str) -> bool {
+        self.tables.contains_key(table)
+    }
+
     pub(super) fn create_table(&mut self, table: String) {
         self.tables.insert(table, Table { fresh: true, ..Table::default() });
     }

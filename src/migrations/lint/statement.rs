@@ -196,6 +196,10 @@ impl Looker<'_> {
 
     fn create_table(&mut self, node: &SyntaxNode) {
         let Some(table) = tree::name_below(node, K::TABLE_NAME) else { return };
+        // It may be there with all its rows, and then nothing happens.
+        if tree::child(node, K::IF_NOT_EXISTS).is_some() && self.known.has_table(&table) {
+            return;
+        }
         self.known.create_table(table.clone());
         if let Some(parent) = tree::child(node, K::PARTITION_OF) {
             let parent = tree::name_below(&parent, K::TABLE_NAME_REF).unwrap_or_default();
