@@ -4,9 +4,10 @@ mod absent;
 mod standing;
 mod systemd;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::progress::Progress;
+use crate::system::signals::{self, SHUTDOWN};
 
 pub use absent::Absent;
 pub use standing::Standing;
@@ -105,6 +106,18 @@ pub trait ServiceManager: Send + Sync {
 
     /// Returns whether the machine is on its way down: units are stopped, and none is started.
     fn is_going_down(&self) -> bool;
+
+    /// Adds to the error of a unit that is not up that the machine goes down, where it does: then that is
+    /// the reason, and no fault of the unit. A shutdown cancels starts and stops units first, and our own
+    /// SIGTERM comes only after that, because units are ordered after the one that we run in; so what is
+    /// seen here counts as asked.
+    fn unless_going_down(&self, error: Error) -> Error {
+        if !self.is_going_down() {
+            return error;
+        }
+        signals::ask(SHUTDOWN);
+        error.detail("the machine is shutting down")
+    }
 
     /// Returns whether there is a manager at all.
     fn is_present(&self) -> bool;

@@ -10,7 +10,6 @@ use crate::progress::Progress;
 use crate::system::clock::{self, Deadline};
 use crate::system::fs;
 use crate::system::process::{self, Call, Failure};
-use crate::system::signals::{self, SHUTDOWN};
 
 use super::{Activity, Load, ServiceManager, Standing, Unit};
 
@@ -58,16 +57,10 @@ impl Systemd {
         Ok(blocks.collect())
     }
 
-    /// Says that a unit did not come up. Where the machine goes down, that is the reason and no fault
-    /// of the unit: its start is cancelled first, and our own SIGTERM comes only after that, because
-    /// units are ordered after the one that we run in.
+    /// Says that a unit did not come up.
     fn not_up(&self, what: &str, name: &str, failure: &Failure) -> Error {
         let error = cannot(what, &[name.to_owned()], failure).outcome_as(Outcome::Unhealthy);
-        if !self.is_going_down() {
-            return error;
-        }
-        signals::ask(SHUTDOWN);
-        error.detail("the machine is shutting down")
+        self.unless_going_down(error)
     }
 
     /// Waits until no process of the unit is left in its control group.

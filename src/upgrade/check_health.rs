@@ -9,7 +9,6 @@ use crate::database::{Database, Session};
 use crate::error::{Error, Result};
 use crate::health::{self, Life, Looked, Pace, Report, UnitLook};
 use crate::services::{Activity, Load};
-use crate::system::signals::{self, SHUTDOWN};
 
 use super::hooks;
 use super::journal::Journal;
@@ -52,14 +51,8 @@ pub(super) fn prove(machine: &Machine, probes: &[ProbeSpec], at: SystemTime) -> 
         started: Some(at),
         ..context(&units)
     };
-    health::prove(probes, &context, &*machine.progress).map_err(|error| {
-        // A shutdown stops the units before it tells us: that they give no answer is no verdict.
-        if !machine.services.is_going_down() {
-            return error;
-        }
-        signals::ask(SHUTDOWN);
-        error.detail("the machine is shutting down")
-    })
+    health::prove(probes, &context, &*machine.progress)
+        .map_err(|error| machine.services.unless_going_down(error))
 }
 
 /// Asks these probes once, all at the same time; no version is demanded.
