@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::env_file::{self, Assignment, Comments, Oddity};
 use super::file::{MOST_BYTES, no_file, refuse_writable_by_all, unreadable};
 use crate::error::{Error, Result};
@@ -61,6 +63,15 @@ pub fn load(path: &Path) -> Result<Secrets> {
         );
     }
     Ok(secrets)
+}
+
+/// Returns a secret as it is now, read anew each time. Where there is a file it alone says so: the environment
+/// is what systemd made of it at start, and what was taken out of the file is no longer one. One shorter
+/// than this many bytes is none: it can be tried out.
+pub fn current(path: &Path, name: &str, shortest: usize) -> Option<Zeroizing<String>> {
+    let filed = load(path).ok()?.values.remove(name);
+    let value = if path.exists() { filed } else { std::env::var(name).ok() };
+    value.map(Zeroizing::new).filter(|value| value.trim().len() >= shortest)
 }
 
 /// Reads the text of a credentials file; `path` serves messages only.

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use super::routes::{Shared, refusal};
 use super::{Service, host, recorder};
@@ -27,7 +26,7 @@ use crate::system::clock;
 /// The variable that holds the key.
 const VARIABLE: &str = "OPENWATCH_REPORTS_KEY";
 
-/// The shortest key that is taken: what is shorter can be tried out.
+/// The shortest key that is taken, in bytes.
 const SHORTEST: usize = 16;
 
 const SIGNATURE: &str = "x-hub-signature-256";
@@ -70,7 +69,7 @@ pub(super) async fn take(State(service): Shared, headers: HeaderMap, body: Bytes
 }
 
 fn judged(service: &Service, headers: &HeaderMap, body: &[u8]) -> Response {
-    let Some(key) = key(service) else {
+    let Some(key) = secrets::current(&service.layout.secrets(), VARIABLE, SHORTEST) else {
         let why = format!("no reports are taken here: {VARIABLE} is not set, or too short");
         return refusal(StatusCode::FORBIDDEN, &why);
     };
@@ -103,19 +102,6 @@ fn judged(service: &Service, headers: &HeaderMap, body: &[u8]) -> Response {
 enum Told {
     New,
     Known,
-}
-
-/// Reads the key anew for each report, as its senders do: it may have been changed meanwhile. Where there is
-/// a file it alone says so: a key that was taken out of it is no longer one.
-fn key(service: &Service) -> Option<Zeroizing<String>> {
-    let path = service.layout.secrets();
-    let filed = secrets::load(&path).ok()?.values.remove(VARIABLE);
-    let key = match path.exists() {
-        true => filed,
-        false => std::env::var(VARIABLE).ok(),
-    };
-    let key = key.map(Zeroizing::new)?;
-    (key.trim().len() >= SHORTEST).then_some(key)
 }
 
 /// Reads a report; what does not fit is told by its name.

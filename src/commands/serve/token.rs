@@ -10,7 +10,7 @@ use crate::layout::Layout;
 /// The variable that holds the token.
 const VARIABLE: &str = "OPENWATCH_API_TOKEN";
 
-/// The shortest token that is taken: what is shorter can be tried out.
+/// The shortest token that is taken, in bytes.
 const SHORTEST: usize = 20;
 
 /// What a request with or without a token may do.
@@ -45,16 +45,8 @@ pub(super) fn judge_typed(layout: &Layout, given: &str) -> Verdict {
     }
 }
 
-/// Where there is a file it alone says so: the environment is what systemd made of it at start, and a
-/// token that was taken out of the file is no longer one.
 fn configured(layout: &Layout) -> Option<Zeroizing<String>> {
-    let filed = secrets::load(&layout.secrets()).ok()?.values.remove(VARIABLE);
-    let token = match layout.secrets().exists() {
-        true => filed,
-        false => std::env::var(VARIABLE).ok(),
-    };
-    let token = token.map(Zeroizing::new)?;
-    (token.len() >= SHORTEST).then_some(token)
+    secrets::current(&layout.secrets(), VARIABLE, SHORTEST)
 }
 
 /// Compares in a time that tells nothing of where they differ: both are signed with a key that nobody
