@@ -9,9 +9,9 @@ use crate::error::{Context, Result};
 pub struct Kept {
     /// The name that it has now.
     pub name: String,
-    /// Sessions that somebody has in it, the most there is where that cannot be seen; workers of
-    /// subscriptions and extensions go with the database.
-    pub sessions: u32,
+    /// Sessions that somebody has in it, none where that cannot be seen; workers of subscriptions and
+    /// extensions go with the database.
+    pub sessions: Option<u32>,
     /// Its size on the server's disk in bytes; 0 where the role may not ask.
     pub bytes: u64,
 }
@@ -31,7 +31,7 @@ impl Server {
         let rows = self.session.rows(&sql, &[&names]).context(|| "cannot list databases".into())?;
         let kept = |row: &super::Row| Kept {
             name: row.get(0),
-            sessions: u32::try_from(row.get::<_, i64>(1)).unwrap_or(u32::MAX),
+            sessions: u32::try_from(row.get::<_, i64>(1)).ok(),
             bytes: row.get::<_, i64>(2).unsigned_abs(),
         };
         Ok(rows.iter().map(kept).collect())

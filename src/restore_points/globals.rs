@@ -9,7 +9,7 @@ use super::store::{RestorePoint, Store};
 use super::verify;
 use crate::database::Database;
 use crate::database::globals::{self, Extension, Globals};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::system::fs;
 
 impl Store {
@@ -36,8 +36,7 @@ impl Store {
     ) -> Result<Option<(String, String)>> {
         let name = file_name(database);
         let sealed = format!("{name}{ENDING}");
-        let all = verify::read_sums(from.dir(), from.manifest());
-        let all = all.map_err(|why| Error::failed(why.to_string()))?;
+        let all = verify::read_sums(from.dir(), from.manifest())?;
         let recorded = |wanted: &str| all.0.iter().find(|(file, _)| file == wanted);
         if let Some((_, sum)) = recorded(&sealed).filter(|_| self.keyring().encrypts()) {
             // As it is: no identity may be at hand.

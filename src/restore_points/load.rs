@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::archive::contents_name;
 use super::manifest::{Archive, Contents, Kind};
 use super::store::RestorePoint;
-use super::verify::{self, Unsound};
+use super::verify;
 use crate::database::clients::{Client, Clients};
 use crate::database::swap::Server;
 use crate::database::{Database, restore as loading};
@@ -64,16 +64,7 @@ impl RestorePoint {
             done += bytes;
             progress.alive("checking the restore point", done, total);
         })
-        .map_err(|why| {
-            let what = match why {
-                Unsound::Damaged(_) => "is damaged",
-                Unsound::Unread(_) => "could not be read",
-            };
-            Error::failed(format!("restore point {} {what}", self.id()))
-                .detail(why.to_string())
-                .state("the present data is untouched")
-                .hint("List the others with `openwatch backup list`.")
-        })?;
+        .map_err(|why| why.of(self).state("the present data is untouched"))?;
         keys.map_or(Ok(()), |keys| self.check_encrypted(&keys, progress))
     }
 

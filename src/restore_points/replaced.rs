@@ -53,9 +53,9 @@ fn judge(one: &Kept, now: SystemTime, about: &Circumstances<'_>) -> (Verdict, St
         return keep("the database that took its place is not there");
     }
     match one.sessions {
-        0 => {}
-        u32::MAX => return keep("it may be in use: who has it open cannot be seen"),
-        _ => return keep("it is in use"),
+        Some(0) => {}
+        Some(_) => return keep("it is in use"),
+        None => return keep("it may be in use: who has it open cannot be seen"),
     }
     let Ok(age) = now.duration_since(replaced) else {
         return keep("its date lies in the future");
@@ -77,7 +77,7 @@ mod tests {
     const ABOUT: Circumstances<'_> =
         Circumstances { live: "app", live_is_there: true, days: Some(30), needed: None };
 
-    fn verdict(name: &str, sessions: u32, about: &Circumstances<'_>) -> (Verdict, String) {
+    fn verdict(name: &str, sessions: Option<u32>, about: &Circumstances<'_>) -> (Verdict, String) {
         let now = clock::parse_stamp("20261120T120000Z").unwrap();
         let kept = [Kept { name: name.into(), sessions, bytes: 8 }];
         let mut decided = decide_replaced(&kept, now, about);
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn age_alone_removes_and_to_the_day() {
-        let removed = verdict("app_replaced_20261021T120000Z", 0, &ABOUT);
+        let removed = verdict("app_replaced_20261021T120000Z", Some(0), &ABOUT);
         assert_eq!(removed, (Verdict::Remove, "replaced 30 days ago, limit 30".into()));
-        let kept = verdict("app_replaced_20261021T120001Z", 0, &ABOUT);
+        let kept = verdict("app_replaced_20261021T120001Z", Some(0), &ABOUT);
         assert_eq!(kept, (Verdict::Keep, "replaced 29 days ago, limit 30".into()));
     }
 
@@ -102,12 +102,12 @@ mod tests {
             Circumstances { days: None, ..ABOUT },
             Circumstances { live: "another", ..ABOUT },
         ] {
-            assert_eq!(verdict(old, 0, &about).0, Verdict::Keep, "{about:?}");
+            assert_eq!(verdict(old, Some(0), &about).0, Verdict::Keep, "{about:?}");
         }
-        assert_eq!(verdict(old, 1, &ABOUT).0, Verdict::Keep);
-        assert!(verdict(old, u32::MAX, &ABOUT).1.contains("cannot be seen"));
-        assert_eq!(verdict("app_replaced_29990101T000000Z", 0, &ABOUT).0, Verdict::Keep);
-        assert_eq!(verdict("app_replaced_20260230T000000Z", 0, &ABOUT).0, Verdict::Keep);
+        assert_eq!(verdict(old, Some(1), &ABOUT).0, Verdict::Keep);
+        assert!(verdict(old, None, &ABOUT).1.contains("cannot be seen"));
+        assert_eq!(verdict("app_replaced_29990101T000000Z", Some(0), &ABOUT).0, Verdict::Keep);
+        assert_eq!(verdict("app_replaced_20260230T000000Z", Some(0), &ABOUT).0, Verdict::Keep);
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         let long = "x".repeat(60);
         let name = stamped(&long, REPLACED, "20200101T000000Z");
         let about = Circumstances { live: &long, ..ABOUT };
-        let (verdict, why) = verdict(&name, 0, &about);
+        let (verdict, why) = verdict(&name, Some(0), &about);
         assert_eq!(verdict, Verdict::Keep);
         assert!(why.contains("is cut"), "{why}");
     }

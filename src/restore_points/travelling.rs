@@ -142,8 +142,7 @@ impl Store {
     ) -> Result<Vec<(String, String)>> {
         let mut sums = Vec::new();
         // What a clone has encrypted is taken over as it is: no identity may be at hand.
-        let all = verify::read_sums(from.dir(), from.manifest());
-        let all = all.map_err(|why| Error::failed(why.to_string()))?;
+        let all = verify::read_sums(from.dir(), from.manifest())?;
         for (name, sum) in all.0.into_iter().filter(|(name, _)| is_sealed_copy(name)) {
             let path = from.dir().join(&name);
             let bytes = read_whole(&path, 2 * LIMIT)

@@ -39,6 +39,25 @@ impl Unsound {
     }
 }
 
+impl Unsound {
+    /// Says of this point what is wrong; the reason is its detail.
+    pub(super) fn of(self, point: &RestorePoint) -> Error {
+        let what = match &self {
+            Self::Damaged(_) => "is damaged",
+            Self::Unread(_) => "could not be read",
+        };
+        Error::failed(format!("restore point {} {what}", point.id()))
+            .detail(self.to_string())
+            .hint("List the others with `openwatch backup list`.")
+    }
+}
+
+impl From<Unsound> for Error {
+    fn from(why: Unsound) -> Self {
+        Self::failed(why.to_string())
+    }
+}
+
 impl fmt::Display for Unsound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

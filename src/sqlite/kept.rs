@@ -10,7 +10,7 @@ use crate::system::fs;
 
 /// A file that was replaced: name, number of processes that have it open (the most there is where that
 /// cannot be seen), bytes with what belongs to it.
-pub type KeptFile = (String, u32, u64);
+pub type KeptFile = (String, Option<u32>, u64);
 
 impl File {
     /// Returns the path under which the present file is kept when it is replaced at this time.
@@ -30,8 +30,8 @@ impl File {
                 let kept = self.at(self.dir().join(&name));
                 // Who cannot be seen may be there: it is not removed under anybody.
                 let open = match unseen(&kept) {
-                    None => u32::try_from(holders(&kept).len()).unwrap_or(u32::MAX),
-                    Some(_) => u32::MAX,
+                    None => u32::try_from(holders(&kept).len()).ok(),
+                    Some(_) => None,
                 };
                 let endings = [""].into_iter().chain(sidecars());
                 let sizes = endings.filter_map(|end| kept.beside(end).symlink_metadata().ok());

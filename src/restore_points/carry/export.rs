@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::restore_points::manifest::{Kind, MANIFEST, SUMS, read_manifest};
 use crate::restore_points::store::{RestorePoint, Store};
-use crate::restore_points::verify;
+use crate::restore_points::verify::{self, Unsound};
 use crate::system::{clock, fs};
 
 /// Bytes that are read from a file, and written to the stream, at once.
@@ -37,10 +37,11 @@ impl Store {
                 .state("nothing was changed"));
         }
         let _held = point.hold()?;
-        verify::check_sizes(point.dir(), manifest)
-            .map_err(|why| damaged(point, &why.to_string()))?;
-        let sums = verify::read_sums(point.dir(), manifest)
-            .map_err(|why| damaged(point, &why.to_string()))?;
+        let unsound = |why: Unsound| {
+            why.of(point).state("what was written of the export is no restore point")
+        };
+        verify::check_sizes(point.dir(), manifest).map_err(unsound)?;
+        let sums = verify::read_sums(point.dir(), manifest).map_err(unsound)?;
         let text = read_manifest(point.dir())
             .context(|| format!("cannot read the manifest of {}", point.id()))?;
         let head = Head {
@@ -73,13 +74,6 @@ impl Store {
 
 fn cannot_write() -> String {
     "cannot write the export".into()
-}
-
-fn damaged(point: &RestorePoint, why: &str) -> Error {
-    Error::failed(format!("restore point {} is damaged", point.id()))
-        .detail(why)
-        .state("what was written of the export is no restore point")
-        .hint("List the others with `openwatch backup list`.")
 }
 
 /// The archive that is being written.
