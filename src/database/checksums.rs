@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{self, DUMPED, RowCount};
+use super::facts::{self, CONFIGURATION, DUMPED, RowCount};
 use super::session::{Session, SqlError};
 use crate::error::{Context, Result};
 
@@ -76,7 +76,7 @@ fn small_tables(session: &mut Session) -> std::result::Result<Vec<String>, SqlEr
             and pg_relation_size(c.oid) <= {ADDED_UP_TO}
             and (c.relispartition
                  or not exists (select from pg_inherits i where i.inhrelid = c.oid))
-            and not exists (select from pg_extension e where c.oid = any (e.extconfig))
+            and not {CONFIGURATION}
           order by 1"
     );
     Ok(session.rows(&sql, &[])?.iter().map(|row| row.get(0)).collect())

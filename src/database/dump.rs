@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::checksums::{self, Checksums};
 use super::clients::{Client, Compression};
 use super::dumpable;
-use super::facts::{self, DUMPED, Facts, RowCount};
+use super::facts::{self, CONFIGURATION, DUMPED, Facts, RowCount};
 use super::lent::{Access, Lent};
 use super::pace::Pace;
 use super::session::{Session, SqlError};
@@ -176,7 +176,7 @@ fn look(session: &mut Session) -> Result<(Dumped, BTreeMap<String, Stored>)> {
                 pg_relation_filenode(c.oid), greatest(c.reltuples, 0)::int8
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind in ('r', 'p', 'f', 'v', 'm') and c.relpersistence <> 't' and {DUMPED}
-            and not exists (select from pg_extension e where c.oid = any (e.extconfig))"
+            and not {CONFIGURATION}"
     );
     let rows = session.rows(&sql, &[]).context(|| "cannot list the tables".into())?;
     let tables = rows

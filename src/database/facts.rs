@@ -15,13 +15,34 @@ const COUNTED_UP_TO: i64 = 16 << 20;
 /// How long a lock is waited for that nobody asked to wait longer for.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(30);
 
+/// Tables that an extension makes, as `c`.
+macro_rules! of_extension {
+    () => {
+        "exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+                 and d.objid = c.oid and d.deptype = 'e')"
+    };
+}
+
+/// Tables that an extension registers as its configuration, as `c`.
+macro_rules! configuration {
+    () => {
+        "exists (select from pg_extension e where c.oid = any (e.extconfig))"
+    };
+}
+
+/// Tables that an extension registers as its configuration.
+pub(super) const CONFIGURATION: &str = configuration!();
+
 /// Tables that are dumped with their data: no system tables, none that an extension makes.
 ///
 /// Tables that an extension registers as its configuration are dumped too, so they stay in.
-pub(super) const DUMPED: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-    and (not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
-                     and d.objid = c.oid and d.deptype = 'e')
-         or exists (select from pg_extension e where c.oid = any (e.extconfig)))";
+pub(super) const DUMPED: &str = concat!(
+    "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and (not ",
+    of_extension!(),
+    " or ",
+    configuration!(),
+    ")"
+);
 
 /// Tables of which this role sees every row.
 const READABLE: &str = "has_schema_privilege(n.oid, 'USAGE')
@@ -189,12 +210,15 @@ pub(super) fn tables(session: &mut Session) -> Result<BTreeSet<String>> {
 /// Returns the tables that extensions made or keep their configuration in: which of them a dump has is a
 /// matter of the extension's version.
 pub(super) fn tables_of_extensions(session: &mut Session) -> Result<BTreeSet<String>> {
-    let sql = "select format('%I.%I', n.nspname, c.relname)
+    let sql = concat!(
+        "select format('%I.%I', n.nspname, c.relname)
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
-          where c.relkind = 'r'
-            and (exists (select from pg_depend d where d.classid = 'pg_class'::regclass
-                          and d.objid = c.oid and d.deptype = 'e')
-                 or exists (select from pg_extension e where c.oid = any (e.extconfig)))";
+          where c.relkind = 'r' and (",
+        of_extension!(),
+        " or ",
+        configuration!(),
+        ")"
+    );
     let rows = session.rows(sql, &[]).map_err(|e| failed("list the tables of extensions", e))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
@@ -214,8 +238,7 @@ fn sized_tables(session: &mut Session) -> Result<Vec<Sized>> {
     let sql = format!(
         "select format('%I.%I', n.nspname, c.relname), coalesce(pg_relation_size(c.oid), 0)::int8,
                 greatest(c.reltuples, 0)::int8,
-                exists (select from pg_extension e where c.oid = any (e.extconfig))
-                  or coalesce(not ({READABLE}), true)
+                {CONFIGURATION} or coalesce(not ({READABLE}), true)
            from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'r' and c.relpersistence <> 't' and {DUMPED}"
     );
