@@ -194,20 +194,12 @@ pub fn apply_observed(
     if keys.is_empty() {
         return apply_seen(database, session, chain, seen, how, observer, progress);
     }
-    let How { lock, lock_timeout, reconnect_within, restore_point, product_version, said_pending } =
-        how;
-    lock.also(&keys, chain.format().word(), lock_timeout).map_err(Failure::refused)?;
+    let lock = how.lock;
+    lock.also(&keys, chain.format().word(), how.lock_timeout).map_err(Failure::refused)?;
     // What the tool did until then has to be seen: lock, then look.
     let again = see(&mut session, chain).map_err(Failure::refused);
     let result = again.and_then(|seen| {
-        let how = How {
-            lock: &mut *lock,
-            lock_timeout,
-            reconnect_within,
-            restore_point,
-            product_version,
-            said_pending,
-        };
+        let how = How { lock: &mut *lock, ..how };
         apply_seen(database, session, chain, seen, how, observer, progress)
     });
     // The application, started next, may bring its own tool, which would wait for its lock.

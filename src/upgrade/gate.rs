@@ -35,7 +35,7 @@ pub struct Pending {
     pub running: Option<Vec<String>>,
     /// Whether there was no service manager then, as in an image build: what starts with the machine is
     /// what is to run.
-    #[serde(default, skip_serializing_if = "is_not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unbooted: bool,
     /// How the last attempt ended; none before it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,11 +61,6 @@ pub struct Failed {
     pub outcome: String,
     /// The first line of the message.
     pub message: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
-const fn is_not(unbooted: &bool) -> bool {
-    !*unbooted
 }
 
 impl Pending {

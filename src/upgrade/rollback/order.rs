@@ -52,7 +52,7 @@ pub struct Order {
     #[serde(default, skip_serializing_if = "Wish::is_unsaid")]
     pub wish: Wish,
     /// Whether the database that is replaced becomes a restore point at the end, as it is.
-    #[serde(default, skip_serializing_if = "is_not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
     /// The restore point of the present state, once it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,11 +99,6 @@ pub enum Wish {
     Unsaid,
     /// That there shall be none.
     NoCopy,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
-const fn is_not(beside: &bool) -> bool {
-    !*beside
 }
 
 impl Wish {
