@@ -121,8 +121,7 @@ fn settle(machine: &Machine, store: &Store, entry: &Entry) -> Result<()> {
             if there > 0 && !is_followed(machine, point)? {
                 // One was put back alone; of the others nothing else was ever made.
                 machine.progress.warn(&format!(
-                    "of restore point {id} {there} clones are left, which have no dump: they stay until \
-                     `{}`",
+                    "what is left of restore point {id} has no dump (clones: {there}): it stays until `{}`",
                     machine.command(&format!("backup remove {}", point.id())),
                     id = point.id(),
                 ));

@@ -219,7 +219,7 @@ fn a_clone_that_was_never_dumped_stays_when_its_sibling_was_put_back() {
     let sql = format!("select count(*) from pg_database where datname like '{name}\\_clone\\_%'");
     assert_eq!(machine.server().psql("postgres", &sql), "1");
     let told = machine.run(["backup", "prune"]).success();
-    told.stderr(contains(format!("of restore point {id} 1 clones are left")));
+    told.stderr(contains(format!("what is left of restore point {id} has no dump (clones: 1)")));
     assert_eq!(machine.server().psql("postgres", &sql), "1");
     assert!(machine.points().contains(&id));
 }
