@@ -12,6 +12,9 @@ use crate::system::http::shown;
 /// How much of an answer is kept, in characters.
 const MOST: usize = 160;
 
+/// What sounds like a secret within a name.
+const SECRET: [&str; 4] = ["password", "passwd", "secret", "token"];
+
 /// The end of asking one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -90,11 +93,10 @@ pub(super) fn name(probe: &ProbeSpec) -> String {
 /// Shortens what a service said to one line, without control characters and without what looks
 /// like a password: answers of programs we do not know end up in the journal.
 pub(super) fn short(text: &str) -> String {
-    let words: Vec<String> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .map(masked)
-        .collect();
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let words: Vec<String> =
+        without_secrets(&words.join(" ")).split(' ').map(without_password).collect();
     let line = words.join(" ");
     match line.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -102,16 +104,53 @@ pub(super) fn short(text: &str) -> String {
     }
 }
 
-fn masked(word: &str) -> String {
-    let lower = word.to_ascii_lowercase();
-    for key in ["password", "passwd", "secret", "token"] {
-        if let Some(at) = lower.find(key) {
-            let rest = &word[at + key.len()..];
-            if let Some(end) = rest.find(['=', ':']) {
-                return format!("{}…", &word[..=at + key.len() + end]);
+/// Takes out what is given to a name that sounds like a secret's, in any of the usual ways to write it.
+fn without_secrets(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    let (mut kept, mut from) = (String::new(), 0);
+    while let Some(end) = SECRET.iter().filter_map(|key| end_of(key, &lower, from)).min() {
+        let rest = &line[end..];
+        let name = rest.trim_start_matches(|c: char| c.is_alphanumeric() || "_-".contains(c));
+        let sign = name.trim_start_matches(['"', '\'', ' ']);
+        match sign.strip_prefix(['=', ':']) {
+            Some(given) => {
+                let value = given.trim_start_matches(' ');
+                let start = line.len() - value.len();
+                kept.push_str(&line[from..start]);
+                kept.push('…');
+                from = start + length_of_value(value);
+            }
+            None => {
+                kept.push_str(&line[from..end]);
+                from = end;
             }
         }
     }
+    kept.push_str(&line[from..]);
+    kept
+}
+
+fn end_of(key: &str, text: &str, from: usize) -> Option<usize> {
+    text[from..].find(key).map(|at| from + at + key.len())
+}
+
+/// Returns where the word ends that a value, quoted or not, ends in.
+fn length_of_value(value: &str) -> usize {
+    let mut quoted = 0;
+    if let Some(quote) = value.chars().next().filter(|first| ['"', '\''].contains(first)) {
+        let mut escaped = false;
+        let closing = value[1..].find(|c: char| {
+            let closes = c == quote && !escaped;
+            escaped = c == '\\' && !escaped;
+            closes
+        });
+        quoted = closing.map_or(value.len(), |at| 1 + at);
+    }
+    value[quoted..].find(' ').map_or(value.len(), |at| quoted + at)
+}
+
+/// Takes the user and the password out of an address.
+fn without_password(word: &str) -> String {
     match (word.find("://"), word.rfind('@')) {
         (Some(start), Some(end)) if start < end => {
             format!("{}://…{}", &word[..start], &word[end..])
@@ -132,6 +171,21 @@ mod tests {
             "cannot reach postgresql://…@h/db password=…"
         );
         assert_eq!(short(r#"{"password":"hunter2"}"#), r#"{"password":…"#);
+        for (said, wanted) in [
+            (
+                r#"{"status": "down", "password": "x", "n": 1}"#,
+                r#"{"status": "down", "password": … "n": 1}"#,
+            ),
+            (r#""Password": "one \" two" three"#, r#""Password": … three"#),
+            (r#"'password':'one two"#, "'password':…"),
+            ("password = x and api_token_2=y", "password = … and api_token_2=…"),
+            ("PGPASSWORD: hunter2", "PGPASSWORD: …"),
+            ("the password of app was refused", "the password of app was refused"),
+            ("secret", "secret"),
+            ("password: é=ü token:", "password: … token:…"),
+        ] {
+            assert_eq!(short(said), wanted);
+        }
         assert_eq!(short(&"x".repeat(500)).chars().count(), MOST + 1);
     }
 
