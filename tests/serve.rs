@@ -279,6 +279,27 @@ fn what_is_not_there_and_what_is_too_large_is_refused_in_json() {
     assert_eq!(answer.status, 413);
 }
 
+/// Any user of the machine can open as many.
+#[test]
+fn connections_that_say_nothing_and_bodies_that_do_not_come_keep_nobody_waiting() {
+    let machine = Machine::new(ALL);
+    let service = machine.serve(machine.parts(ALL));
+    let mute: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect(service.address).unwrap()).collect();
+    let began = "POST /api/v1/reports HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{";
+    let cut_off = std::thread::scope(|scope| {
+        let cut_off = scope.spawn(|| service.send(began));
+        assert_eq!(service.get("/readyz").status, 200);
+        cut_off.join().unwrap()
+    });
+    assert_eq!(cut_off.status, 408);
+    assert_eq!(cut_off.json["error"], "the request did not come to its end");
+    // Those that were let in were let go again, without a word.
+    let mut first = &mute[0];
+    first.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(first.read(&mut [0; 8]).unwrap(), 0);
+}
+
 #[test]
 fn both_package_versions_serve_on_their_own_schema() {
     let machine = Machine::new(5);

@@ -4,6 +4,7 @@
 //! of a loop, and not later, where `/readyz` says no and nothing is written.
 
 mod acting;
+mod connections;
 mod console;
 mod host;
 mod listen;
@@ -42,7 +43,7 @@ use acting::Seal;
 use recorder::Recorder;
 use store::Store;
 
-/// How long requests and writes that have begun may take once we were asked to stop.
+/// How long writes that have begun may take once we were asked to stop.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What the service needs of the machine.
@@ -200,38 +201,12 @@ async fn serve(service: Arc<Service>, listener: TcpListener) -> Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)
         .context(|| format!("cannot listen on {address}"))?;
     let recorder = tokio::spawn(keep_recording(Arc::clone(&service)));
-    let server = axum::serve(listener, routes::router(Arc::clone(&service)))
-        .with_graceful_shutdown(stopped(Arc::clone(&service)));
     service.progress.note(&format!("version {} listens on http://{address}", service.version));
     tell_systemd(&service, &[sd_notify::NotifyState::Ready]);
-    // A request that hangs is cut off; graceful shutdown alone would wait for it for ever.
-    let late = async {
-        asked_to_stop(&service).await;
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    let server = std::pin::pin!(std::future::IntoFuture::into_future(server));
-    let late = std::pin::pin!(late);
-    let end = first_of(server, late).await;
+    let router = routes::router(Arc::clone(&service));
+    connections::serve(listener, router, stopped(Arc::clone(&service))).await;
     recorder.abort();
-    match end {
-        Some(Err(error)) => Err(error).context(|| format!("cannot serve on {address}")),
-        Some(Ok(())) | None => Ok(()),
-    }
-}
-
-/// Returns the result of the first future, or nothing when the second one ends before it.
-async fn first_of<T>(
-    mut first: std::pin::Pin<&mut impl Future<Output = T>>,
-    mut second: std::pin::Pin<&mut impl Future<Output = ()>>,
-) -> Option<T> {
-    std::future::poll_fn(|context| {
-        use std::task::Poll;
-        if let Poll::Ready(value) = first.as_mut().poll(context) {
-            return Poll::Ready(Some(value));
-        }
-        second.as_mut().poll(context).map(|()| None)
-    })
-    .await
+    Ok(())
 }
 
 async fn asked_to_stop(service: &Service) {

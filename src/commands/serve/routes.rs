@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::body::{self, Body};
+use axum::extract::{Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -22,6 +23,9 @@ use crate::upgrade::public::exposition::MEDIA_TYPE;
 
 /// The largest body that a request may have, in bytes.
 const MOST_BODY: usize = 64 * 1024;
+
+/// How long a request's body may take.
+const BODY: Duration = Duration::from_secs(10);
 
 /// How long the database may take before it counts as unreachable.
 const DATABASE: Duration = Duration::from_secs(5);
@@ -48,8 +52,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/api/v1/acts", get(acting::result).post(acting::ask))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
-        .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(middleware::from_fn(limit_body))
+        .layer(middleware::from_fn(read_body))
         .layer(middleware::from_fn_with_state(Arc::clone(&service), names::check))
         .layer(middleware::map_response(harden))
         .with_state(service)
@@ -151,14 +154,20 @@ pub(super) fn refusal(status: StatusCode, what: &str) -> Response {
     (status, Json(json!({ "error": what }))).into_response()
 }
 
-/// Refuses a large body by its announced length; one without a length is never read.
-async fn limit_body(request: Request, next: Next) -> Response {
+/// Reads the body before anybody works on it: a large one is refused by its announced length, or as soon as
+/// it is known, and one that does not come keeps nobody waiting.
+async fn read_body(request: Request, next: Next) -> Response {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
     match length.map(str::parse::<u64>) {
-        Some(Ok(length)) if length > MOST_BODY as u64 => {
-            refusal(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large")
-        }
-        Some(Ok(_) | Err(_)) | None => next.run(request).await,
+        Some(Ok(length)) if length > MOST_BODY as u64 => return too_large(),
+        Some(Ok(_) | Err(_)) | None => {}
+    }
+    let (head, body) = request.into_parts();
+    match tokio::time::timeout(BODY, body::to_bytes(body, MOST_BODY)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Ok(Err(_)) => too_large(),
+        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"),
     }
 }
 
