@@ -202,14 +202,7 @@ impl Journal {
     pub fn begin(layout: &Layout, clock: Clock, mut record: Record) -> Result<Self> {
         fs::make_dir(&layout.upgrade_dir(), 0o755)?;
         fs::make_dir(&layout.history_dir(), 0o755)?;
-        // A run that was killed never wrote its history, and a power cut may have taken one that was
-        // just written; the record must not be lost.
-        if let Some(before) = read(layout)? {
-            let path = layout.history_of(&before.run);
-            if before.finished.is_none() || read_record(&path)?.is_none() {
-                write(&path, &before)?;
-            }
-        }
+        keep_last(layout)?;
         record.take_unused_name(layout)?;
         Self::at(layout.journal(), layout, clock, record)
     }
@@ -360,6 +353,24 @@ fn read_record(path: &std::path::Path) -> Result<Option<Record>> {
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
         Err(error) => Err(error).context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// Sets the record of the last run aside: it is history, and recovery goes by it no more.
+pub fn set_aside(layout: &Layout) -> Result<()> {
+    keep_last(layout)?;
+    fs::remove_file(&layout.journal())
+}
+
+/// Keeps the record of the last run in the history. One that was killed never wrote it, and a power cut may
+/// have taken one that was just written.
+fn keep_last(layout: &Layout) -> Result<()> {
+    let Some(last) = read(layout)? else { return Ok(()) };
+    let path = layout.history_of(&last.run);
+    if last.finished.is_none() || read_record(&path)?.is_none() {
+        fs::make_dir(&layout.history_dir(), 0o755)?;
+        write(&path, &last)?;
+    }
+    Ok(())
 }
 
 pub(super) fn write(path: &std::path::Path, record: &Record) -> Result<()> {

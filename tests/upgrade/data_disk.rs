@@ -246,12 +246,48 @@ fn a_way_back_whose_health_is_not_proved_puts_the_data_back_once_and_keeps_what_
     told.stderr(contains("putting the data back").and(contains("health was not proved")));
     old.sql("insert into machines values (2000, 'since')");
     let data = old.data();
-    old.run(["upgrade", "--unit", "--boot"]).failure();
+    old.run(["upgrade", "--unit", "--boot"]).failure().stderr(contains("nothing was tried"));
     old.run(["upgrade", "--undo"]).failure();
     assert_eq!(old.data(), data);
     let old = disk.of(old.health(""), "old");
     old.run(["upgrade", "--undo"]).success();
     assert_eq!((old.data(), disk.phase().as_str()), (data, "went_back"));
+}
+
+/// The week between is in nothing but the data and the second restore point.
+#[test]
+fn a_disk_that_comes_a_second_time_is_not_taken_back_to_before_the_first() {
+    let (disk, old) = prepared();
+    let new = next(&disk, &old, "base")
+        .migration("0003_alone.sql", "-- openwatch: no-transaction\nCREATE TABLE half (id int);\n")
+        .migration("0004_fails.sql", "-- openwatch: no-transaction\nSELECT 1/0;\n")
+        .operator("on_failure = \"stop\"");
+    let new = disk.of(new, "new");
+    new.run(["disk", "attach"]).success();
+    new.run(["upgrade", "--unit", "--boot"]).code(1);
+    assert_eq!(new.schema(), "0003", "the data is half done");
+    new.run(["disk", "detach"]).success();
+    let old = old.with_unit("openwatch.service", "inactive");
+    old.run(["disk", "attach"]).success();
+    old.run(["upgrade", "--unit", "--boot"]).success();
+    old.sql("insert into machines values (3000, 'a week of work')");
+    old.run(["upgrade", "--prepare", "--for", "2.0.0-1"]).success();
+    old.run(["disk", "detach"]).success();
+    let data = old.data();
+    let new = disk.of(new.operator_without("on_failure"), "new");
+    new.run(["disk", "attach"]).success().stdout(contains("it is upgraded"));
+    let (_, status) = new.json(["status"]);
+    assert_eq!(status["gate"]["outcome"], Value::Null, "{status}");
+    // Nobody said a word: it is another upgrade than the one that failed.
+    new.run(["upgrade", "--unit", "--boot"]).code(1).stderr(contains("division by zero"));
+    assert_eq!(new.data(), data);
+    assert_eq!(
+        (disk.phase().as_str(), disk.state()["version"].as_str()),
+        ("failed", Some("1.0.0-1"))
+    );
+    // What the first attempt was is still told.
+    let (_, history) = new.json(["history"]);
+    assert_eq!(history["runs"].as_array().map(Vec::len), Some(2), "{history}");
 }
 
 /// Its restore points are those of another host here, which nothing else protects.

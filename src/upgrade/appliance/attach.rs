@@ -8,13 +8,15 @@ use super::DataDisk;
 use super::decide::{self, Arrival};
 use super::lease::Lease;
 use super::marker::{self, Marker};
-use super::state::DiskState;
+use super::state::{DiskState, Phase};
 use crate::disk;
 use crate::error::{Context as _, Error, Result};
 use crate::outcome::Outcome;
 use crate::system::{clock, fs};
 use crate::upgrade::gate::{Failed, Pending};
+use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
+use crate::upgrade::recover;
 
 /// What a person says of a disk that another machine seems to have, or that is there twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,6 @@ pub fn run(machine: &Machine, claim: Claim) -> Result<Attached> {
     let disk = required(machine)?;
     let marker = identify(machine, &disk, claim)?;
     take(machine, &disk, claim)?;
-    remember(machine, &disk, &marker)?;
     let state = match DiskState::read(&disk.dir)? {
         Some(state) => state,
         None => {
@@ -79,6 +80,8 @@ pub fn run(machine: &Machine, claim: Claim) -> Result<Attached> {
         }
     };
     let arrival = close_gate(machine, &state)?;
+    // Last: what was taken is not looked at again, and the services may start on it.
+    remember(machine, &disk, &marker)?;
     Ok(Attached { marker, arrival, state })
 }
 
@@ -243,11 +246,24 @@ fn close_gate(machine: &Machine, state: &DiskState) -> Result<Arrival> {
             (state.version.clone(), Some(Failed { outcome, message }))
         }
     };
-    // The memory of an attempt that was cut off on this system stays.
-    let own = before.filter(|mark| mark.to.order(&machine.version).is_eq());
-    if own.is_none() {
-        let new = Pending::new(machine.version.clone(), running, machine.clock);
-        Pending { from: Some(from), failed, ..new }.write(&machine.layout)?;
+    // The memory of an attempt that was cut off on this system stays, unless the disk was prepared since:
+    // then its data is another, and neither failure nor way back of that attempt is of account.
+    let anew = arrival == Arrival::Forward
+        && state.upgrade.as_ref().is_some_and(|upgrade| upgrade.phase == Phase::Prepared);
+    if anew {
+        journal::set_aside(&machine.layout)?;
+        recover::clear_stuck(machine);
     }
+    // A package's scripts know what ran on this system.
+    let own = before.filter(|mark| mark.to.order(&machine.version).is_eq());
+    let mark = match own.filter(|mark| !anew || mark.family.is_some()) {
+        Some(_) if !anew => return Ok(arrival),
+        Some(mark) => Pending { failed: None, cut_off: None, stuck: None, ..mark },
+        None => {
+            let new = Pending::new(machine.version.clone(), running, machine.clock);
+            Pending { from: Some(from), failed, ..new }
+        }
+    };
+    mark.write(&machine.layout)?;
     Ok(arrival)
 }

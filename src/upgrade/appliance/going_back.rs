@@ -36,7 +36,8 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
     let (data, point) = way(machine, &survey, upgrade)?;
     let now = machine.clock.now();
     let mut record = Record::new(clock::stamp(now), clock::rfc3339(now), &survey);
-    record.restore_point = point;
+    // The disk's word, and nothing that an earlier run of this system left half done.
+    (record.way_back, record.restore_point) = (None, point);
     let undone = undo::run(machine, &survey, Some(&record), data)?;
     if undone.fit == Fit::Other {
         return Err(undone.rolled_back(machine));

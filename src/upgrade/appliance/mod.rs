@@ -27,6 +27,7 @@ use super::gate::Pending;
 use super::hold::Timing;
 use super::journal::{Direction, Record};
 use super::machine::Machine;
+use super::recover;
 use super::{Again, Success};
 use crate::restore_points::Override;
 
@@ -109,8 +110,14 @@ pub(super) fn begin(machine: &Machine, again: Again) -> Result<Course> {
             }
             Ok(Course::Usual)
         }
-        (Arrival::Back(back), _) => going_back::run(machine, &disk, &back)
-            .map(|success| Course::WentBack(Box::new(success))),
+        (Arrival::Back(back), again) => {
+            // Going back that failed is not tried at each boot.
+            if again == Again::No {
+                recover::refuse_stuck(machine)?;
+            }
+            let success = going_back::run(machine, &disk, &back)?;
+            Ok(Course::WentBack(Box::new(success)))
+        }
         (arrival @ (Arrival::Tried | Arrival::Unprepared | Arrival::Newer(_)), _) => {
             Err(arrival.refusal(machine, state.as_ref()))
         }
@@ -168,13 +175,16 @@ pub(super) fn secured(machine: &Machine, id: &str) -> Result<()> {
 pub(super) fn data_is_back(machine: &Machine) -> Result<()> {
     let Some(disk) = data_disk(machine)? else { return Ok(()) };
     let Some(mut state) = DiskState::read(&disk.dir)? else { return Ok(()) };
-    let open = [Phase::Begun, Phase::Failed, Phase::Done];
-    match &mut state.upgrade {
-        Some(upgrade) if open.contains(&upgrade.phase) => {
+    let Some(upgrade) = &mut state.upgrade else { return Ok(()) };
+    let ours = upgrade.to.as_ref().is_some_and(|to| to.order(&machine.version).is_eq());
+    match upgrade.phase {
+        // An upgrade to this version that proved its health is not what was undone.
+        Phase::Done if ours => Ok(()),
+        Phase::Begun | Phase::Failed | Phase::Done => {
             upgrade.data = Some(DataState::Unchanged);
             state.write(&disk.dir)
         }
-        Some(_) | None => Ok(()),
+        Phase::Prepared | Phase::WentBack => Ok(()),
     }
 }
 

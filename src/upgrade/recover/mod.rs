@@ -53,13 +53,18 @@ pub fn begin(machine: &Machine, asked: Asked) -> Result<()> {
         Asked::ByItself => {
             refuse_unknown(machine)?;
             attempts::count(machine)?;
-            match Pending::read(&machine.layout)? {
-                Some(Pending { stuck: Some(why), failed, .. }) => {
-                    Err(stuck::again(machine, why, failed.as_ref()))
-                }
-                Some(_) | None => Ok(()),
-            }
+            refuse_stuck(machine)
         }
+    }
+}
+
+/// Says no where nothing is tried by itself any more.
+pub fn refuse_stuck(machine: &Machine) -> Result<()> {
+    match Pending::read(&machine.layout)? {
+        Some(Pending { stuck: Some(why), failed, .. }) => {
+            Err(stuck::again(machine, why, failed.as_ref()))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
