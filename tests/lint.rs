@@ -75,11 +75,28 @@ const CORPUS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "enum-value-used",
-        &["ALTER TYPE mood ADD VALUE 'bad'; UPDATE t SET m = 'bad' WHERE id = 1"],
+        &[
+            "ALTER TYPE mood ADD VALUE 'bad'; UPDATE t SET m = 'bad' WHERE id = 1",
+            "ALTER TYPE mood ADD VALUE 'bad'; SELECT 'bad'::public.mood",
+            "CREATE TABLE k (w text, m mood); ALTER TYPE mood ADD VALUE 'bad'; \
+             INSERT INTO k VALUES ('bad', 'bad')",
+            "CREATE DOMAIN bad_mood AS mood; CREATE TABLE k (m bad_mood); \
+             ALTER TYPE mood ADD VALUE 'bad'; INSERT INTO k (m) VALUES ('bad')",
+            "CREATE TABLE k (LIKE t); ALTER TABLE k ADD COLUMN w text; \
+             ALTER TYPE mood ADD VALUE 'bad'; INSERT INTO k VALUES ('bad', 'x')",
+        ],
         &[
             "ALTER TYPE mood ADD VALUE 'bad'; UPDATE t SET m = 'good' WHERE id = 1",
             "CREATE TYPE x AS ENUM (); ALTER TYPE x ADD VALUE 'y'; SELECT 'y'::x",
             "ALTER TYPE mood ADD VALUE 'bad'; COMMENT ON TYPE mood IS 'bad'",
+            "CREATE TABLE k (a int, w text); ALTER TYPE mood ADD VALUE 'bad'; \
+             INSERT INTO k VALUES (1, 'bad'); INSERT INTO k (w) VALUES ('bad'), ('x'); \
+             INSERT INTO k (w) SELECT 'bad'; UPDATE k SET w = 'bad' WHERE w <> 'bad'; \
+             UPDATE k q SET (a, w) = (1, 'bad') WHERE q.w IN ('x', 'bad'); \
+             ALTER TABLE k ALTER COLUMN w SET DEFAULT 'bad'; SELECT 'bad'::text, text 'bad'; \
+             ALTER TABLE k ADD COLUMN v varchar(9) DEFAULT 'bad'; SELECT w = 'bad'::text FROM k",
+            "CREATE TYPE door AS ENUM ('bad'); CREATE TABLE d (m door); \
+             ALTER TYPE mood ADD VALUE 'bad'; INSERT INTO d VALUES ('bad')",
         ],
     ),
     (

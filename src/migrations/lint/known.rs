@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use squawk_syntax::ast::{self, AstNode as _};
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
+use super::literal::may_be;
 use super::tree;
 
 /// Functions of extensions that only work where their extension's schema is in the search_path.
@@ -51,6 +52,8 @@ const VOLATILE: &[&str] = &[
 struct Table {
     /// Made in the present step: it has no rows of an operator.
     fresh: bool,
+    /// All its columns are known, in their order.
+    whole: bool,
     columns: HashMap<String, Column>,
 }
 
@@ -58,6 +61,8 @@ struct Table {
 struct Column {
     kind: String,
     fresh: bool,
+    /// Those made later have a larger number.
+    place: usize,
 }
 
 /// What is asked of a function later.
@@ -74,6 +79,7 @@ struct Function {
 #[derive(Debug)]
 pub(super) struct EnumValue {
     pub(super) literal: String,
+    of: String,
     pub(super) added_by: String,
     pub(super) here: bool,
 }
@@ -83,6 +89,7 @@ pub(super) struct EnumValue {
 pub(super) struct Known {
     tables: HashMap<String, Table>,
     functions: HashMap<String, Function>,
+    types: HashSet<String>,
     fresh_types: HashSet<String>,
     values: Vec<EnumValue>,
 }
@@ -128,8 +135,17 @@ impl Known {
         self.tables.contains_key(table)
     }
 
-    pub(super) fn create_table(&mut self, table: String) {
-        self.tables.insert(table, Table { fresh: true, ..Table::default() });
+    /// Returns the type of the column at this place, from 0, where all of the table's are known.
+    pub(super) fn type_at(&self, table: &str, place: usize) -> Option<&str> {
+        let table = self.tables.get(table).filter(|table| table.whole)?;
+        let mut columns: Vec<&Column> = table.columns.values().collect();
+        columns.sort_by_key(|column| column.place);
+        columns.get(place).map(|column| column.kind.as_str())
+    }
+
+    /// Makes a table; `whole` where the statement names all its columns.
+    pub(super) fn create_table(&mut self, table: String, whole: bool) {
+        self.tables.insert(table, Table { fresh: true, whole, ..Table::default() });
     }
 
     pub(super) fn drop_table(&mut self, table: &str) {
@@ -145,7 +161,9 @@ impl Known {
     pub(super) fn set_column(&mut self, table: &str, column: String, kind: String) {
         let table = self.tables.entry(table.to_owned()).or_default();
         let fresh = table.fresh || !table.columns.contains_key(&column);
-        table.columns.insert(column, Column { kind, fresh });
+        let last = table.columns.values().map(|column| column.place).max();
+        let place = last.map_or(0, |last| last + 1);
+        table.columns.insert(column, Column { kind, fresh, place });
     }
 
     pub(super) fn change_type(&mut self, table: &str, column: &str, kind: String) {
@@ -169,13 +187,20 @@ impl Known {
         }
     }
 
+    /// Says whether the files make this type; domains are not among them.
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        self.types.contains(name)
+    }
+
     pub(super) fn create_type(&mut self, name: String) {
+        self.types.insert(name.clone());
         self.fresh_types.insert(name);
     }
 
     pub(super) fn add_value(&mut self, of: &str, literal: String, added_by: &str) {
         if !self.fresh_types.contains(of) {
-            self.values.push(EnumValue { literal, added_by: added_by.to_owned(), here: true });
+            let (of, added_by) = (of.to_owned(), added_by.to_owned());
+            self.values.push(EnumValue { literal, of, added_by, here: true });
         }
     }
 
@@ -185,15 +210,16 @@ impl Known {
             return Vec::new();
         }
         let tokens = statement.descendants_with_tokens().filter_map(|element| element.into_token());
-        let strings: HashSet<String> = tokens
-            .filter(|token| token.kind() == SyntaxKind::STRING)
-            .map(|token| token.text().to_owned())
-            .collect();
-        let (used, rest) = std::mem::take(&mut self.values)
-            .into_iter()
-            .partition(|value| strings.contains(&value.literal));
-        self.values = rest;
-        used
+        let strings: Vec<_> = tokens.filter(|token| token.kind() == SyntaxKind::STRING).collect();
+        let is_used = |value: &EnumValue| {
+            let same = strings.iter().filter(|token| token.text() == value.literal);
+            let mut literals = same.filter_map(|token| token.parent());
+            literals.any(|literal| may_be(&value.of, &literal, statement, self))
+        };
+        let used: Vec<bool> = self.values.iter().map(is_used).collect();
+        let mut used = used.into_iter();
+        let taken = self.values.extract_if(.., |_| used.next().unwrap_or_default());
+        taken.collect()
     }
 
     pub(super) fn create_function(&mut self, function: &ast::CreateFunction) {

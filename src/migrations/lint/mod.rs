@@ -8,6 +8,7 @@ mod alter;
 mod dump;
 mod ignore;
 mod known;
+mod literal;
 mod rule;
 mod statement;
 mod tree;

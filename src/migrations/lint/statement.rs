@@ -64,7 +64,7 @@ impl Looker<'_> {
             K::CREATE_TABLE => self.create_table(node),
             K::CREATE_TABLE_AS | K::SELECT_INTO => {
                 if let Some(name) = tree::name_below(node, K::TABLE_NAME) {
-                    self.known.create_table(name);
+                    self.known.create_table(name, false);
                 }
             }
             K::CREATE_INDEX => self.create_index(node),
@@ -200,7 +200,7 @@ impl Looker<'_> {
         if tree::child(node, K::IF_NOT_EXISTS).is_some() && self.known.has_table(&table) {
             return;
         }
-        self.known.create_table(table.clone());
+        self.known.create_table(table.clone(), tree::names_all_columns(node));
         if let Some(parent) = tree::child(node, K::PARTITION_OF) {
             let parent = tree::name_below(&parent, K::TABLE_NAME_REF).unwrap_or_default();
             self.lock(&parent, "ACCESS EXCLUSIVE", Cost::Instant);

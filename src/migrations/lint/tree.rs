@@ -43,6 +43,17 @@ pub(super) fn has(node: &SyntaxNode, kind: SyntaxKind) -> bool {
     node.children_with_tokens().any(|element| element.kind() == kind)
 }
 
+/// Says whether CREATE TABLE names all columns itself.
+pub(super) fn names_all_columns(node: &SyntaxNode) -> bool {
+    let taken_over = [
+        SyntaxKind::LIKE_CLAUSE,
+        SyntaxKind::INHERITS,
+        SyntaxKind::OF_TYPE,
+        SyntaxKind::PARTITION_OF,
+    ];
+    !node.descendants().any(|inner| taken_over.contains(&inner.kind()))
+}
+
 /// Returns the first child of this kind.
 pub(super) fn child(node: &SyntaxNode, kind: SyntaxKind) -> Option<SyntaxNode> {
     node.children().find(|child| child.kind() == kind)
