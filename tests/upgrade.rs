@@ -165,6 +165,7 @@ fn a_unit_that_was_masked_while_it_ran_stays_down_and_fails_nothing() {
         .unit_fact("worker.service", "load", "masked")
         .services(&["worker.service", "openwatch.service"])
         .operator("on_failure = \"restore\"")
+        .operator("baseline_stop = [\"units\"]")
         .ship("good");
     machine
         .run(["upgrade"])

@@ -100,6 +100,16 @@ fn what_a_killed_run_had_not_started_yet_runs_again_after_the_next_version() {
     }
 }
 
+/// Rows 33 and 64.
+#[test]
+fn what_a_killed_run_had_not_started_yet_runs_again_where_nothing_is_pending_either() {
+    let machine = killed_at_its_end().with_unit("openwatch.service", "inactive").version("3.0.0-1");
+    machine.run(["upgrade", "--from", "2.0.0-1"]).success();
+    assert_eq!(machine.unit("openwatch.service"), "active");
+    machine.assert_clean();
+    machine.run(["upgrade"]).success().stdout(contains("nothing to do"));
+}
+
 /// Rows 4 and 60.
 #[test]
 fn what_was_written_behind_a_gate_opened_by_hand_is_not_taken_back() {

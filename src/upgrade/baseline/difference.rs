@@ -241,8 +241,11 @@ fn units(before: &Baseline, after: &Baseline, found: &mut Found<'_>) {
 fn unit(subject: &str, name: &str, then: &UnitState, now: &UnitState, found: &mut Found<'_>) {
     match (then.runs, now.runs) {
         (true, false) => {
-            let what = format!("{name} ran, now {}", now.words);
-            found.add(Severity::Doubt, None, subject, what);
+            let (severity, is) = match now.masked {
+                true => (Severity::Note, "masked"),
+                false => (Severity::Doubt, now.words.as_str()),
+            };
+            found.add(severity, None, subject, format!("{name} ran, now {is}"));
         }
         (false, true) => {
             let what = format!("{name} did not run, now {}", now.words);

@@ -65,6 +65,9 @@ pub struct Baseline {
 pub struct UnitState {
     /// Whether it ran, or came up.
     pub runs: bool,
+    /// Whether the operator masked it: then it stays down, and that is no loss.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
     /// The service manager's own words.
     pub words: String,
     /// Main process, where there is one.

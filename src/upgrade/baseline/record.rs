@@ -8,6 +8,7 @@ use crate::database::{Session, SqlError, facts};
 use crate::error::{Error, Result};
 use crate::health::Looked;
 use crate::migrations;
+use crate::services::Load;
 use crate::system::clock;
 
 use super::settled::Definitions;
@@ -102,6 +103,7 @@ pub(super) fn units(machine: &Machine) -> Result<BTreeMap<String, UnitState>> {
         .map(|unit| {
             let state = UnitState {
                 runs: unit.is_up(),
+                masked: unit.load == Load::Masked,
                 words: unit.words,
                 main_pid: unit.main_pid,
                 restarts: unit.restarts,

@@ -1,6 +1,7 @@
 //! An upgrade that has no migration to apply.
 
 use crate::error::Result;
+use crate::services::Unit;
 
 use super::fail::{self, Failed, Held};
 use super::machine::Machine;
@@ -18,7 +19,9 @@ pub(super) fn run(machine: &Machine, survey: &Survey<'_>) -> Result<Success> {
     let started = !survey.running().is_empty();
     let mut success = Success::without_migrations(Work::Nothing, from, to, started);
     let switches = tree::switch::is_due(machine);
-    if survey.pending.is_none() && survey.interrupted.is_none() && !switches {
+    let down = |unit: &Unit| !unit.is_up() && survey.left_down.contains(&unit.name);
+    let whole = survey.interrupted.is_none() && !survey.units.iter().any(down);
+    if survey.pending.is_none() && whole && !switches {
         unit::ready();
         maintenance::end(machine);
         return Ok(success);

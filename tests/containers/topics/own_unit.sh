@@ -235,3 +235,27 @@ a_shutdown_asked_for_in_the_middle_of_a_migration_is_held_off() {
   expect_upgraded; wait_for 60 http /readyz; expect_ready 2.0.0
   run systemd-inhibit --list --no-pager; expect_no_out openwatch
 }
+
+# The shutdown cancels the start first and sends its signal after that: what looks like a service that does
+# not come up is none, and nothing is put back for it.
+#
+# Rows 32 and 71.
+fact "deb rpm" a_shutdown_while_the_service_starts_is_no_failure_and_the_next_boot_goes_on
+a_shutdown_while_the_service_starts_is_no_failure_and_the_next_boot_goes_on() {
+  old_machine; use_repo 2.0.0
+  sh_ "mkdir -p /etc/openwatch/upgrade.conf.d; echo 'on_failure = \"restore\"' > /etc/openwatch/upgrade.conf.d/fact.conf
+    mkdir -p /etc/systemd/system/openwatch.service.d; cd /etc/systemd/system/openwatch.service.d
+    printf '[Service]\nTimeoutStartSec=infinity\nExecStartPre=/bin/sh -c \"while [ -e /run/slow ]; do sleep 1; done\"\n' > slow.conf
+    systemctl daemon-reload; touch /run/slow"
+  upgrade_to 2.0.0 & local tool=$!
+  wait_for 120 sh_ '[ "$(systemctl show -P SubState openwatch.service)" = start-pre ]'
+  expect_schema 0007
+  reboot; wait $tool
+  wait_for 60 sh_ '! test -e /var/lib/openwatch/upgrade/pending'
+  wait_for 60 http /readyz; expect_ready 2.0.0; expect_schema 0007; expect_points 1
+  expect_is 20000 sql 'select count(*) from customer_notes'
+  run openwatch history; expect_no_out 'rolled'
+  # What the package tool had not written down is finished by itself.
+  if [ "$family" = deb ]; then run dpkg --configure -a; expect_rc 0; fi
+  expect_installed 2.0.0; expect_mark none; expect_points 1; expect_ready 2.0.0
+}
