@@ -71,6 +71,9 @@ pub struct Facts {
     pub wal_position: Option<u64>,
     /// Rows inserted, updated and deleted in this database since its statistics began.
     pub rows_written: Option<u64>,
+    /// By what two counts of rows are known to be one: since when the server counts, which a crash and a
+    /// reset change; `None` where it does not count.
+    pub counting: Option<String>,
     /// Tables with data.
     pub tables: u64,
     /// Connections that may still be opened by this role.
@@ -140,7 +143,10 @@ pub fn facts(session: &mut Session) -> Result<Facts> {
                           case when r.rolconnlimit < 0 or r.rolsuper then 100000
                                else r.rolconnlimit - count(*) filter (where a.usesysid = r.oid) end)
                from pg_stat_get_activity(null) a, pg_roles r where r.rolname = current_user
-              group by r.rolconnlimit, r.rolsuper)
+              group by r.rolconnlimit, r.rolsuper),
+            case when current_setting('track_counts') = 'on'
+                 then concat_ws(' ', 'since', pg_stat_get_db_stat_reset_time(d.oid),
+                                pg_stat_get_bgwriter_stat_reset_time()) end
          from pg_database d where d.datname = current_database()"
     );
     let rows = session.rows(&sql, &[]).map_err(|e| failed("read the facts of the server", e))?;
@@ -162,6 +168,7 @@ pub fn facts(session: &mut Session) -> Result<Facts> {
         identity: Identity { system, oid: row.get(5), dbname: row.get(6) },
         wal_position: row.get::<_, Option<i64>>(8).map(i64::unsigned_abs),
         rows_written: row.get::<_, Option<i64>>(9).map(i64::unsigned_abs),
+        counting: row.get(12),
         tables: row.get::<_, i64>(10).unsigned_abs(),
         connections_left: u64::try_from(row.get::<_, i64>(11)).unwrap_or(0),
     })

@@ -216,6 +216,9 @@ pub struct Archive {
     pub wal_position: Option<u64>,
     /// Rows written in the database since its statistics began.
     pub rows_written: Option<u64>,
+    /// By what that count is known again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counting: Option<String>,
     /// How long the dump alone took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dump_ms: Option<u64>,

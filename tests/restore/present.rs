@@ -1,6 +1,10 @@
 //! What becomes of the present state: told, kept as a restore point where something was written
 //! since, and never given up for one that could not be kept.
 
+use std::io::Write as _;
+
+use predicates::prelude::PredicateBooleanExt as _;
+use predicates::str::contains;
 use serde_json::Value;
 
 use super::support::machine::TestMachine;
@@ -50,6 +54,63 @@ fn a_table_that_was_made_since_counts_as_written() {
     machine.sql("create table made_since (id int)");
     machine.run(["restore", "latest", "--yes"]).success();
     assert_eq!(reasons(&machine), ["before restore", "manual"]);
+}
+
+/// In place nothing else keeps what a count of rows does not tell.
+#[test]
+fn in_place_the_present_state_is_kept_also_where_no_row_was_counted() {
+    let machine = TestMachine::new().with_unit("openwatch.service", "inactive").in_place();
+    let role = machine.sql("select tableowner from pg_tables where tablename = 'machines'");
+    machine.sql(&format!("create sequence invoices; alter sequence invoices owner to {role}"));
+    machine.run(["backup", "create"]).success();
+    machine.sql("select setval('invoices', 100000)");
+    let (code, json) = machine.json(["restore", "latest", "--yes"]);
+    assert_eq!((code, &json["replaced"][0]["kept_as"]), (0, &Value::Null), "{json}");
+    assert_eq!(machine.sql("select is_called from invoices"), "f");
+    assert_eq!(reasons(&machine), ["before restore", "manual"]);
+    let copy = json["copy"].as_str().unwrap().to_owned();
+    machine.run(["restore", &copy, "--yes", "--no-copy"]).success();
+    assert_eq!(machine.sql("select last_value from invoices"), "100000");
+}
+
+/// A server is told what a session wrote when that is idle for a while, or ends.
+#[test]
+fn what_an_open_session_has_not_told_the_server_counts_as_written() {
+    let machine = stopped();
+    let mut psql = machine
+        .server()
+        .psql_command(machine.dbname())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut typed = psql.stdin.take().unwrap();
+    let mut type_in = |sql: &str| {
+        typed.write_all(sql.as_bytes()).unwrap();
+        typed.flush().unwrap();
+    };
+    type_in("select count(*) from readings;\n");
+    type_in("delete from readings;\n");
+    wait_for("the rows to be gone", || machine.sql("select count(*) from readings") == "0");
+    let (code, json) = machine.json(["restore", "latest", "--yes"]);
+    assert_eq!(code, 0, "{json}");
+    let _ = (psql.kill(), psql.wait());
+    assert_eq!(reasons(&machine), ["before restore", "manual"]);
+}
+
+/// The count began anew: nobody knows what was written before.
+#[test]
+fn after_the_counters_were_reset_the_present_state_counts_as_written() {
+    let machine = stopped();
+    machine.sql("select pg_stat_reset()");
+    machine.run(["restore", "latest", "--yes"]).success();
+    assert_eq!(reasons(&machine), ["before restore", "manual"]);
+    machine.run(["backup", "create"]).success();
+    machine
+        .run(["restore", "latest", "--yes"])
+        .success()
+        .stdout(contains("nothing was written").not());
 }
 
 #[test]

@@ -429,6 +429,20 @@ impl TestMachine {
         self
     }
 
+    /// Connects as a role that owns the first database and what is in it, and may make no other: a restore
+    /// replaces the content in place.
+    pub fn in_place(self) -> Self {
+        let (name, role) = (self.dbname().to_owned(), format!("owner_{}", self.dbname()));
+        self.sql(&format!("create role {role} login"));
+        self.sql(&format!(
+            "alter database {name} owner to {role}; alter schema public owner to {role}"
+        ));
+        for table in ["machines", "readings", "openwatch_schema_history"] {
+            self.sql(&format!("alter table {table} owner to {role}"));
+        }
+        self.role(&role)
+    }
+
     /// Connects to the first database by other parameters than the server's socket.
     pub fn dsn(mut self, dsn: &str) -> Self {
         self.dsn = Some(dsn.into());

@@ -82,6 +82,27 @@ fn after_a_failed_upgrade_the_data_comes_back_with_the_older_package_put_in_by_h
     scriptlet(&machine, "deb preinst upgrade 1.0.0-1 2.0.0-1").success();
 }
 
+/// Nothing else keeps what somebody mended by hand, where the content is replaced in place.
+///
+/// Rows 57 and 60.
+#[test]
+fn a_downgrade_by_hand_in_place_keeps_the_present_state_first() {
+    let machine = half_migrated(TestMachine::new().in_place());
+    scriptlet(&machine, "deb postinst configure 1.0.0-1").success();
+    scriptlet(&machine, "deb postinst triggered openwatch-upgrade").code(7);
+    let point = machine.points()[0].clone();
+    machine.sql("insert into machines values (9001, 'mended by hand')");
+    scriptlet(&machine, "deb preinst upgrade 2.0.0-1 1.0.0-1").success();
+    assert_eq!(machine.sql("select count(*) from machines where id = 9001"), "0");
+    assert_eq!(order(&machine)["point"], json!(point));
+    let copy = order(&machine)["copied"].as_str().unwrap().to_owned();
+    let beside = format!("{}_beside", machine.dbname());
+    let machine = machine.role("postgres");
+    machine.run(["restore", &copy, "--into", &beside]).success();
+    let mended = "select name from machines where id = 9001";
+    assert_eq!(machine.server().psql(&beside, mended), "mended by hand");
+}
+
 /// Rows 62 and 71.
 #[test]
 fn a_rollback_whose_start_a_shutdown_cancels_is_not_stuck_and_the_next_boot_goes_on() {

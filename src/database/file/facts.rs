@@ -41,6 +41,7 @@ impl InFile {
             },
             wal_position: None,
             rows_written: None,
+            counting: None,
             tables: seen.tables,
             connections_left: UNLIMITED,
         })

@@ -129,6 +129,7 @@ impl Store {
                 database_bytes: cloned.database_bytes,
                 wal_position: cloned.wal_position,
                 rows_written: cloned.rows_written,
+                counting: cloned.counting.clone(),
                 clone: cloned.clone.clone(),
                 ..archive
             });

@@ -60,6 +60,7 @@ impl Store {
             tables: facts.tables,
             wal_position: None,
             rows_written: None,
+            counting: None,
             dump_ms: copied,
             duration_ms: clock::millis(begun.elapsed()),
             clone: None,

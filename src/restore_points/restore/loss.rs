@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::database::replication::replication;
-use crate::database::{Database, facts};
+use crate::database::{Database, facts, sessions};
 use crate::disk;
 use crate::error::Result;
 use crate::restore_points::store::RestorePoint;
@@ -18,7 +18,7 @@ pub struct Loss {
     pub age: Duration,
     /// Bytes of write-ahead log since, of the whole server; `None` on another server.
     pub wal_bytes: Option<u64>,
-    /// Rows inserted, updated and deleted in this database since, where its statistics tell.
+    /// Rows inserted, updated and deleted in this database since, where its statistics tell for certain.
     pub rows_written: Option<u64>,
     /// Replication slots and subscriptions, which do not follow the data.
     pub replication: Vec<String>,
@@ -62,8 +62,12 @@ impl RestorePoint {
         if now.identity.system == archive.identity.system {
             let since = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
             loss.wal_bytes = since(now.wal_position, archive.wal_position);
-            // Another database of the same name has statistics of its own.
-            if now.identity.oid == archive.identity.oid {
+            // Another database of the same name has statistics of its own, and a count that began anew, or
+            // that a session has not told its part of yet, is none.
+            let same = now.identity.oid == archive.identity.oid
+                && archive.counting.is_some()
+                && archive.counting == now.counting;
+            if same && sessions::foreign_sessions(&mut database.connect()?)?.is_empty() {
                 loss.rows_written = since(now.rows_written, archive.rows_written);
             }
         }

@@ -213,22 +213,29 @@ fn loss(
         .iter()
         .map(|database| point.loss(database, machine.clock))
         .collect::<Result<Vec<_>>>()?;
-    let in_place = match point.manifest().kind {
-        Kind::External => Vec::new(),
-        Kind::Dump | Kind::Clone => {
-            let options = RestoreOptions {
-                foreign: Override::No,
-                sessions: ForeignSessions::End,
-                owners: Owners::Kept,
-                clock: machine.clock,
-                clients: Clients::default(),
-            };
-            restore_points::check(point, &databases, &options)?
-        }
-    };
+    let in_place = in_place(machine, point, &databases)?;
     let road = Road::of(machine, point, &databases)?;
     let present = Present::decide(copy, &lost, &in_place, Half::of(machine, point)?, road);
     Ok((lost, present, in_place))
+}
+
+/// Returns the databases that could not be kept under another name.
+fn in_place(
+    machine: &Machine,
+    point: &RestorePoint,
+    databases: &[&Database],
+) -> Result<Vec<String>> {
+    if point.manifest().kind == Kind::External {
+        return Ok(Vec::new());
+    }
+    let options = RestoreOptions {
+        foreign: Override::No,
+        sessions: ForeignSessions::End,
+        owners: Owners::Kept,
+        clock: machine.clock,
+        clients: Clients::default(),
+    };
+    restore_points::check(point, databases, &options)
 }
 
 const fn kept(present: Present) -> Keep {
@@ -258,12 +265,14 @@ pub fn decide_again(machine: &Machine, order: &mut Order) -> Result<()> {
     let held = |name: &str| point.manifest().databases.iter().any(|a| a.name == name);
     let all = machine.databases.iter().map(|shipped| &shipped.database);
     let databases: Vec<&Database> = all.filter(|database| held(database.name())).collect();
-    let lost = present::there(&databases)?
+    let there = present::there(&databases)?;
+    let lost = there
         .iter()
         .map(|database| point.loss(database, machine.clock))
         .collect::<Result<Vec<_>>>()?;
+    let in_place = in_place(machine, &point, &there)?;
     let (half, road) = (Half::of(machine, &point)?, Road::of(machine, &point, &databases)?);
-    let present = Present::decide(Copy::WhereWritten, &lost, &[], half, road);
+    let present = Present::decide(Copy::WhereWritten, &lost, &in_place, half, road);
     (order.copy, order.beside) = (kept(present), present == Present::Beside);
     Ok(())
 }

@@ -82,7 +82,8 @@ impl Present {
         if lost.is_empty() {
             return Self::Absent;
         }
-        if lost.iter().all(unwritten) {
+        // Where nothing else keeps the data, a count is no proof: of sequences and large objects there is none.
+        if in_place.is_empty() && lost.iter().all(unwritten) {
             return Self::Unwritten;
         }
         match (wish, half, road) {
