@@ -22,6 +22,9 @@ pub struct Imprint {
     next: u64,
     /// Since when the server counts; a crash begins anew.
     counting: String,
+    /// Writes of large objects, rolled back ones too.
+    #[serde(default)]
+    large: String,
     /// Tables with rows, by their quoted names.
     tables: BTreeMap<String, Table>,
 }
@@ -49,7 +52,8 @@ fn file_changed(before: &Imprint, now: &Imprint) -> Change {
 impl Imprint {
     /// The imprint of a file: its schema, and a number that every committed write changes.
     pub(super) fn of_file(shape: String, written: u64) -> Self {
-        Self { shape, next: written, counting: String::new(), tables: BTreeMap::new() }
+        let (counting, large) = (String::new(), String::new());
+        Self { shape, next: written, counting, large, tables: BTreeMap::new() }
     }
 
     /// The same, where rows of every transaction from this one on count as new.
@@ -72,6 +76,43 @@ pub enum Change {
 /// Schemas whose content somebody made.
 const OURS: &str = "(select oid from pg_namespace \
     where nspname !~ '^pg_' and nspname <> 'information_schema')";
+
+/// Definitions that the catalogue of objects does not tell. They are compared within one database, so that
+/// they may be told by the server's numbers.
+const DETAILS: &str = "select md5(coalesce(string_agg(line, E'\\n' order by line collate \"C\"), '')) from ( \
+    select 'collation ' || r::text as line from pg_collation r where oid >= 16384 \
+    union all select 'cast ' || r::text from pg_cast r where oid >= 16384 \
+    union all select 'operator ' || r::text from pg_operator r where oid >= 16384 \
+    union all select 'operator class ' || r::text from pg_opclass r where oid >= 16384 \
+    union all select 'operator family ' || r::text from pg_opfamily r where oid >= 16384 \
+    union all select 'member ' || r::text from pg_amop r where oid >= 16384 \
+    union all select 'support ' || r::text from pg_amproc r where oid >= 16384 \
+    union all select 'aggregate ' || r::text from pg_aggregate r where aggfnoid::oid >= 16384 \
+    union all select 'conversion ' || r::text from pg_conversion r where oid >= 16384 \
+    union all select 'transform ' || r::text from pg_transform r where oid >= 16384 \
+    union all select 'language ' || r::text from pg_language r where oid >= 16384 \
+    union all select 'configuration ' || r::text from pg_ts_config r where oid >= 16384 \
+    union all select 'mapping ' || r::text from pg_ts_config_map r where mapcfg >= 16384 \
+    union all select 'dictionary ' || r::text from pg_ts_dict r where oid >= 16384 \
+    union all select 'parser ' || r::text from pg_ts_parser r where oid >= 16384 \
+    union all select 'template ' || r::text from pg_ts_template r where oid >= 16384 \
+    union all select 'wrapper ' || r::text from pg_foreign_data_wrapper r \
+    union all select 'server ' || r::text from pg_foreign_server r \
+    union all select 'user mapping ' || r::text from pg_user_mappings r \
+    union all select 'extension ' || r::text from pg_extension r \
+    union all select 'published ' || r::text from pg_publication_rel r \
+    union all select concat_ws('|', 'subscription', subname, subowner, subenabled, subslotname, subpublications) \
+      from pg_subscription where subdbid = (select oid from pg_database where datname = current_database()) \
+    union all select concat_ws('|', 'replica identity', oid, relreplident) from pg_class \
+      where relkind in ('r', 'p') and relpersistence <> 't' and oid >= 16384 and relreplident <> 'd' \
+    union all select concat_ws('|', 'column', attrelid, attnum, attstorage, attstattarget) \
+      from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid \
+      where c.relpersistence <> 't' and c.oid >= 16384 and attnum > 0 \
+        and (attstorage <> typstorage or coalesce(attstattarget, -1) <> -1)) details";
+
+/// Counters of the tables that hold large objects.
+const LARGE: &str = "select string_agg(concat_ws(' ', relname, n_tup_ins, n_tup_upd, n_tup_del), ' ' order by relname) \
+    from pg_stat_sys_tables where relname in ('pg_largeobject', 'pg_largeobject_metadata')";
 
 impl Session {
     /// Takes the imprint of the database, in a transaction that can write nothing.
@@ -107,7 +148,9 @@ impl Session {
     }
 
     fn read_imprint(&mut self) -> Result<Imprint, SqlError> {
-        let shape = self.read_shape()?;
+        let shape = self.read_shape()?.unwrap_or_default();
+        let details = self.single(DETAILS)?.unwrap_or_default();
+        let large = self.single(LARGE)?.unwrap_or_default();
         let next = self.single("select txid_snapshot_xmax(txid_current_snapshot())")?;
         let counting = self.single("select stats_reset from pg_stat_bgwriter")?;
         let rows = self.simple(&format!(
@@ -125,9 +168,10 @@ impl Session {
             (name, table)
         });
         Ok(Imprint {
-            shape: shape.unwrap_or_default(),
+            shape: format!("{shape} {details}"),
             next: number(next.as_deref()),
             counting: counting.unwrap_or_default(),
+            large,
             tables: tables.collect(),
         })
     }
@@ -145,6 +189,13 @@ impl Session {
         }
         let mut perhaps = (now.counting != before.counting)
             .then(|| "the server lost count of what was written".to_owned());
+        if now.large != before.large {
+            perhaps = Some("a large object was written, unless that was rolled back".to_owned());
+        }
+        // One in a schema that an extension made is in no catalogue.
+        if let Some(gone) = before.tables.keys().find(|name| !now.tables.contains_key(*name)) {
+            return Ok(Change::Some(format!("table {gone} is gone")));
+        }
         for (name, table) in &now.tables {
             let then = before.tables.get(name).copied().unwrap_or_default();
             match touched(then, *table) {
@@ -243,6 +294,7 @@ mod tests {
             shape: String::new(),
             next: 0,
             counting: String::new(),
+            large: String::new(),
             tables: names.iter().map(|name| ((*name).to_owned(), Table::default())).collect(),
         };
         assert_eq!(

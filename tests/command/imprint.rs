@@ -77,6 +77,60 @@ fn every_kind_of_definition_is_noticed() {
     }
 }
 
+/// What the catalogue of objects does not tell, and what lies in a schema of an extension.
+#[test]
+fn definitions_that_are_seldom_made_are_noticed() {
+    let ground = Ground::new();
+    ground.machine.sql(
+        "create schema part; create table part.chunk_1 as select 1 as id;
+         create table part.chunk_2 as select 1 as id; alter extension plpgsql add schema part;
+         select lo_from_bytea(4711, 'before'); create publication pub",
+    );
+    for sql in [
+        "drop table part.chunk_1",
+        "create collation turned from \"C\"",
+        "create text search configuration plain (copy = simple)",
+        "create cast (mood as bigint) with inout",
+        "create operator === (leftarg = int, rightarg = int, function = int4eq)",
+        "create aggregate total (int) (sfunc = int4pl, stype = int, initcond = '0')",
+        "create foreign data wrapper far; create server near foreign data wrapper far",
+        "create user mapping for public server near options (user 'app')",
+        "alter publication pub add table items where (id > 5)",
+        "alter table items replica identity full",
+        "alter table items alter column name set storage external",
+        "alter table items alter column name set statistics 500",
+    ] {
+        let found = ground.after(sql);
+        assert!(matches!(found, Change::Some(_)), "{sql}: {found:?}");
+    }
+    let found = ground.after("select lo_put(4711, 0, 'AFTER!')");
+    assert!(matches!(&found, Change::Perhaps(what) if what.contains("large object")), "{found:?}");
+}
+
+/// A restore point is used again only where none of this was done since.
+#[test]
+fn what_an_imprint_leaves_out_is_noticed_by_a_standstill() {
+    let ground = Ground::new();
+    let name = ground.machine.dbname();
+    for sql in [
+        "select nextval('counter')",
+        "select setval('counter', 500)",
+        "alter sequence counter restart 900",
+        "select setval('counter', 901, false)",
+        "comment on table items is 'things'",
+        &format!("alter database {name} set work_mem = '8MB'"),
+        &format!("alter role current_user in database {name} set work_mem = '9MB'"),
+        &format!("grant create on database {name} to public"),
+    ] {
+        let mut session: Session = ground.database.connect().unwrap();
+        let before = session.standstill().unwrap();
+        assert_eq!(session.moved_since(&before).unwrap(), Change::None);
+        ground.machine.sql(sql);
+        let found = session.moved_since(&before).unwrap();
+        assert_ne!(found, Change::None, "{sql}");
+    }
+}
+
 #[test]
 fn rows_that_were_written_are_told_from_those_that_were_taken_back() {
     let ground = Ground::new();

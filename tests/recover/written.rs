@@ -32,6 +32,25 @@ fn unproven_health_puts_the_data_back_where_nothing_was_written_on_the_new_schem
 }
 
 /// Row 60.
+///
+/// No row of a table tells of either.
+#[test]
+fn unproven_health_leaves_the_data_where_a_sequence_or_a_large_object_was_written() {
+    for (sql, seen) in [
+        ("select setval('numbers', 100000)", "select last_value = 100000 from numbers"),
+        ("select lo_put(4711, 0, 'AFTER!')", "select lo_get(4711) = 'AFTER!'"),
+    ] {
+        let machine = writing(unhealthy(), sql);
+        machine.sql("create sequence numbers; select lo_from_bytea(4711, 'before')");
+        let stopped = machine.run(["upgrade", "--from", "1.0.0-1"]).code(8);
+        let told = message(&stopped);
+        assert!(told.detail.contains("the data is not put back by itself"), "{sql}: {told:#?}");
+        assert_eq!(machine.sql(seen), "t", "{sql}");
+        machine.assert_closed();
+    }
+}
+
+/// Row 60.
 #[test]
 fn unproven_health_leaves_the_data_where_somebody_wrote_on_the_new_schema() {
     let machine = writing(unhealthy(), "insert into machines values (2000, 'new')");

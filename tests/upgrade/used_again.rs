@@ -85,7 +85,7 @@ fn after_one_row_was_deleted_another_dump_is_taken() {
 fn after_a_comment_was_written_another_dump_is_taken() {
     let machine = failed();
     machine.sql("comment on table machines is 'written since'");
-    not_used_again(&machine, "a sequence, a comment or a large object is another one");
+    not_used_again(&machine, "a sequence, a comment or a setting of the database is another one");
 }
 
 #[test]

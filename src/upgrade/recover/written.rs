@@ -1,12 +1,12 @@
 //! Whether anybody wrote on the new schema since it was migrated.
 
-use crate::database::{Change, Imprint};
+use crate::database::{Change, Standstill};
 use crate::error::{Error, Result};
 use crate::upgrade::machine::Machine;
 
 /// Each database as the migrations left it, before any unit was started.
 #[derive(Debug)]
-pub struct Watch(Vec<(String, Imprint)>);
+pub struct Watch(Vec<(String, Standstill)>);
 
 /// What was written since.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,11 @@ impl Watch {
     pub fn begin(machine: &Machine) -> Result<Self> {
         let taken = machine.databases.iter().map(|shipped| {
             let mut session = shipped.database.connect()?;
-            let imprint = session.imprint().map_err(|error| {
+            let still = session.standstill().map_err(|error| {
                 let what = shipped.database.described();
                 Error::failed(format!("cannot note what {what} looks like")).source(error)
             })?;
-            Ok((shipped.database.name().to_owned(), imprint))
+            Ok((shipped.database.name().to_owned(), still))
         });
         Ok(Self(taken.collect::<Result<_>>()?))
     }
@@ -38,7 +38,7 @@ impl Watch {
             let Some(shipped) = shipped else { continue };
             let what = match shipped.database.connect() {
                 Err(error) => error.message(),
-                Ok(mut session) => match session.changed_since(before) {
+                Ok(mut session) => match session.changed_beside(before) {
                     Ok(Change::None) => continue,
                     Ok(Change::Some(what) | Change::Perhaps(what)) => what,
                     Err(error) => error.to_string(),
