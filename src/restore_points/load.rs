@@ -65,7 +65,9 @@ impl RestorePoint {
             progress.alive("checking the restore point", done, total);
         })
         .map_err(|why| why.of(self).state("the present data is untouched"))?;
-        keys.map_or(Ok(()), |keys| self.check_encrypted(&keys, progress))
+        let Some(keys) = keys else { return Ok(()) };
+        self.check_encrypted(&keys, progress)
+            .map_err(|why| why.of(self).state("the present data is untouched"))
     }
 
     /// Fills a scratch database with what this point has of `name`; nothing else is touched.

@@ -28,7 +28,7 @@ pub(super) enum Unsound {
 }
 
 impl Unsound {
-    fn of_reading(what: impl fmt::Display, error: &io::Error) -> Self {
+    pub(super) fn of_reading(what: impl fmt::Display, error: &io::Error) -> Self {
         let why = format!("{what} cannot be read: {error}");
         // Not there, longer or shorter than anything of ours, a link.
         let proven = matches!(
@@ -80,20 +80,22 @@ impl Store {
             done += bytes;
             progress.alive(&format!("verifying {}", point.id()), done, Some(total));
         });
-        checked.map_err(|why| match why {
-            Unsound::Damaged(why) => point.mark_damaged(why),
-            Unsound::Unread(why) => Error::new(
-                Outcome::Failed,
-                format!("restore point {} could not be read", point.id()),
-            )
-            .detail(why)
-            .state("nothing was changed; whether it is whole is not known")
-            .hint("Mend the cause, then verify it again."),
-        })
+        checked.map_err(|why| point.unsound(why))
     }
 }
 
 impl RestorePoint {
+    /// Says what is wrong with the point; only what is damaged is marked.
+    pub(super) fn unsound(&self, why: Unsound) -> Error {
+        match why {
+            Unsound::Damaged(why) => self.mark_damaged(why),
+            Unsound::Unread(_) => why
+                .of(self)
+                .state("nothing was changed; whether it is whole is not known")
+                .hint("Mend the cause, then verify it again."),
+        }
+    }
+
     /// Marks the point as damaged, so that it no longer counts as good, and says so.
     pub(super) fn mark_damaged(&self, why: String) -> Error {
         let marked = fs::replace(&self.dir().join(DAMAGED), why.as_bytes(), 0o600);

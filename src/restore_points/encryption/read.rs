@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::restore_points::load::Load;
 use crate::restore_points::manifest::{Archive, ArchiveKind};
 use crate::restore_points::store::RestorePoint;
+use crate::restore_points::verify::Unsound;
 use crate::system::encryption::{Identities, Opened, open};
 use crate::system::fs;
 
@@ -24,16 +25,25 @@ use crate::system::fs;
 const CHUNK: usize = 1 << 20;
 
 /// Reads through and hashes what it passes on.
-pub(super) struct HashedReader<R> {
+struct HashedReader<R> {
     inner: R,
     state: Sha256,
+    /// What came instead of bytes, as far as it can be told twice.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Read for HashedReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(bytes)?;
-        self.state.update(&bytes[..length]);
-        Ok(length)
+        let read = self.inner.read(bytes);
+        match &read {
+            Ok(length) => self.state.update(&bytes[..*length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let code = error.raw_os_error().map(io::Error::from_raw_os_error);
+                self.failed = Some(code.unwrap_or_else(|| error.kind().into()));
+            }
+        }
+        read
     }
 }
 
@@ -51,33 +61,47 @@ pub(super) struct Reread {
     pub(super) sum: String,
 }
 
-/// Decrypts a file to its end, and keeps nothing of it.
+/// Decrypts a file to its end, and keeps nothing of it. What the disk did not give is told from what cannot be
+/// decrypted.
 pub(super) fn reread(
     path: &Path,
     keys: &Identities,
     what: &str,
     progress: &dyn Progress,
-) -> Result<Reread> {
-    let failed = || format!("cannot decrypt {}", path.display());
-    let file = fs::open_file(path).context(|| format!("cannot read {}", path.display()))?;
-    let total = file.metadata().context(failed)?.len();
-    let mut of_file = HashedReader { inner: file, state: Sha256::new() };
-    let mut clear = 0;
-    let mut reader = open(&mut of_file, keys).context(failed)?;
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        match reader.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(length) => {
-                clear += length as u64;
-                progress.alive(what, clear, Some(total));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::failed(failed()).source(error)),
+) -> std::result::Result<Reread, Unsound> {
+    let unread = |error: &io::Error| Unsound::of_reading(path.display(), error);
+    let file = fs::open_file(path).map_err(|error| unread(&error))?;
+    let total = file.metadata().map_err(|error| unread(&error))?.len();
+    let mut of_file = HashedReader { inner: file, state: Sha256::new(), failed: None };
+    let decrypted = through(&mut of_file, keys, |clear| progress.alive(what, clear, Some(total)));
+    match (decrypted, of_file.failed) {
+        (Ok(clear), _) => Ok(Reread { clear, sum: hex::encode(of_file.state.finalize()) }),
+        (Err(_), Some(error)) => Err(unread(&error)),
+        (Err(why), None) => {
+            Err(Unsound::Damaged(format!("cannot decrypt {}: {why}", path.display())))
         }
     }
-    drop(reader);
-    Ok(Reread { clear, sum: hex::encode(of_file.state.finalize()) })
+}
+
+/// Decrypts to the end; returns the number of bytes in clear.
+fn through(
+    sealed: impl Read,
+    keys: &Identities,
+    alive: impl Fn(u64),
+) -> std::result::Result<u64, String> {
+    let mut reader = open(sealed, keys).map_err(|error| error.message())?;
+    let (mut clear, mut chunk) = (0, vec![0; CHUNK]);
+    loop {
+        match reader.read(&mut chunk) {
+            Ok(0) => return Ok(clear),
+            Ok(length) => {
+                clear += length as u64;
+                alive(clear);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
 }
 
 impl RestorePoint {
@@ -140,18 +164,12 @@ impl RestorePoint {
         &self,
         keys: &Identities,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), Unsound> {
         let what = format!("decrypting {}", self.id());
-        let damaged = |error: Error| {
-            Error::failed(format!("restore point {} is damaged", self.id()))
-                .detail(error.message())
-                .state("the present data is untouched")
-                .hint("List the others with `openwatch backup list`.")
-        };
-        let listed = || format!("cannot list {}", self.dir().display());
-        for path in fs::files_below(self.dir()).context(listed)? {
+        let files = fs::files_below(self.dir());
+        for path in files.map_err(|error| Unsound::of_reading("its directory", &error))? {
             if path.as_os_str().as_encoded_bytes().ends_with(ENDING.as_bytes()) {
-                reread(&path, keys, &what, progress).map_err(damaged)?;
+                reread(&path, keys, &what, progress)?;
             }
         }
         Ok(())
@@ -165,7 +183,7 @@ impl RestorePoint {
             _ => error,
         };
         let keys = self.opening_keys().map_err(marked)?;
-        self.check_encrypted(&keys, progress).map_err(marked)?;
+        self.check_encrypted(&keys, progress).map_err(|why| self.unsound(why))?;
         // Of a file, to be decrypted to its end is all there is to read back.
         let dumps = self.manifest().databases.iter().filter(|a| a.kind == ArchiveKind::Dump);
         for archive in dumps {
@@ -223,5 +241,25 @@ impl RestorePoint {
         keys: &Identities,
     ) -> Result<Opened<File>> {
         opened_file(&self.dir().join(name_of(archive)), keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    #[test]
+    fn what_the_disk_does_not_give_is_no_damage() {
+        let keys = Identities::generate();
+        let read = |path: &Path| reread(path, &keys, "reading", &Silent).err();
+        // Of this file Linux gives an error for its first byte.
+        let away = read(Path::new("/proc/self/mem"));
+        assert!(matches!(away, Some(Unsound::Unread(_))), "{away:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cut.age");
+        assert!(matches!(read(&path), Some(Unsound::Damaged(_))), "it is not there");
+        std::fs::write(&path, "age-encryption.org/v1\n").unwrap();
+        assert!(matches!(read(&path), Some(Unsound::Damaged(_))), "it is cut short");
     }
 }
