@@ -3,12 +3,16 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use openwatch::database::{Database, Source};
+use openwatch::database::{Database, DatabaseLock, Source};
 use openwatch::error::Error;
 use openwatch::outcome::Outcome;
 use support::postgres::{Server, is_root};
@@ -340,6 +344,128 @@ fn client_programs_go_to_the_server_that_was_reached() {
     assert_eq!(output.text(), "second_only");
     assert!(database.described().ends_with(&second.dir()), "{}", database.described());
     assert!(database.with_dbname("second_only").connect().is_ok());
+}
+
+/// A server behind 127.0.0.1, another one on a socket, and 127.0.0.2 with the same port before both:
+/// there each connection goes where its number (from 0) says, or nowhere.
+struct TwoServers {
+    _near: Server,
+    _far: Server,
+    port: u16,
+}
+
+impl TwoServers {
+    fn start(goes: impl Fn(usize) -> Goes + Send + 'static) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let near = Server::start_configured(&format!(
+            "listen_addresses = '127.0.0.1'\nport = {port}\ncluster_name = 'near'"
+        ));
+        let far = Server::start_configured("cluster_name = 'far'");
+        let socket = |server: &Server| -> PathBuf {
+            server.socket().join(format!(".s.PGSQL.{}", server.port()))
+        };
+        let (to_near, to_far) = (socket(&near), socket(&far));
+        let listener = TcpListener::bind(("127.0.0.2", port)).unwrap();
+        std::thread::spawn(move || {
+            for (number, client) in listener.incoming().flatten().enumerate() {
+                let target = match goes(number) {
+                    Goes::Far => &to_far,
+                    Goes::Near => &to_near,
+                    Goes::Nowhere => continue,
+                };
+                pass_on(client, UnixStream::connect(target).unwrap());
+            }
+        });
+        Self { _near: near, _far: far, port }
+    }
+
+    /// Both addresses under one name, as `localhost` has them in the resolver.
+    fn source(&self, more: &str) -> Source {
+        source(&format!(
+            "host=db,db hostaddr=127.0.0.2,127.0.0.1 port={} user=postgres sslmode=disable {more}",
+            self.port
+        ))
+    }
+}
+
+/// Where a connection goes.
+enum Goes {
+    Far,
+    Near,
+    Nowhere,
+}
+
+fn pass_on(client: TcpStream, server: UnixStream) {
+    let (mut from_client, mut to_client) = (client.try_clone().unwrap(), client);
+    let (mut from_server, mut to_server) = (server.try_clone().unwrap(), server);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from_client, &mut to_server);
+        let _ = to_server.shutdown(Shutdown::Both);
+    });
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from_server, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+}
+
+fn reached(database: &Database) -> String {
+    let mut session = database.connect().unwrap_or_else(|error| panic!("{error:?}"));
+    session.single("show cluster_name").unwrap().unwrap()
+}
+
+/// Row 21.
+#[test]
+fn every_session_goes_to_the_address_that_was_reached() {
+    let servers = TwoServers::start(|number| if number == 0 { Goes::Nowhere } else { Goes::Far });
+    let database = Database::resolve(&servers.source("")).unwrap();
+    assert_eq!(reached(&database), "near", "the first address dropped the first connection");
+    assert_eq!(reached(&database), "near", "the second session is on another server");
+    let fresh = || Database::resolve(&servers.source("load_balance_hosts=random")).unwrap();
+    assert_eq!(reached(&Database::resolve(&servers.source("")).unwrap()), "far");
+    for other in ["near", "far"] {
+        let mut found = None;
+        support::postgres::wait_for(other, || {
+            let database = fresh();
+            (reached(&database) == other).then(|| found = Some(database)).is_some()
+        });
+        let found = found.unwrap();
+        for _ in 0..5 {
+            assert_eq!(reached(&found), other);
+        }
+    }
+}
+
+#[test]
+fn a_lock_on_one_server_and_a_session_on_another_are_refused() {
+    let turns = TwoServers::start(|number| if number % 2 == 0 { Goes::Far } else { Goes::Near });
+    let database = Database::resolve(&turns.source("")).unwrap();
+    let error = DatabaseLock::acquire(&database, "upgrade", Duration::ZERO).err().unwrap();
+    assert_eq!(error.outcome(), Outcome::Config);
+    assert!(error.message().ends_with("are on two servers"), "{error:?}");
+    // The first server takes no more sessions while the lock is held there.
+    let full = Arc::new(AtomicBool::new(false));
+    let (seen, refused) = (Arc::clone(&full), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&refused);
+    let servers = TwoServers::start(move |_| match seen.load(Ordering::SeqCst) {
+        true => {
+            count.fetch_add(1, Ordering::SeqCst);
+            Goes::Nowhere
+        }
+        false => Goes::Far,
+    });
+    let database = Database::resolve(&servers.source("")).unwrap();
+    let mut lock = DatabaseLock::acquire(&database, "upgrade", Duration::ZERO).unwrap();
+    assert!(lock.beside(&database).is_ok());
+    lock.alone();
+    assert!(lock.take_beside(&database).is_ok());
+    full.store(true, Ordering::SeqCst);
+    for error in [lock.beside(&database).err(), lock.take_beside(&database).err()] {
+        assert!(error.unwrap().message().ends_with("are on two servers"));
+    }
+    assert!(refused.load(Ordering::SeqCst) > 0);
+    assert!(lock.still_held().unwrap());
 }
 
 #[test]

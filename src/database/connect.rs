@@ -1,7 +1,7 @@
 //! Connecting: every server of the list, with and without encryption, within a time limit, as the
 //! right system user.
 
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(super) const SOCKET_DIRS: [&str; 3] = ["/var/run/postgresql", "/run/postgres
 pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) identity: Option<&'a Identity>,
-    /// The server that a former connection reached, which is tried first.
+    /// The server that a former connection reached, by its address; it is tried before all others.
     pub(super) chosen: Option<Endpoint>,
     /// The password for a server.
     pub(super) password: &'a dyn Fn(&Endpoint) -> Option<String>,
@@ -53,8 +53,18 @@ pub(super) fn connect(
         }
     };
     let mut failed = Vec::new();
+    if let Some(chosen) = &plan.chosen {
+        // It was good enough before, also as the best that there was.
+        let wanted = if wanted == Wanted::PreferStandby { Wanted::Any } else { wanted };
+        match plan.reach(chosen, wanted, &mut failed) {
+            Some(client) => return Ok((client, chosen.clone())),
+            None if failed.iter().all(|one| one.why.leads_on()) => {}
+            None => return Err(failed),
+        }
+    }
+    let pinned = failed.len();
     for wanted in rounds {
-        failed.clear();
+        failed.truncate(pinned);
         for endpoint in plan.endpoints() {
             let addresses = match addresses(&endpoint, plan.settings.timeout) {
                 Ok(addresses) => addresses,
@@ -64,6 +74,9 @@ pub(super) fn connect(
                 }
             };
             for address in addresses {
+                if plan.chosen.as_ref() == Some(&address) {
+                    continue;
+                }
                 let before = failed.len();
                 match plan.reach(&address, wanted, &mut failed) {
                     Some(client) => return Ok((client, address)),
@@ -78,19 +91,12 @@ pub(super) fn connect(
 }
 
 impl Plan<'_> {
-    /// Returns the servers in the order in which they are tried.
+    /// Returns the servers of the list in the order in which they are tried.
     fn endpoints(&self) -> Vec<Endpoint> {
         let mut endpoints = self.settings.endpoints.clone();
         if self.settings.shuffled {
             let random = std::collections::hash_map::RandomState::new();
-            endpoints.sort_by_cached_key(|endpoint| {
-                let mut hasher = random.build_hasher();
-                hasher.write(endpoint.to_string().as_bytes());
-                hasher.finish()
-            });
-        }
-        if let (Some(chosen), true) = (&self.chosen, endpoints.len() > 1) {
-            endpoints.sort_by_key(|endpoint| endpoint.to_string() != chosen.to_string());
+            endpoints.sort_by_cached_key(|endpoint| random.hash_one(endpoint));
         }
         endpoints
     }

@@ -28,6 +28,8 @@ pub struct DatabaseLock {
     session: Session,
     beside: Option<Session>,
     backend: i32,
+    /// When its server was started, by which other sessions are known to be on the same.
+    started: String,
     described: String,
     on_blockers: OnBlockers,
     ended: Vec<Ended>,
@@ -102,32 +104,61 @@ impl DatabaseLock {
             // writes is kept out by the transaction itself.
             let session = Session::in_file(sqlite::Connection::empty()?, database.dbname());
             let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
-            return Ok(Self { session, beside: None, backend: 0, described, on_blockers, ended });
+            let started = String::new();
+            let beside = None;
+            return Ok(Self {
+                session,
+                beside,
+                backend: 0,
+                started,
+                described,
+                on_blockers,
+                ended,
+            });
         }
         let mut session = database.connect()?;
         let failed = |error: SqlError| failed(&described, error);
         prepare(&mut session, doing).map_err(failed)?;
         let mut beside = alive(beside).map_or_else(|| database.connect(), Ok)?;
-        let backend = refuse_pooler(&described, &mut session, &mut beside)?;
+        let (backend, started) = refuse_pooler(&described, &mut session, &mut beside)?;
         if !poll(&mut session, KEY, deadline).map_err(failed)? {
             return Err(held(&mut session, KEY, &format!("the lock of {described}")));
         }
         let (on_blockers, ended) = (OnBlockers::Tell, Vec::new());
         let beside = Some(beside);
-        let mut lock = Self { session, beside, backend, described, on_blockers, ended };
+        let mut lock = Self { session, beside, backend, started, described, on_blockers, ended };
         lock.check()?;
         Ok(lock)
     }
 
     /// Returns the session beside the lock, to look; a new one where it was let go, or has ended.
     pub fn beside(&mut self, database: &Database) -> Result<&mut Session> {
-        let session = alive(self.beside.take()).map_or_else(|| database.connect(), Ok)?;
+        let session = match alive(self.beside.take()) {
+            Some(session) => session,
+            None => self.on_the_same(database.connect()?)?,
+        };
         Ok(self.beside.insert(session))
     }
 
     /// Gives the session beside the lock away, to write; a new one where it was let go, or has ended.
     pub fn take_beside(&mut self, database: &Database) -> Result<Session> {
-        alive(self.beside.take()).map_or_else(|| database.connect_to_write(), Ok)
+        match alive(self.beside.take()) {
+            Some(session) => Ok(session),
+            None => self.on_the_same(database.connect_to_write()?),
+        }
+    }
+
+    /// Refuses a new session on another server than the one where the lock is: of a list, the next
+    /// server answers where the first does not.
+    fn on_the_same(&self, mut session: Session) -> Result<Session> {
+        if session.file().is_some() {
+            return Ok(session);
+        }
+        match session.far_end_after("") {
+            Ok((_, started)) if started == self.started => Ok(session),
+            Ok(_) => Err(another_server(&self.described)),
+            Err(error) => Err(unlocked(&self.described, error)),
+        }
     }
 
     /// Lets the session beside the lock go: while others are judged, and while the data is copied,
@@ -287,17 +318,24 @@ fn alive(session: Option<Session>) -> Option<Session> {
 }
 
 /// Two connections that meet in one server process, or one that changes its process, are a pooler
-/// that hands out server processes per transaction: a lock there belongs to nobody. Returns the
-/// process id of the first.
-fn refuse_pooler(described: &str, session: &mut Session, other: &mut Session) -> Result<i32> {
+/// that hands out server processes per transaction: a lock there belongs to nobody. Two connections to
+/// two servers are no better. Returns the process id of the first, and when its server was started.
+fn refuse_pooler(
+    described: &str,
+    session: &mut Session,
+    other: &mut Session,
+) -> Result<(i32, String)> {
     let failed = |error: SqlError| failed(described, error);
-    let own = session.backend().map_err(failed)?;
+    let (own, started) = session.far_end_after("").map_err(failed)?;
     for _ in 0..2 {
         // Inside a transaction the other connection keeps its server process.
         let begin = "begin; set local idle_in_transaction_session_timeout = 0";
-        let met = other.backend_after(begin).map_err(failed)? == own;
-        let same = met || session.backend().map_err(failed)? != own;
+        let (met, there) = other.far_end_after(begin).map_err(failed)?;
+        let same = met == own || session.backend().map_err(failed)? != own;
         other.run("rollback").map_err(failed)?;
+        if there != started {
+            return Err(another_server(described).state("nothing was changed"));
+        }
         if same {
             return Err(Error::config(format!(
                 "{described} is behind a pooler that shares server processes between connections"
@@ -307,7 +345,13 @@ fn refuse_pooler(described: &str, session: &mut Session, other: &mut Session) ->
             .hint("Connect to the server itself, or set the pooler to session mode."));
         }
     }
-    Ok(own)
+    Ok((own, started))
+}
+
+fn another_server(described: &str) -> Error {
+    Error::config(format!("two sessions of {described} are on two servers"))
+        .detail("a lock on one of them keeps nobody off the other")
+        .hint("Name the one server that is meant in the connection, then run this again.")
 }
 
 fn held(session: &mut Session, key: i64, what: &str) -> Error {
@@ -327,11 +371,13 @@ pub(super) fn busy(what: &str, holder: Option<String>) -> Error {
 }
 
 pub(super) fn failed(described: &str, error: SqlError) -> Error {
+    unlocked(described, error).state("nothing was changed")
+}
+
+fn unlocked(described: &str, error: SqlError) -> Error {
     let lost = error.trouble() == super::Trouble::ConnectionLost;
     let outcome = if lost { Outcome::Unreachable } else { Outcome::Failed };
-    Error::new(outcome, format!("cannot lock {described}"))
-        .source(error)
-        .state("nothing was changed")
+    Error::new(outcome, format!("cannot lock {described}")).source(error)
 }
 
 /// Where this program runs, for the application name.

@@ -106,10 +106,9 @@ impl OnServer {
 
     /// Returns whether both are reached on the same server as the same user.
     pub(super) fn same_server(&self, other: &Self) -> bool {
-        let servers = |database: &Self| -> Vec<String> {
-            database.servers().iter().map(ToString::to_string).collect()
-        };
-        servers(self) == servers(other)
+        let (ours, theirs) = (self.servers(), other.servers());
+        ours.len() == theirs.len()
+            && ours.iter().zip(&theirs).all(|(one, other)| one.is_same(other))
             && self.settings.user == other.settings.user
             && self.identity == other.identity
     }

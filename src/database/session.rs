@@ -333,16 +333,23 @@ impl Session {
 
     /// Returns the process id of the server's side of this connection.
     pub fn backend(&mut self) -> Result<i32, SqlError> {
-        self.backend_after("")
-    }
-
-    /// The same, behind other statements in one message.
-    pub(super) fn backend_after(&mut self, statements: &str) -> Result<i32, SqlError> {
         if self.file().is_some() {
             return Ok(0);
         }
-        let text = self.single(&format!("{statements};select pg_backend_pid()"))?;
+        let text = self.single("select pg_backend_pid()")?;
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
+    }
+
+    /// Returns the same, and when the server was started, behind other statements in one message.
+    ///
+    /// No two servers are started in one microsecond. Their addresses tell less: one server may have
+    /// several, and none on a socket.
+    pub(super) fn far_end_after(&mut self, statements: &str) -> Result<(i32, String), SqlError> {
+        let own = "select pg_backend_pid(), extract(epoch from pg_postmaster_start_time())";
+        let rows = self.simple(&format!("{statements};{own}"))?;
+        let mut row = rows.into_iter().next().unwrap_or_default().into_iter().flatten();
+        let backend = row.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+        Ok((backend, row.next().unwrap_or_default()))
     }
 
     /// Returns whether the server still answers; a file is opened anew, because it may be another by now.

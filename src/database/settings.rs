@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const PORT: u16 = 5432;
 
 /// One server to try.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Endpoint {
     /// Where it is.
     pub(super) host: Host,
@@ -29,7 +29,7 @@ pub(super) struct Endpoint {
 }
 
 /// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Host {
     /// A socket in the directory that this machine's packages use.
     DefaultSocket,
@@ -56,6 +56,15 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
+    /// Returns whether both mean one server: a name that is known to be at two addresses means two.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let apart = match (&self.host, &other.host) {
+            (Host::Name(_, Some(one)), Host::Name(_, Some(other))) => one != other,
+            _ => false,
+        };
+        !apart && self.to_string() == other.to_string()
+    }
+
     /// Returns the arguments by which client programs find this server.
     pub(super) fn arguments(&self) -> String {
         let host = match &self.host {
