@@ -527,10 +527,20 @@ fn a_planted_password_is_nowhere_to_be_seen() {
         format!("postgres://u:%{planted}@h/db"),
         format!("postgres://u:x@h/db?{planted}"),
         format!("postgres://u:x@h/db?sslmode={planted}"),
+        // Parameters parted as other libraries part them, and a string in the place of a name.
+        format!("host=db;user=app;password={planted};port=1"),
+        format!("host=127.0.0.1,user=app,password={planted}"),
+        format!("postgres://127.0.0.1:1/app&password={planted}"),
+        format!("host={dir} user=app;password={planted}"),
+        format!("host={dir} user=postgres dbname=postgres://app:{planted}@db/app"),
     ];
     texts.push(texts[0].clone() + " require_auth=password");
-    for text in &texts {
-        let source = with(text, &[("PGSSLMODE", "disable"), ("PGPASSWORD", planted)]);
+    let whole = format!("postgres://app:{planted}@db/app");
+    let sources = texts.iter().map(|text| (text.as_str(), "postgres"));
+    let here = format!("host={dir} user=postgres");
+    for (text, dbname) in sources.chain([(here.as_str(), whole.as_str())]) {
+        let variables = [("PGSSLMODE", "disable"), ("PGPASSWORD", planted), ("PGDATABASE", dbname)];
+        let source = with(text, &variables);
         let mut shown = format!("{source:?}");
         match Database::resolve(&source) {
             Err(error) => shown.push_str(&told(&error)),

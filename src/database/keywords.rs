@@ -68,6 +68,11 @@ pub(super) fn known(name: &str) -> Option<&'static str> {
     KEYWORDS.iter().find(|(keyword, _)| *keyword == name).map(|(keyword, _)| *keyword)
 }
 
+/// Returns whether the values of a keyword are never shown.
+pub(super) fn is_secret(keyword: &str) -> bool {
+    SECRETS.contains(&keyword)
+}
+
 /// Returns every keyword that has a variable, with it.
 pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
     KEYWORDS.iter().filter_map(|(keyword, variable)| variable.map(|name| (*keyword, name)))

@@ -7,7 +7,7 @@ use postgres::config::SslNegotiation;
 
 use crate::error::{Error, Result};
 
-use super::keywords::{Origin, Parameters};
+use super::keywords::{self, Origin, Parameters};
 use super::settings::{Endpoint, Host, KeepAlive, PORT, Protocol, Ssl, SslMode};
 
 /// Reads parameters; `home` is where files lie that no parameter names.
@@ -218,8 +218,32 @@ impl<'a> Reader<'a> {
                     self.wrong("host", "a host name; is a character of a password unescaped")
                 );
             }
+            // Parameters that are parted as other libraries part them: a password may be among them.
+            (name, _) if name.contains(['=', ';', '&']) => {
+                return Err(self.wrong("host", "a host name; parameters are parted by blanks"));
+            }
             (name, address) => Host::Name(name.to_owned(), address),
         })
+    }
+
+    /// Refuses values that hold a password which is meant for its own parameter: messages show names of
+    /// servers, roles, databases and files, and the resolver is asked for the first.
+    pub(super) fn refuse_misplaced_passwords(&self) -> Result<()> {
+        for (keyword, value) in self.parameters.iter() {
+            // What a program of the server is told may have passwords of its own, and is not shown.
+            if keywords::is_secret(keyword) || keyword == "options" {
+                continue;
+            }
+            if names_a_password(value) {
+                return Err(
+                    self.wrong(keyword, "free of a password; parameters are parted by blanks")
+                );
+            }
+            if ["dbname", "user"].contains(&keyword) && value.contains("://") {
+                return Err(self.wrong(keyword, "a name alone, but a whole connection string"));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what would weaken the connection if it were silently left out.
@@ -249,4 +273,12 @@ impl<'a> Reader<'a> {
             .hint(format!("Remove `{keyword}` from the connection of this database."))),
         }
     }
+}
+
+/// Returns whether a parameter for a password stands in a value of another one.
+fn names_a_password(value: &str) -> bool {
+    let value = value.to_lowercase();
+    ["password", "passwd", "pwd"]
+        .iter()
+        .any(|word| value.split(word).skip(1).any(|rest| rest.trim_start().starts_with('=')))
 }

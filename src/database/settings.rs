@@ -214,6 +214,7 @@ pub(super) struct Settings {
 /// Makes settings of parameters; `home` and `login` are those of the system user that connects.
 pub(super) fn of(parameters: &Parameters, home: Option<&Path>, login: &str) -> Result<Settings> {
     let read = Reader::new(parameters, home);
+    read.refuse_misplaced_passwords()?;
     read.refuse_what_the_driver_cannot_do()?;
     let user = parameters.get("user").unwrap_or(login).to_owned();
     let dbname = parameters.get("dbname").unwrap_or(&user).to_owned();
