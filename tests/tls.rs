@@ -78,6 +78,15 @@ impl Site {
         self.openssl(&line);
     }
 
+    fn is_of_version_1(&self, name: &str) -> bool {
+        let text = Command::new("openssl")
+            .args(["x509", "-noout", "-text", "-in"])
+            .arg(self.path(&format!("{name}.crt")))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&text.stdout).contains("Version: 1")
+    }
+
     /// Makes the server show this certificate.
     fn show(&self, name: &str) {
         let key = self.path(&format!("{name}.server.key"));
@@ -237,12 +246,7 @@ fn certificates_that_rustls_cannot_read_still_encrypt() {
     let site = Site::new();
     std::fs::write(site.path("ext"), format!("{LEAF}subjectAltName=DNS:localhost\n")).unwrap();
     site.signed("v1", "rsa:2048", "/CN=localhost", "");
-    let text = Command::new("openssl")
-        .args(["x509", "-noout", "-text", "-in"])
-        .arg(site.path("v1.crt"))
-        .output()
-        .unwrap();
-    if !String::from_utf8_lossy(&text.stdout).contains("Version: 1") {
+    if !site.is_of_version_1("v1") {
         eprintln!("SKIPPED: this openssl makes no certificates of version 1");
         return;
     }
@@ -471,6 +475,148 @@ fn a_revoked_certificate_is_refused() {
         site.agree(&format!("sslmode=verify-ca sslrootcert={root} sslcrl={list}"), end);
         site.agree(&format!("sslmode=verify-full sslrootcert={root} sslcrl={list}"), end);
     }
+}
+
+/// What `openssl ca` is told; it keeps its books beside it.
+const AUTHORITY: &str = "[ca]\ndefault_ca=d\n[d]\ndatabase=index\ndefault_md=sha256\nnew_certs_dir=.\n\
+                         policy=p\nserial=serial\ndefault_crl_days=30\ncrlnumber=number\n\
+                         crl_extensions=e\n[p]\ncommonName=supplied\n[e]\n\
+                         authorityKeyIdentifier=keyid\n";
+
+impl Site {
+    fn keep_books(&self) {
+        for (name, text) in
+            [("index", ""), ("serial", "4711\n"), ("number", "01\n"), ("ca.conf", AUTHORITY)]
+        {
+            std::fs::write(self.path(name), text).unwrap();
+        }
+        std::fs::write(self.path("above"), "basicConstraints=critical,CA:TRUE\n").unwrap();
+        std::fs::write(self.path("leaf"), format!("{LEAF}subjectAltName=DNS:localhost\n")).unwrap();
+    }
+
+    /// Makes a certificate with the key of `request`, signed by `by`.
+    fn issued(&self, name: &str, request: &str, by: &str, extensions: &str) {
+        self.openssl(&format!(
+            "x509 -req -in {request}.csr -CA {by}.crt -CAkey {by}.key -CAcreateserial -days 30 \
+             -extfile {extensions} -out {name}.crt"
+        ));
+        let key = std::fs::read(self.path(&format!("{request}.key"))).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key).unwrap();
+    }
+
+    fn request(&self, name: &str) {
+        self.openssl(&format!(
+            "req -new -newkey {EC} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
+        ));
+    }
+
+    /// Writes a file of several; returns `sslmode=verify-full` with it.
+    fn vouched_by(&self, names: &[&str]) -> String {
+        let texts: Vec<String> = names
+            .iter()
+            .map(|name| std::fs::read_to_string(self.path(&format!("{name}.crt"))).unwrap())
+            .collect();
+        let path = self.path(&format!("{}.pem", names.join("-")));
+        std::fs::write(&path, texts.concat()).unwrap();
+        format!("sslmode=verify-full sslrootcert={}", path.display())
+    }
+}
+
+#[test]
+fn only_an_authority_that_is_valid_today_and_its_own_issuer_vouches_for_a_server() {
+    use End::{Encrypted, Refused};
+    let site = Site::new();
+    site.keep_books();
+    for name in ["server", "between", "former", "first"] {
+        site.request(name);
+    }
+    // An authority below another.
+    site.issued("between", "between", "ca", "above");
+    site.issued("below", "server", "between", "leaf");
+    site.show("below");
+    site.agree(&site.vouched_by(&["ca", "between"]), Encrypted);
+    site.agree(&site.vouched_by(&["between", "ca"]), Encrypted);
+    site.agree(&site.vouched_by(&["other", "between", "ca"]), Encrypted);
+    site.agree(&site.vouched_by(&["ca"]), Refused);
+    site.agree(&site.vouched_by(&["between"]), Refused);
+    let error = site.refusal(&site.vouched_by(&["between"]));
+    assert!(error.hint_line().unwrap().contains("all above it"), "{error:?}");
+    // One whose time is over, alone and beside its successor of the same name.
+    site.openssl(
+        "ca -batch -notext -selfsign -config ca.conf -keyfile former.key -in former.csr -out former.crt \
+         -startdate 20200101000000Z -enddate 20200201000000Z -extfile above",
+    );
+    site.issued("late", "server", "former", "leaf");
+    site.show("late");
+    site.agree(&site.vouched_by(&["former"]), Refused);
+    let error = site.refusal(&site.vouched_by(&["former"]));
+    assert!(error.message().contains("expired"), "{error:?}");
+    site.agree(&site.vouched_by(&["former", "ca"]), Refused);
+    site.openssl(
+        "x509 -req -in former.csr -signkey former.key -days 30 -extfile above -out again.crt",
+    );
+    site.agree(&site.vouched_by(&["former", "again"]), Encrypted);
+    site.agree(&site.vouched_by(&["again", "former"]), Encrypted);
+    // Version 1, as `openssl x509 -req` without extensions made it.
+    site.openssl("x509 -req -in first.csr -signkey first.key -days 30 -out first.crt");
+    site.issued("young", "server", "first", "leaf");
+    site.show("young");
+    // As an openssl that makes no such certificates makes it, it is no authority.
+    let end = if site.is_of_version_1("first") { Encrypted } else { Refused };
+    site.agree(&site.vouched_by(&["first"]), end);
+    site.agree(&site.vouched_by(&["former", "first"]), end);
+    // The certificate of another server, which must not sign any.
+    site.openssl(&format!(
+        "req -x509 -newkey {EC} -nodes -days 30 -subj /CN=otherhost \
+         -addext basicConstraints=critical,CA:FALSE -keyout leafroot.key -out leafroot.crt"
+    ));
+    site.issued("forged", "server", "leafroot", "leaf");
+    site.show("forged");
+    site.agree(&site.vouched_by(&["leafroot"]), Refused);
+    site.agree(&site.vouched_by(&["leafroot", "ca"]), Refused);
+}
+
+#[test]
+fn a_revocation_list_that_says_nothing_is_none() {
+    use End::{Encrypted, Refused};
+    let site = Site::new();
+    site.keep_books();
+    site.request("server");
+    site.issued("dns", "server", "ca", "leaf");
+    let list = |name: &str, dates: &str| {
+        site.openssl(&format!(
+            "ca -config ca.conf -keyfile ca.key -cert ca.crt -gencrl {dates} -out {name}.crl"
+        ));
+    };
+    list("new", "");
+    list("old", "-crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z");
+    list("early", "-crl_lastupdate 20990101000000Z -crl_nextupdate 20990201000000Z");
+    let both = ["old.crl", "new.crl"].map(|n| std::fs::read_to_string(site.path(n)).unwrap());
+    std::fs::write(site.path("both.crl"), both.concat()).unwrap();
+    std::fs::create_dir(site.path("empty")).unwrap();
+    site.show("dns");
+    let root = site.vouched_by(&["ca"]);
+    let with = |what: &str| format!("{root} {what}={}", site.dir.path().display());
+    site.agree(&(with("sslcrl") + "/new.crl"), Encrypted);
+    site.agree(&(with("sslcrl") + "/both.crl"), Encrypted);
+    for (more, said, hint) in [
+        (with("sslcrl") + "/old.crl", "a revocation list has expired", "today's lists"),
+        (with("sslcrl") + "/early.crl", "no revocation list is of", "today's lists"),
+        (with("sslcrldir") + "/empty", "there is no revocation list in", "`sslcrldir`"),
+    ] {
+        site.agree(&more, Refused);
+        let error = site.refusal(&more);
+        assert!(error.message().contains(said), "{error:?}");
+        assert!(error.hint_line().unwrap().contains(hint), "{error:?}");
+    }
+    // A server that is its own authority would have to issue its list.
+    site.openssl(&format!(
+        "req -x509 -newkey {EC} -nodes -days 30 -subj /CN=localhost -keyout self.key -out self.crt"
+    ));
+    site.show("self");
+    let root = site.vouched_by(&["self"]);
+    site.agree(&root, Encrypted);
+    site.agree(&format!("{root} sslcrl={}", site.path("new.crl").display()), Refused);
 }
 
 #[test]

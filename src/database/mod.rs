@@ -44,6 +44,7 @@ mod rename;
 pub mod replication;
 pub mod restore;
 pub mod roles;
+mod roots;
 mod schema;
 pub mod scratch;
 mod scripts;

@@ -342,6 +342,8 @@ fn tls_words(text: &str) -> &str {
         ("UnsupportedSignatureAlgorithm", "the server's certificate is signed in an unusual way"),
         ("UnsupportedCertVersion", "the server's certificate is X.509 version 1"),
         ("Revoked", "the server's certificate is revoked"),
+        ("UnknownRevocationStatus", "no revocation list is of the authority of a certificate"),
+        ("revocation list expired", "a revocation list has expired"),
     ]
     .iter()
     .find(|(name, _)| text.contains(name))
@@ -352,12 +354,14 @@ fn tls_hint(text: &str) -> &'static str {
     if text.contains("does not support TLS") {
         "Set `ssl = on` in postgresql.conf of the server, or `sslmode=prefer` here."
     } else if text.contains("UnknownIssuer") || text.contains("CaUsedAsEndEntity") {
-        "Set `sslrootcert` to the certificate of the authority that signed the server's."
+        "Set `sslrootcert` to the authority that signed the server's certificate, and all above it."
+    } else if text.contains("UnknownRevocation") || text.contains("revocation list") {
+        "Fetch today's lists of all authorities for `sslcrl` or `sslcrldir`."
     } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         "Set `host` to a name that the server's certificate carries."
     } else if text.contains("xpired") || text.contains("valid yet") || text.contains("NotValidYet")
     {
-        "Renew the server's certificate, or correct the clock."
+        "Renew the certificate of the server, or of its authority, or correct the clock."
     } else if ["Version", "BadEncoding", "UnsupportedSignature"].iter().any(|w| text.contains(w)) {
         "Issue the server's certificate again as X.509 version 3, signed with SHA-256."
     } else if text.contains("alert") {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -15,8 +14,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::error::{Error, Result};
 use crate::system::fs;
 
+use super::roots::Roots;
 use super::settings::{Protocol, Ssl, SslMode};
-use super::verifier::{Name, Roots, Verifier};
+use super::verifier::{Name, Verifier};
 
 /// No certificate file is this large; bytes. The bundle of a distribution has about 220 KB.
 const LIMIT: u64 = 16 << 20;
@@ -95,22 +95,7 @@ fn roots(ssl: &Ssl, provider: &Arc<CryptoProvider>) -> Result<Option<Roots>> {
             Error::config(format!("there is no certificate in {}", path.display())).hint(hint)
         );
     }
-    let mut store = rustls::RootCertStore::empty();
-    store.add_parsable_certificates(certificates.iter().cloned());
-    let revoked = revoked(&ssl.revoked)?;
-    let checked = match (revoked.is_empty(), store.is_empty()) {
-        (false, false) => {
-            let builder =
-                WebPkiServerVerifier::builder_with_provider(store.clone().into(), provider.clone());
-            Some(builder.with_crls(revoked).build().map_err(|error| {
-                Error::config("cannot use the revocation list of sslcrl")
-                    .hint("Issue it as version 2, with a CRL number (`crlnumber` in openssl.cnf).")
-                    .source(error)
-            })?)
-        }
-        (true, _) | (false, true) => None,
-    };
-    Ok(Some(Roots { certificates, store, checked }))
+    Roots::new(certificates, revoked(&ssl.revoked)?, provider).map(Some)
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {
@@ -150,7 +135,15 @@ fn revoked(paths: &[PathBuf]) -> Result<Vec<CertificateRevocationListDer<'static
             }
         }
     }
-    Ok(lists)
+    // A file without a list is passed over, as libpq does. With a directory it looks for a list of each
+    // authority in any case, and refuses where there is none.
+    match paths.iter().find(|path| path.is_dir()).filter(|_| lists.is_empty()) {
+        Some(dir) => {
+            Err(Error::config(format!("there is no revocation list in {}", dir.display()))
+                .hint("Put the lists of the authorities there, or correct `sslcrldir`."))
+        }
+        None => Ok(lists),
+    }
 }
 
 type Own = (PathBuf, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

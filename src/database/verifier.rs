@@ -7,29 +7,18 @@
 //! counts where there is no alternative name of the kind. Chains are checked by rustls.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// What vouches for servers.
-#[derive(Debug)]
-pub(super) struct Roots {
-    /// The certificates of the root file as they are.
-    pub(super) certificates: Vec<CertificateDer<'static>>,
-    /// The same as trust anchors.
-    pub(super) store: RootCertStore,
-    /// The same with lists of revoked certificates, where there are some.
-    pub(super) checked: Option<Arc<WebPkiServerVerifier>>,
-}
+use super::roots::Roots;
 
 /// What the certificate must be made out to.
 #[derive(Debug)]
@@ -70,21 +59,26 @@ impl Verifier {
             let leaf = parsed(leaf)?;
             // As OpenSSL: one that another authority issued needs that authority in the file.
             if leaf.tbs_certificate.issuer == leaf.tbs_certificate.subject {
-                return check_dates(&leaf, now);
+                // It would have to issue the list by which it is not revoked.
+                return if roots.with_lists { Err(not_listed()) } else { check_dates(&leaf, now) };
             }
         }
+        let intermediates: Vec<CertificateDer<'_>> =
+            intermediates.iter().chain(&roots.between).cloned().collect();
         match &roots.checked {
+            // No list is valid today, or there is nobody whose list it could be.
+            None if roots.with_lists => Err(not_listed()),
             None => rustls::client::verify_server_cert_signed_by_trust_anchor(
                 &ParsedCertificate::try_from(leaf)?,
-                &roots.store,
-                intermediates,
+                &roots.anchors,
+                &intermediates,
                 now,
                 self.algorithms.all,
             ),
             // The name is the last thing that this verifier looks at: an error about it means that
             // chain and revocation are in order, and names are judged below.
             Some(checked) => {
-                match checked.verify_server_cert(leaf, intermediates, name, &[], now) {
+                match checked.verify_server_cert(leaf, &intermediates, name, &[], now) {
                     Ok(_)
                     | Err(Error::InvalidCertificate(
                         CertificateError::NotValidForName
@@ -97,12 +91,16 @@ impl Verifier {
     }
 }
 
+fn not_listed() -> Error {
+    Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)
+}
+
 fn parsed(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
     Certificate::from_der(certificate)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
-fn check_dates(certificate: &Certificate, now: UnixTime) -> Result<(), Error> {
+pub(super) fn check_dates(certificate: &Certificate, now: UnixTime) -> Result<(), Error> {
     let validity = certificate.tbs_certificate.validity;
     let now = now.as_secs();
     if now < validity.not_before.to_unix_duration().as_secs() {
