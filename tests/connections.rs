@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use openwatch::database::{Database, DatabaseLock, Source};
 use openwatch::error::Error;
 use openwatch::outcome::Outcome;
+use support::machine::TestMachine;
 use support::postgres::{Server, is_root};
 
 const SECRET: &str = "tr0ub4dor&3 with 'quotes' and \\";
@@ -308,6 +310,81 @@ fn a_server_that_accepts_and_stays_silent_does_not_hold_us() {
     let error = refusal(&source(&format!("host=127.0.0.1 port={port} user=x connect_timeout=1")));
     assert_eq!(error.outcome(), Outcome::Unreachable);
     assert!(error.message().ends_with("no answer within 2.0 s"), "{error:?}");
+}
+
+/// Speaks as a server that lets everybody in, answers so many texts, and then says nothing more.
+/// Returns its port, and how many texts it was sent.
+fn falls_silent_after(answers: usize) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || serve_silently(client, answers, &count));
+        }
+    });
+    (port, asked)
+}
+
+fn serve_silently(mut client: TcpStream, answers: usize, asked: &AtomicUsize) -> Option<()> {
+    let message = |client: &mut TcpStream| {
+        let mut length = [0; 4];
+        client.read_exact(&mut length).ok()?;
+        let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap() - 4];
+        client.read_exact(&mut body).ok()
+    };
+    message(&mut client)?;
+    // Authentication is done; a key for cancelling; ready.
+    client.write_all(b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\x01\0\0\0\x02Z\0\0\0\x05I").ok()?;
+    for number in 0.. {
+        client.read_exact(&mut [0]).ok()?;
+        message(&mut client)?;
+        asked.fetch_add(1, Ordering::SeqCst);
+        if number < answers {
+            // The text was empty; ready.
+            client.write_all(b"I\0\0\0\x04Z\0\0\0\x05I").ok()?;
+        }
+    }
+    None
+}
+
+#[test]
+fn a_server_that_lets_us_in_and_stays_silent_does_not_hold_us() {
+    let (port, asked) = falls_silent_after(0);
+    let text = format!("host=127.0.0.1 port={port} user=x sslmode=disable connect_timeout=2");
+    let error = refusal(&source(&text));
+    assert_eq!(error.outcome(), Outcome::Unreachable);
+    assert!(error.message().ends_with("no answer within 2.0 s"), "{error:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_look_at_a_server_that_falls_silent_ends_with_a_signal() {
+    let (port, asked) = falls_silent_after(1);
+    let machine = TestMachine::new();
+    let text = format!("host=127.0.0.1 port={port} user=x sslmode=disable");
+    std::fs::write(machine.secrets(), format!("MAIN_DSN=\"{text}\"\n")).unwrap();
+    for words in ["migrate --status", "migrate --check", "preflight", "status", "upgrade --plan"] {
+        asked.store(0, Ordering::SeqCst);
+        let mut child = machine.spawn(words.split(' '));
+        support::postgres::wait_for("the question that is not answered", || {
+            asked.load(Ordering::SeqCst) > 1
+        });
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let mut status = None;
+        support::postgres::wait_for(words, || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        // `status` tells what there is without the server too.
+        if words != "status" {
+            assert_eq!(status.unwrap().code(), Some(1), "{words}: {}", machine.said());
+            assert!(machine.said().contains("interrupted by SIGTERM"), "{}", machine.said());
+        }
+    }
 }
 
 #[test]

@@ -37,6 +37,9 @@ use super::upgrading;
 pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply> {
     let global = &arguments.global;
     let layout = layout(global)?;
+    if only_looks(&arguments.verb) {
+        signals::only_look();
+    }
     if matches!(
         arguments.verb,
         Verb::Upgrade(_) | Verb::Migrate(_) | Verb::Restore(_) | Verb::Rollback(_)
@@ -113,6 +116,18 @@ pub(super) fn run(arguments: &Arguments, printer: &Arc<Printer>) -> Result<Reply
             let input = &mut std::io::stdin().lock();
             scriptlet::run(&context, family, script, &options.arguments, input)
         }
+    }
+}
+
+fn only_looks(verb: &Verb) -> bool {
+    match verb {
+        Verb::Preflight(_) => true,
+        Verb::Status(options) => !options.acknowledge,
+        Verb::Upgrade(options) => options.plan,
+        Verb::Migrate(options) => {
+            options.verb.is_none() && (options.status || options.check || options.dry_run)
+        }
+        _ => false,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_postgres::Config;
 use crate::error::{Error, Result};
 use crate::system::identity::Identity;
 
-use super::driver::{Connection, Refused};
+use super::driver::{Connection, Refused, Unanswered};
 use super::refusal::{Attempt, Why};
 use super::settings::{Endpoint, Host, Settings, SslMode, Wanted};
 use super::tls;
@@ -333,13 +333,29 @@ fn check_owner(owner: &str, dir: &str, port: u16) -> Result<()> {
 }
 
 /// Asks the server what it is, where that matters.
+///
+/// Where it does not, an empty text is sent, because the limit ends with the answer: a server, or a
+/// pooler before it, that lets us in and stays silent would hold whoever asks first for ever.
 fn check_role(connection: &mut Connection, wanted: Wanted) -> std::result::Result<(), Why> {
+    let question = match wanted {
+        Wanted::Any => "",
+        Wanted::ReadWrite
+        | Wanted::ReadOnly
+        | Wanted::Primary
+        | Wanted::Standby
+        | Wanted::PreferStandby => {
+            "select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')"
+        }
+    };
+    let answer = connection.simple_query(question).map_err(|unanswered| match unanswered {
+        Unanswered::Driver(error) => Why::from_driver(&error),
+        Unanswered::Interrupted(signal) => {
+            Why::Here(Error::failed(format!("interrupted by {signal}")))
+        }
+    })?;
     if wanted == Wanted::Any {
         return Ok(());
     }
-    let answer = connection
-        .simple_query("select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')")
-        .map_err(|error| Why::from_driver(&error))?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("on"))),
         _ => None,

@@ -17,9 +17,15 @@ use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::types::{ToSql, Type};
 use postgres::{Error, Row, SimpleQueryMessage, Socket};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::interval;
 use tokio_postgres::{Client, Config};
 
+use crate::system::signals;
+
 type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+/// How often a run that changes nothing looks whether it is to go on waiting.
+const TICK: Duration = Duration::from_millis(250);
 
 /// A connection to a server.
 pub(super) struct Connection {
@@ -45,6 +51,20 @@ pub(super) enum Refused {
     Here(io::Error),
 }
 
+/// Why a question has no answer.
+pub(super) enum Unanswered {
+    /// The server, or the way to it.
+    Driver(Error),
+    /// This signal came, in a run that changes nothing.
+    Interrupted(&'static str),
+}
+
+impl From<Error> for Unanswered {
+    fn from(error: Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
 impl Connection {
     /// Connects, for as long as the configuration of the driver lets it.
     pub(super) fn open<T>(config: &Config, tls: T) -> Result<Self, Refused>
@@ -61,7 +81,7 @@ impl Connection {
     }
 
     /// Runs one or more statements as they are.
-    pub(super) fn batch_execute(&mut self, sql: &str) -> Result<(), Error> {
+    pub(super) fn batch_execute(&mut self, sql: &str) -> Result<(), Unanswered> {
         let client = Arc::clone(&self.client);
         self.wait(client.batch_execute(sql))
     }
@@ -85,7 +105,7 @@ impl Connection {
     }
 
     /// Waits for the answer to the first text that was sent and not waited for.
-    pub(super) fn answer(&mut self) -> Result<(), Error> {
+    pub(super) fn answer(&mut self) -> Result<(), Unanswered> {
         match self.sent.pop_front() {
             Some(sent) => self.wait(sent),
             None => Ok(()),
@@ -98,7 +118,10 @@ impl Connection {
     }
 
     /// Runs one or more statements as they are and returns what they say as text.
-    pub(super) fn simple_query(&mut self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
+    pub(super) fn simple_query(
+        &mut self,
+        sql: &str,
+    ) -> Result<Vec<SimpleQueryMessage>, Unanswered> {
         let client = Arc::clone(&self.client);
         self.wait(client.simple_query(sql))
     }
@@ -108,7 +131,7 @@ impl Connection {
         &mut self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Error> {
+    ) -> Result<Vec<Row>, Unanswered> {
         let client = Arc::clone(&self.client);
         match parameters {
             // Where the server has no types to tell, one round trip does.
@@ -122,7 +145,7 @@ impl Connection {
         &mut self,
         sql: &str,
         mut take: impl FnMut(&Row) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Unanswered> {
         let client = Arc::clone(&self.client);
         let none: [(&(dyn ToSql + Sync), Type); 0] = [];
         self.wait(async {
@@ -139,7 +162,7 @@ impl Connection {
         &mut self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, Error> {
+    ) -> Result<u64, Unanswered> {
         let client = Arc::clone(&self.client);
         self.wait(client.execute(sql, parameters))
     }
@@ -147,8 +170,12 @@ impl Connection {
     /// Returns whether the server answers within this time.
     pub(super) fn is_answered(&mut self, within: Duration) -> bool {
         let client = Arc::clone(&self.client);
-        self.wait(async { Ok(tokio::time::timeout(within, client.simple_query("")).await) })
-            .is_ok_and(|answer| matches!(answer, Ok(Ok(_))))
+        let asked = async { Ok(tokio::time::timeout(within, client.simple_query("")).await) };
+        let answer = self.wait(asked);
+        if matches!(answer, Ok(Err(_))) {
+            self.wire.abandon();
+        }
+        answer.is_ok_and(|answer| matches!(answer, Ok(Ok(_))))
     }
 
     /// Returns whether the connection is known to be gone.
@@ -156,13 +183,30 @@ impl Connection {
         self.client.is_closed()
     }
 
-    fn wait<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    fn wait<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
+        let looking = signals::only_looks();
         let Wire { runtime, running } = &mut self.wire;
         let mut answer = pin!(answer);
-        runtime.block_on(poll_fn(|cx| match drive(running, cx) {
-            Ok(()) => answer.as_mut().poll(cx),
-            Err(error) => Poll::Ready(Err(error)),
-        }))
+        let end = runtime.block_on(async {
+            let mut ticks = looking.then(|| interval(TICK));
+            poll_fn(|cx| {
+                drive(running, cx)?;
+                if let Poll::Ready(end) = answer.as_mut().poll(cx) {
+                    return Poll::Ready(end.map_err(Unanswered::Driver));
+                }
+                while ticks.as_mut().is_some_and(|ticks| ticks.poll_tick(cx).is_ready()) {
+                    if let Some(signal) = signals::received() {
+                        return Poll::Ready(Err(Unanswered::Interrupted(signal)));
+                    }
+                }
+                Poll::Pending
+            })
+            .await
+        });
+        if let Err(Unanswered::Interrupted(_)) = end {
+            self.wire.abandon();
+        }
+        end
     }
 }
 
@@ -174,11 +218,53 @@ fn drive(running: &mut Option<Waiting<()>>, cx: &mut Context<'_>) -> Result<(), 
     ended
 }
 
+impl Wire {
+    /// Lets the connection go without a goodbye, for which the answers would be waited for.
+    fn abandon(&mut self) {
+        self.running = None;
+    }
+}
+
 impl Drop for Wire {
     /// Says goodbye: without it the server logs a lost connection.
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             let _ = self.runtime.block_on(running);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_session_that_is_not_answered_is_closed_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut length = [0; 4];
+            client.read_exact(&mut length).unwrap();
+            let length = usize::try_from(u32::from_be_bytes(length)).unwrap();
+            client.read_exact(&mut vec![0; length - 4]).unwrap();
+            // Authentication is done; ready.
+            client.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").unwrap();
+            client
+        });
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(port).user("x").ssl_mode(postgres::config::SslMode::Disable);
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let Ok(mut connection) = Connection::open(&config, postgres::NoTls) else { return };
+            let answered = connection.is_answered(Duration::from_millis(50));
+            drop(connection);
+            done.send(answered).unwrap();
+        });
+        let _silent = server.join().unwrap();
+        assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Ok(false));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub use postgres::Row;
 pub use postgres::types::ToSql as Param;
 
-use super::driver::Connection;
+use super::driver::{Connection, Unanswered};
 use super::file::Dialect;
 use crate::sqlite;
 
@@ -172,6 +172,23 @@ impl From<postgres::Error> for SqlError {
     }
 }
 
+impl From<Unanswered> for SqlError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Driver(error) => error.into(),
+            // The code of the server for a question that was ended from outside.
+            Unanswered::Interrupted(signal) => Self {
+                code: Some("57014".to_owned()),
+                message: format!("interrupted by {signal}"),
+                detail: None,
+                hint: None,
+                position: None,
+                about: None,
+            },
+        }
+    }
+}
+
 fn about(db: &postgres::error::DbError) -> Option<String> {
     let named = [
         ("constraint", db.constraint()),
@@ -253,7 +270,9 @@ impl Session {
         let mut again = 0..20;
         loop {
             match self.simple(sql) {
-                Err(error) if error.is_cancelled() && again.next().is_some() => {
+                Err(error)
+                    if error.is_cancelled() && !self.is_closed() && again.next().is_some() =>
+                {
                     let _ = self.run("rollback");
                 }
                 answer => return answer,

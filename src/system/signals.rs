@@ -16,6 +16,8 @@ static HUNG_UP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 static OUTLIVES_TERMINAL: AtomicBool = AtomicBool::new(false);
 
+static ONLY_LOOKS: AtomicBool = AtomicBool::new(false);
+
 static CLOSING: AtomicBool = AtomicBool::new(false);
 
 /// Unblocks all signals and notes SIGINT, SIGTERM and SIGHUP from now on.
@@ -51,6 +53,17 @@ pub fn hold_off() {
 /// terminal does not hang up.
 pub fn outlive_terminal() {
     OUTLIVES_TERMINAL.store(true, Ordering::SeqCst);
+}
+
+/// Lets a signal end also what must otherwise come to its end, such as a question to a server: nothing
+/// is changed by this run.
+pub fn only_look() {
+    ONLY_LOOKS.store(true, Ordering::SeqCst);
+}
+
+/// Returns whether this run changes nothing.
+pub fn only_looks() -> bool {
+    ONLY_LOOKS.load(Ordering::SeqCst)
 }
 
 /// What a shutdown is called where no signal has come of it yet.
