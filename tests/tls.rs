@@ -264,6 +264,12 @@ fn certificates_that_rustls_cannot_read_still_encrypt() {
     site.show("own");
     let own = site.path("own.crt").display().to_string();
     site.agree(&format!("sslmode=verify-full sslrootcert={own}"), End::Encrypted);
+    // A key of a kind that the TLS library does not speak.
+    site.signed("large", "ec -pkeyopt ec_paramgen_curve:P-521", "/CN=localhost", "");
+    site.show("large");
+    let error = site.refusal("sslmode=require");
+    assert_eq!(error.outcome(), Outcome::Config);
+    assert!(error.hint_line().unwrap().contains("P-384"), "{error:?}");
     // The other one: RSA-PSS with a salt of another length than the digest, openssl's default.
     site.openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=rsa -keyout rsa.key -out rsa.crt",
@@ -447,6 +453,17 @@ fn a_client_certificate_is_shown_and_its_key_kept_secret() {
     assert!(error.message().ends_with("locked.key is encrypted"), "{error:?}");
     site.agree(&with(&site.path("none.key")), Refused);
     site.agree(&with(&site.path("dns.key")), Refused);
+    // Version 1, as `openssl x509 -req` without extensions made it.
+    site.signed("plain", EC, "/CN=badger", "");
+    let shown = |cert: &str, key: &str| {
+        let (cert, key) = (site.path(cert), site.path(key));
+        mode(&key, 0o600);
+        format!("user=badger sslmode=require sslcert={} sslkey={}", cert.display(), key.display())
+    };
+    site.agree(&shown("plain.crt", "plain.key"), Encrypted);
+    site.agree(&shown("plain.crt", "own.key"), Refused);
+    let error = site.refusal(&shown("plain.crt", "own.key"));
+    assert!(error.hint_line().unwrap().contains("its own key"), "{error:?}");
     // By default from the home directory.
     let dir = site.path("home/.postgresql");
     std::fs::create_dir_all(&dir).unwrap();

@@ -342,6 +342,7 @@ fn tls_words(text: &str) -> &str {
         ("UnsupportedSignatureAlgorithm", "the server's certificate is signed in an unusual way"),
         ("UnsupportedCertVersion", "the server's certificate is X.509 version 1"),
         ("Revoked", "the server's certificate is revoked"),
+        ("HandshakeFailure", "the server has no kind of key, or no cipher, that is spoken here"),
         ("UnknownRevocationStatus", "no revocation list is of the authority of a certificate"),
         ("revocation list expired", "a revocation list has expired"),
     ]
@@ -364,6 +365,8 @@ fn tls_hint(text: &str) -> &'static str {
         "Renew the certificate of the server, or of its authority, or correct the clock."
     } else if ["Version", "BadEncoding", "UnsupportedSignature"].iter().any(|w| text.contains(w)) {
         "Issue the server's certificate again as X.509 version 3, signed with SHA-256."
+    } else if text.contains("HandshakeFailure") {
+        "Give the server a key of RSA, P-256, P-384 or Ed25519."
     } else if text.contains("alert") {
         "Set `sslcert` and `sslkey` to a certificate that the server accepts."
     } else {

@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, InconsistentKeys};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use crate::system::fs;
 
 use super::roots::Roots;
 use super::settings::{Protocol, Ssl, SslMode};
-use super::verifier::{Name, Verifier};
+use super::verifier::{Name, Verifier, public_key};
 
 /// No certificate file is this large; bytes. The bundle of a distribution has about 220 KB.
 const LIMIT: u64 = 16 << 20;
@@ -49,17 +50,20 @@ pub(super) fn connector(ssl: &Ssl, host: Option<&str>) -> Result<MakeRustlsConne
             .filter(|(protocol, _)| (ssl.oldest..=ssl.newest).contains(protocol))
             .map(|(_, version)| version)
             .collect();
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions)
         .map_err(|error| Error::config("no version of TLS is left to speak").source(error))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match own_certificate(ssl)? {
-        Some((path, chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
-            Error::config(format!("cannot use client certificate {}", path.display()))
-                .hint("Name a certificate and its own key in `sslcert` and `sslkey`.")
-                .source(error)
-        })?,
+        Some((path, chain, key)) => {
+            let own = own_key(chain, key, &provider).map_err(|error| {
+                Error::config(format!("cannot use client certificate {}", path.display()))
+                    .hint("Name a certificate and its own key in `sslcert` and `sslkey`.")
+                    .source(error)
+            })?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
+        }
         None => builder.with_no_client_auth(),
     };
     config.enable_sni = ssl.sni;
@@ -159,6 +163,25 @@ fn own_certificate(ssl: &Ssl) -> Result<Option<Own>> {
     check_mode(key)?;
     let key = private_key(key)?;
     Ok(Some((path, chain, key)))
+}
+
+/// Joins a certificate and its key. What cannot be read of a certificate, such as one of version 1, is the
+/// server's to judge; that the key is its own can be told all the same.
+fn own_key(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> std::result::Result<CertifiedKey, rustls::Error> {
+    let own = CertifiedKey::new(chain, provider.key_provider.load_private_key(key)?);
+    match own.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(own),
+        Err(rustls::Error::InvalidCertificate(_))
+            if own.key.public_key() == Some(public_key(own.end_entity_cert()?)?) =>
+        {
+            Ok(own)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A key that others can read is no secret; the rule and its exception for root are libpq's.

@@ -100,6 +100,15 @@ fn parsed(certificate: &CertificateDer<'_>) -> Result<Certificate, Error> {
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
+/// Returns the key of a certificate of any version.
+pub(super) fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
+    let key = parsed(certificate)?.tbs_certificate.subject_public_key_info.to_der();
+    let key = key.map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    Ok(SubjectPublicKeyInfoDer::from(key))
+}
+
 pub(super) fn check_dates(certificate: &Certificate, now: UnixTime) -> Result<(), Error> {
     let validity = certificate.tbs_certificate.validity;
     let now = now.as_secs();
@@ -180,12 +189,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let key = parsed(leaf)?
-            .tbs_certificate
-            .subject_public_key_info
-            .to_der()
-            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        let key = SubjectPublicKeyInfoDer::from(key);
+        let key = public_key(leaf)?;
         verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
     }
 
