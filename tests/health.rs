@@ -203,6 +203,51 @@ fn an_answer_of_a_process_that_began_before_ours_is_no_proof() {
     assert!(asked(began + Duration::from_millis(700), LONG).passed);
 }
 
+/// Asks for a version of a process that says it began so; ours was started at the end of 2026.
+fn began(started_at: &str, deadline: Duration) -> Answer {
+    let body = format!(r#"{{"version":"2.0.0","started_at":{started_at}}}"#);
+    let server = Listener::on("127.0.0.1:0", move |_, stream| reply(stream, "200 OK", &body));
+    let units = Looks::of(&[(Life::Active, 1, 0)]);
+    let started = openwatch::system::clock::parse_rfc3339("2026-11-20T13:15:02Z");
+    let context = Context { started, ..context(&units) };
+    ask(&[required(versioned(server.url()), deadline)], &context).answers.remove(0)
+}
+
+/// Row 47.
+#[test]
+fn a_moment_in_parts_of_a_second_lets_no_old_process_pass() {
+    for old in
+        ["1500000000", "1500000000.5", "1500000000000", "1500000000000000", "1500000000000000000"]
+    {
+        let answer = began(old, SOON);
+        assert!(!answer.passed, "{old}");
+        let told = "answered by a process that began at 2017-07-14T02:40:00Z, before ours";
+        assert!(answer.last.starts_with(told), "{old}: {answer}");
+    }
+    assert!(began("1800000000000", LONG).passed);
+}
+
+#[test]
+fn a_moment_that_no_clock_can_hold_ends_no_run() {
+    for moment in ["9223372036854775807", "18446744073709551615", "1e300", "-1", "99999999999"] {
+        assert!(began(moment, LONG).passed, "{moment}");
+    }
+}
+
+#[test]
+fn a_probe_that_panics_is_not_healthy() {
+    struct Broken;
+    impl Units for Broken {
+        fn look(&self, _: &str, _: Duration) -> Result<UnitLook> {
+            panic!("a defect")
+        }
+    }
+    let probe = required(Question::Unit("a.service".into()), LONG);
+    let answer = ask(&[probe], &context(&Broken)).answers.remove(0);
+    assert!(!answer.passed);
+    assert_eq!(answer.last, "asking it failed by a defect of openwatch");
+}
+
 #[test]
 fn a_wrong_status_is_told_with_its_body() {
     let server = Listener::saying("503 Service Unavailable", r#"{"reason":"schema pending"}"#);

@@ -1,5 +1,6 @@
 //! Asking one probe: attempts, back-off, and the rule that a right answer must hold.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub(super) fn until_right(probe: &ProbeSpec, context: &Context<'_>) -> Answer {
     };
     while enough(&answer) && !answer.passed && signals::received().is_none() {
         answer.attempts += 1;
-        let wait = match attempt(probe, context, deadline.remaining()) {
+        let wait = match caught(|| attempt(probe, context, deadline.remaining())) {
             Attempt::Right { said, identity } => {
                 rights = if identity == answer.identity { rights + 1 } else { 1 };
                 downs = 0;
@@ -115,7 +116,7 @@ pub(super) fn look(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) ->
 fn answered(probe: &ProbeSpec, asked: impl FnOnce() -> Attempt) -> Answer {
     let begin = Instant::now();
     let mut answer = Answer { attempts: 1, ..empty(probe) };
-    match asked() {
+    match caught(asked) {
         Attempt::Right { said, identity } => {
             answer.passed = true;
             answer.identity = identity;
@@ -127,6 +128,12 @@ fn answered(probe: &ProbeSpec, asked: impl FnOnce() -> Attempt) -> Answer {
     }
     answer.took_ms = clock::millis(begin.elapsed());
     answer
+}
+
+/// Asks; a defect of ours that an answer brings out is no proof of health, and not the end of the run.
+fn caught(asked: impl FnOnce() -> Attempt) -> Attempt {
+    catch_unwind(AssertUnwindSafe(asked))
+        .unwrap_or_else(|_| Attempt::Hopeless("asking it failed by a defect of openwatch".into()))
 }
 
 /// Looks at settled units once more: one that died while slower probes were asked is not healthy.

@@ -141,7 +141,9 @@ fn ours(body: &str, version: &str, wanted: &Wanted<'_>) -> Attempt {
     let began = json.as_ref().and_then(|json| json.get("started_at")).and_then(instant);
     match (began, wanted.started) {
         // Many services tell whole seconds.
-        (Some(began), Some(ours)) if began + Duration::from_secs(1) <= ours => {
+        (Some(began), Some(ours))
+            if ours.duration_since(began).is_ok_and(|before| before >= Duration::from_secs(1)) =>
+        {
             Attempt::Wrong(format!(
                 "answered by a process that began at {}, before ours at {}",
                 rfc3339(began),
@@ -157,11 +159,23 @@ fn ours(body: &str, version: &str, wanted: &Wanted<'_>) -> Attempt {
 fn instant(value: &Value) -> Option<SystemTime> {
     match value {
         Value::String(text) => parse_rfc3339(text),
-        Value::Number(seconds) => {
-            seconds.as_u64().and_then(|s| UNIX_EPOCH.checked_add(Duration::from_secs(s)))
+        Value::Number(number) => {
+            let since = Duration::try_from_secs_f64(seconds(number.as_f64()?)).ok()?;
+            UNIX_EPOCH.checked_add(since)
         }
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// Takes a number since 1970 for what it must be: milliseconds, microseconds and nanoseconds of our
+/// time are, as seconds, thousands of years away.
+fn seconds(mut number: f64) -> f64 {
+    for _ in 0..3 {
+        if number >= 100_000_000_000.0 {
+            number /= 1000.0;
+        }
+    }
+    number
 }
 
 /// Whether the text names this version and not a longer one that merely contains it; a package
