@@ -15,8 +15,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -298,6 +298,74 @@ fn connections_that_say_nothing_and_bodies_that_do_not_come_keep_nobody_waiting(
     let mut first = &mute[0];
     first.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     assert_eq!(first.read(&mut [0; 8]).unwrap(), 0);
+}
+
+const READINESS: &str = openwatch::upgrade::baseline::shared::READINESS;
+
+/// Any user of the machine can ask as often.
+#[test]
+fn who_asks_for_much_and_goes_away_keeps_readiness_from_nobody() {
+    let machine = Machine::new(ALL);
+    let (begun, hold) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new((Mutex::new(true), Condvar::new())));
+    let (count, held) = (Arc::clone(&begun), Arc::clone(&hold));
+    let wait = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        let still = held.0.lock().unwrap();
+        drop(held.1.wait_timeout_while(still, Duration::from_secs(60), |hold| *hold).unwrap());
+    };
+    let waits = wait.clone();
+    let status = Arc::new(move || {
+        waits();
+        json!({})
+    });
+    let platform = Arc::new(move |_| {
+        wait();
+        (true, json!({}))
+    });
+    let service = machine.serve(Parts { status, platform, ..machine.parts(ALL) });
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let asked: Vec<TcpStream> =
+        (0..40).flat_map(|_| [ask(READINESS), ask("/api/v1/upgrade"), ask("/next")]).collect();
+    wait_for("the first are under way", || begun.load(Ordering::SeqCst) >= 5);
+    for _ in 0..3 {
+        assert_eq!(service.get("/readyz").status, 200);
+    }
+    drop(asked);
+    assert_eq!(service.get("/readyz").status, 200);
+    *hold.0.lock().unwrap() = false;
+    hold.1.notify_all();
+    for path in [READINESS, "/api/v1/upgrade"] {
+        assert_eq!(service.get(path).status, 200);
+    }
+    // What was under way, and what was asked for last.
+    assert_eq!(begun.load(Ordering::SeqCst), 5 + 2);
+}
+
+#[test]
+fn a_probe_that_asks_this_very_service_is_answered_however_many_ask_for_it() {
+    let machine = Machine::new(ALL);
+    let address: Arc<OnceLock<SocketAddr>> = Arc::default();
+    let own = Arc::clone(&address);
+    let platform = Arc::new(move |_| {
+        let url = format!("http://{}/readyz", own.get().unwrap());
+        let answer = openwatch::system::http::get(&url, &[], Duration::from_secs(5));
+        (answer.is_ok_and(|answer| answer.status == 200), json!({}))
+    });
+    let service = machine.serve(Parts { platform, ..machine.parts(ALL) });
+    address.set(service.address).unwrap();
+    std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| service.get(READINESS).status)).collect();
+        for one in asked {
+            assert_eq!(one.join().unwrap(), 200);
+        }
+    });
 }
 
 #[test]

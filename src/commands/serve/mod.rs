@@ -10,6 +10,7 @@ mod host;
 mod listen;
 mod metrics;
 mod names;
+mod places;
 mod platform;
 mod preparing;
 mod recorder;
@@ -40,6 +41,7 @@ pub use platform::{Answer, Asked, compare};
 pub(super) use token::is_set as token_is_set;
 
 use acting::Seal;
+use places::Places;
 use recorder::Recorder;
 use store::Store;
 
@@ -79,6 +81,7 @@ struct Service {
     version: String,
     started: SystemTime,
     store: Store,
+    places: Places,
     names: Vec<String>,
     acts: Vec<Act>,
     seal: Seal,
@@ -104,6 +107,7 @@ pub fn run(parts: Parts) -> Result<()> {
         version: version(&parts.layout),
         started: Clock::System.now(),
         store: Store::new(parts.database, parts.migrations),
+        places: Places::new(),
         layout: parts.layout,
         names: parts.names,
         acts: parts.acts,
@@ -121,7 +125,7 @@ pub fn run(parts: Parts) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .max_blocking_threads(8)
+        .max_blocking_threads(places::THREADS)
         .build()
         .context(|| "cannot start the service".into())?;
     let end = runtime.block_on(serve(Arc::clone(&service), listener));

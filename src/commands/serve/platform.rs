@@ -53,7 +53,8 @@ async fn readiness(State(service): State<Arc<Service>>) -> Response {
 }
 
 async fn look(service: Arc<Service>, asked: Asked) -> Response {
-    let answer = tokio::task::spawn_blocking(move || (service.platform)(asked));
+    let platform = Arc::clone(&service.platform);
+    let answer = service.places.machine.work(move || platform(asked));
     let error = |what: &str| Json(json!({ "error": what }));
     match tokio::time::timeout(LOOK, answer).await {
         Ok(Ok((true, body))) => Json(body).into_response(),

@@ -61,7 +61,7 @@ struct Report {
 /// Takes a report.
 pub(super) async fn take(State(service): Shared, headers: HeaderMap, body: Bytes) -> Response {
     let own = Arc::clone(&service);
-    let work = tokio::task::spawn_blocking(move || judged(&own, &headers, &body));
+    let work = service.places.rest.work(move || judged(&own, &headers, &body));
     match work.await {
         Ok(response) => response,
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "taking the report failed"),

@@ -78,7 +78,7 @@ async fn version(State(service): Shared) -> Json<Value> {
 
 async fn readiness(service: &Arc<Service>) -> Readiness {
     let asked = Arc::clone(service);
-    let look = tokio::task::spawn_blocking(move || asked.store.look());
+    let look = service.places.readiness.work(move || asked.store.look());
     match tokio::time::timeout(DATABASE, look).await {
         Ok(Ok(readiness)) => readiness,
         Ok(Err(_)) => Readiness::unreachable("looking at the database failed"),
@@ -111,7 +111,7 @@ async fn upgrade(State(service): Shared) -> Response {
 /// Looks at the machine, where waiting is allowed and for a bounded time.
 pub(super) async fn status(service: &Arc<Service>) -> Result<Value, String> {
     let status = Arc::clone(&service.status);
-    let look = tokio::task::spawn_blocking(move || status());
+    let look = service.places.rest.work(move || status());
     match tokio::time::timeout(STATUS, look).await {
         Ok(Ok(status)) => Ok(status),
         Ok(Err(_)) => Err(FAILED.into()),
@@ -129,7 +129,7 @@ async fn description() -> Response {
 async fn metrics(State(service): Shared) -> Response {
     let readiness = readiness(&service).await;
     let own = Arc::clone(&service);
-    let measure = tokio::task::spawn_blocking(move || metrics::page(&own, &readiness));
+    let measure = service.places.rest.work(move || metrics::page(&own, &readiness));
     match measure.await {
         Ok(page) => ([(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], page).into_response(),
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "measuring failed"),

@@ -112,7 +112,7 @@ async fn draw(
     content: impl FnOnce(&Service) -> Content + Send + 'static,
 ) -> Response {
     let own = Arc::clone(service);
-    let work = tokio::task::spawn_blocking(move || content(&own));
+    let work = service.places.rest.work(move || content(&own));
     let content = match tokio::time::timeout(DATABASE, work).await {
         Ok(Ok(content)) => content,
         Ok(Err(_)) => Err("looking failed".into()),
