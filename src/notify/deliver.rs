@@ -18,8 +18,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Refusal {
     /// In words that name neither address nor secret.
     pub(super) reason: String,
-    /// Whether the same again may be taken in a moment.
-    passing: bool,
+    pub(super) about: About,
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// This moment: the same again may be taken in the next one.
+    Moment,
+    /// This report: another one may be taken.
+    Report,
+    /// The address, or what is needed to send anything there.
+    Address,
 }
 
 /// Tries until the report is taken, refused for good, or the deadline has passed.
@@ -36,7 +46,7 @@ pub(super) fn patiently(
             Err(refusal) => refusal,
         };
         // A person who presses Ctrl-C waits for nobody.
-        let given_up = !refusal.passing || signals::received().is_some();
+        let given_up = refusal.about != About::Moment || signals::received().is_some();
         if given_up || deadline.remaining() <= pause {
             return Err(refusal.reason);
         }
@@ -52,19 +62,22 @@ pub(super) fn once(
     letter: &Letter,
     deadline: Deadline,
 ) -> Result<(), Refusal> {
-    let lasting = |reason: String| Refusal { reason, passing: false };
-    let passing = |reason: String| Refusal { reason, passing: true };
+    let about = |about: About| move |reason: String| Refusal { reason, about };
     let limit = deadline.remaining().min(ATTEMPT);
     if limit.is_zero() {
-        return Err(lasting("no time was left".into()));
+        return Err(about(About::Moment)("no time was left".into()));
     }
     let text = letter.body.to_string();
-    let headers = sign::headers(desk, url, &letter.id, &text).map_err(lasting)?;
+    let headers = sign::headers(desk, url, &letter.id, &text).map_err(about(About::Address))?;
     let answer = http::post_json(url, &headers, &text, limit);
-    match answer.map_err(|none| passing(none.to_string()))?.status {
-        200..=299 => Ok(()),
+    let status = answer.map_err(|none| about(About::Moment)(none.to_string()))?.status;
+    let refused = match status {
+        200..=299 => return Ok(()),
         // Too early, too many, or the receiver's own trouble.
-        status @ (408 | 425 | 429 | 500..=599) => Err(passing(format!("answered {status}"))),
-        status => Err(lasting(format!("answered {status}"))),
-    }
+        408 | 425 | 429 | 500..=599 => About::Moment,
+        // What it says of a body that it has read.
+        400 | 409 | 413 | 415 | 422 => About::Report,
+        _ => About::Address,
+    };
+    Err(about(refused)(format!("answered {status}")))
 }

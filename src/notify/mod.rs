@@ -11,6 +11,7 @@ mod login;
 mod sign;
 mod spool;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::config::NotifySpec;
@@ -24,7 +25,11 @@ pub use self::login::{acknowledge, is_acknowledged};
 pub use self::sign::is_signed;
 pub use self::spool::waiting;
 
+use self::deliver::About;
 use self::spool::{Letter, Spool};
+
+/// The longest first line that is told, in bytes; an error of a server may quote anything.
+const LONGEST: usize = 2000;
 
 /// What is reported.
 #[derive(Clone, Debug)]
@@ -120,15 +125,26 @@ impl Event {
         }
     }
 
-    /// Returns the message's first line, on which a terminal and a log cannot be played with.
+    /// Returns the message's first line, shortened, on which a terminal and a log cannot be played with.
     fn line(&self) -> String {
-        plain(self.message.lines().next().unwrap_or_default())
+        let line = plain(self.message.lines().next().unwrap_or_default());
+        shortened(&line, LONGEST).into_owned()
     }
 }
 
 /// Replaces control characters: what a server said may be shown on a terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Returns a text, or what fits of it into so many bytes and a mark.
+pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    const MARK: &str = "…";
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(most.saturating_sub(MARK.len()));
+    Cow::Owned(format!("{}{MARK}", &text[..end]))
 }
 
 /// Where reports go out.
@@ -152,7 +168,8 @@ impl Desk<'_> {
         let spool = Spool::new(self.layout);
         let letter = Letter::new(event, self.clock);
         // On disk before it is sent: a run that is killed meanwhile has told nobody otherwise.
-        if let Err(error) = spool.keep(&letter, self.clock) {
+        let kept = spool.keep(&letter, self.clock);
+        if let Err(error) = &kept {
             warnings.push(format!("the report is not kept for later: {}", error.message()));
         }
         if self.spec.limit.is_zero() {
@@ -165,10 +182,13 @@ impl Desk<'_> {
                 // The receiver is there, so what it missed can follow while there is time.
                 warnings.extend(self.send_kept(&spool, deadline));
             }
-            Err(reason) => warnings.push(format!(
-                "the outcome could not be reported to {key} {}: {reason}; it is sent again later",
-                http::shown(url)
-            )),
+            Err(reason) => {
+                let later = if kept.is_ok() { "; it is sent again later" } else { "" };
+                warnings.push(format!(
+                    "the outcome could not be reported to {key} {}: {reason}{later}",
+                    http::shown(url)
+                ));
+            }
         }
         warnings
     }
@@ -178,7 +198,8 @@ impl Desk<'_> {
         self.send_kept(&Spool::new(self.layout), Deadline::after(limit))
     }
 
-    /// Sends what is kept, oldest first; an address that does not answer is not asked again.
+    /// Sends what is kept, oldest first; an address that takes nothing now is not asked again, and a report
+    /// that it does not take keeps no other back.
     fn send_kept(&self, spool: &Spool, deadline: Deadline) -> Vec<String> {
         let mut warnings = spool.forget_old(self.clock);
         let mut away: Vec<&str> = Vec::new();
@@ -192,7 +213,9 @@ impl Desk<'_> {
             match deliver::once(self, url, &letter, deadline) {
                 Ok(()) => warnings.extend(spool.done(&letter)),
                 Err(refusal) => {
-                    away.push(url);
+                    if refusal.about != About::Report {
+                        away.push(url);
+                    }
                     warnings.push(format!(
                         "a report of {} could not be sent to {key} {}: {}",
                         letter.created,

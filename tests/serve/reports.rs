@@ -5,6 +5,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 
+use base64::Engine as _;
+use openwatch::config::{NotifySpec, SecretSpec};
+use openwatch::notify::{self, Desk, Event, Work};
+use openwatch::system::clock::Clock;
+
 const KEY: &str = "a key that both hosts have";
 
 fn signed(key: &str, body: &str) -> String {
@@ -63,6 +68,54 @@ fn a_signed_report_is_stored_once_and_shown() {
     assert!(
         metrics.contains("openwatch_host_last_upgrade_ok{app=\"shop\",host=\"web<b>1\"} 0"),
         "{metrics}"
+    );
+}
+
+/// Such as the error of a cast, which quotes the whole value.
+#[test]
+fn a_report_with_a_long_first_line_is_taken_as_our_sender_writes_it_and_as_older_ones_did() {
+    let machine = Machine::new(ALL);
+    with_key(&machine);
+    let service = machine.serve(machine.parts(ALL));
+    let sender = tempfile::tempdir().unwrap();
+    let layout = Layout::new(sender.path(), "shop");
+    // The same key in one word.
+    let word = base64::engine::general_purpose::STANDARD.encode(KEY);
+    machine.write(&layout.secrets(), &format!("KEY=whsec_{word}\n"));
+    std::fs::create_dir_all(layout.spool().parent().unwrap()).unwrap();
+    let spec = NotifySpec {
+        url: Some(format!("http://{}/api/v1/reports", service.address)),
+        hmac: Some(SecretSpec::Variable("KEY".into())),
+        ..NotifySpec::default()
+    };
+    let event = Event {
+        work: Work::Upgrade,
+        outcome: Outcome::MigrationFailed,
+        app: "shop".into(),
+        host: "web1".into(),
+        from: None,
+        to: "2.0.0".into(),
+        restore_point: None,
+        step: None,
+        started: "2026-11-20T13:15:02Z".into(),
+        finished: "2026-11-20T13:15:09Z".into(),
+        message: format!("invalid input syntax: {}\nsecond line", "ü".repeat(5000)),
+        next: None,
+    };
+    let desk = Desk { layout: &layout, spec: &spec, clock: Clock::System };
+    assert_eq!(desk.tell(&event), [""; 0]);
+    assert_eq!(notify::waiting(&layout), 0);
+
+    let mut older = report("web2");
+    older["message"] = "ü".repeat(5000).into();
+    let older = older.to_string();
+    assert_eq!(post(&service, &older, Some(&signed(KEY, &older))).status, 201);
+    assert_eq!(
+        machine.sql(
+            "select count(*) from upgrade_reports where message like '%ü…' \
+             and octet_length(message) between 1990 and 4096"
+        ),
+        "2"
     );
 }
 

@@ -155,6 +155,45 @@ fn a_report_that_nobody_takes_is_kept_privately_and_sent_later() {
 
 /// Row 63.
 #[test]
+fn a_report_that_is_refused_for_good_holds_up_no_other() {
+    let receiver = Receiver::that(&[Act::Answer(400), Act::Answer(204), Act::Answer(204)]);
+    let mut office = Office::telling(receiver.url());
+    let keep = |office: &mut Office| {
+        office.spec.limit = std::time::Duration::ZERO;
+        for second in 0..3 {
+            let at = format!("2026-11-20T13:15:{second:02}Z");
+            office.tell(&Event { finished: at, ..event(Outcome::Ok) });
+        }
+        assert_eq!(office.spool().len(), 3);
+    };
+    keep(&mut office);
+    let warnings = office.send_later();
+    assert_eq!((warnings.len(), office.spool().len()), (1, 1), "{warnings:?}");
+    assert!(warnings[0].contains("answered 400"), "{warnings:?}");
+    assert_eq!(receiver.requests().len(), 3);
+    // What is wrong with the address, or with what is needed to send there, is tried once.
+    let receiver = Receiver::that(&[Act::Answer(401)]);
+    let mut office = Office::telling(receiver.url());
+    keep(&mut office);
+    assert_eq!((office.send_later().len(), receiver.requests().len()), (1, 1));
+    office.spec.token = Some(SecretSpec::File(office.dir.path().join("missing")));
+    assert_eq!((office.send_later().len(), receiver.requests().len()), (1, 1));
+}
+
+/// Row 63.
+#[test]
+fn a_report_that_cannot_be_kept_is_not_promised_for_later() {
+    let receiver = Receiver::that(&[Act::Answer(404)]);
+    let office = Office::telling(receiver.url());
+    fs::write(office.layout().spool(), "in the way").unwrap();
+    let warnings = office.tell(&event(Outcome::Ok));
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("the report is not kept for later: "), "{warnings:?}");
+    assert!(warnings[1].ends_with("answered 404"), "{warnings:?}");
+}
+
+/// Row 63.
+#[test]
 fn a_receiver_that_hangs_holds_a_run_up_no_longer_than_the_limit() {
     let receiver = Receiver::that(&[Act::Hang; 64]);
     let limit = std::time::Duration::from_millis(300);

@@ -106,7 +106,7 @@ enum Told {
 
 /// Reads a report; what does not fit is told by its name.
 fn read(body: &[u8]) -> std::result::Result<Report, String> {
-    let report: Report =
+    let mut report: Report =
         serde_json::from_slice(body).map_err(|error| format!("this is not a report: {error}"))?;
     let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
     if !word(&report.id) || report.id.len() > LONGEST_NAME {
@@ -127,6 +127,8 @@ fn read(body: &[u8]) -> std::result::Result<Report, String> {
             return Err(format!("{name} is not a time such as 2026-11-20T13:15:02Z"));
         }
     }
+    // Older senders do not shorten a first line: refused, it would come again for two weeks.
+    report.message = report.message.map(|text| notify::shortened(&text, LONGEST).into_owned());
     let texts = [&report.from, &report.to, &report.restore_point, &report.message];
     let fits = |text: &str| text.len() <= LONGEST && !text.contains('\0');
     if !texts.into_iter().flatten().all(|text| fits(text)) {
