@@ -534,6 +534,30 @@ fn finished_upgrades_are_recorded_once_and_a_damaged_report_harms_nothing() {
 }
 
 #[test]
+fn a_passing_error_of_the_database_keeps_no_upgrade_out_of_the_history() {
+    for (code, lasts) in
+        [("53100", false), ("57014", false), ("42501", false), ("25006", false), ("23514", true)]
+    {
+        let machine = Machine::new(ALL);
+        machine.sql(&format!(
+            "create function refuse() returns trigger language plpgsql \
+             as $$ begin raise exception 'not now' using errcode = '{code}'; end $$; \
+             create trigger refuse before insert on upgrade_reports \
+             for each row execute function refuse()"
+        ));
+        let run = machine.layout().history_dir().join("20261120T131502Z.json");
+        machine.write(&run, r#"{"outcome":"ok"}"#);
+        let service = machine.serve(machine.parts(ALL));
+        wait_for("it tells that it could not", || machine.heard.has("not now"));
+        service.end().unwrap();
+        // A report that is given up is named; a round that failed comes again.
+        let given_up = machine.heard.has("the report of run 20261120T131502Z is not recorded");
+        assert_eq!(given_up, lasts, "{code}: {:?}", machine.heard.all());
+        assert_ne!(machine.heard.has("the history is not recorded: not now"), lasts, "{code}");
+    }
+}
+
+#[test]
 fn a_status_that_fails_does_not_end_the_service() {
     let machine = Machine::new(ALL);
     let parts = Parts { status: Arc::new(|| panic!("no status")), ..machine.parts(ALL) };

@@ -107,8 +107,10 @@ impl Recorder {
                 }
             };
             match recorded {
-                // The server did not like the report; the connection is fine.
-                Err(error) if error.code.is_some() => self.unfit(unfit, run, &error.to_string()),
+                Err(error) if is_of_the_report(&error) => {
+                    self.unfit(unfit, run, &error.to_string())
+                }
+                // Whatever else it is passes, and the report is recorded in a later round.
                 other => other?,
             }
         }
@@ -197,6 +199,12 @@ pub(super) fn insert(
         )?;
     }
     Ok(written > 0)
+}
+
+/// Whether the same report can never be written: its data, a constraint, or its size (SQLSTATE 22, 23, 54).
+fn is_of_the_report(error: &SqlError) -> bool {
+    let code = error.code.as_deref().unwrap_or_default();
+    ["22", "23", "54"].iter().any(|class| code.starts_with(class))
 }
 
 fn unrecorded(error: SqlError) -> Error {
