@@ -6,6 +6,8 @@ mod acting;
 mod browser;
 #[path = "serve/console.rs"]
 mod console;
+#[path = "serve/database.rs"]
+mod database;
 #[path = "serve/reports.rs"]
 mod reports;
 mod support;

@@ -1,7 +1,6 @@
 //! Asking one probe: attempts, back-off, and the rule that a right answer must hold.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::answer::{self, Answer};
@@ -155,19 +154,6 @@ pub(super) fn confirm(
             progress.warn(&answer.to_string());
         }
     }
-}
-
-/// Runs work that may hang beyond any limit of its own; the thread is left behind then.
-pub(super) fn within<T: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        // Nobody listens any more when the limit has passed.
-        let _ = sender.send(work());
-    });
-    receiver.recv_timeout(limit).ok()
 }
 
 fn attempt(probe: &ProbeSpec, context: &Context<'_>, limit: Duration) -> Attempt {

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use super::Connect;
-use super::ask::{Attempt, within};
+use super::ask::Attempt;
 use crate::database::{Dialect, Session};
 use crate::outcome::Outcome;
+use crate::system::clock::{spoken, within};
 
 pub(super) fn ask(database: &str, statement: &str, connect: &Connect, limit: Duration) -> Attempt {
     let (database, statement) = (database.to_owned(), statement.to_owned());
     let connect = Connect::clone(connect);
     // The server ends the statement; a server or pooler that does not even answer is left behind.
     let answer = within(limit, move || answer(&database, &statement, &connect, limit));
-    answer.unwrap_or_else(|| {
-        Attempt::Wrong(format!("no answer within {}", crate::system::clock::spoken(limit)))
-    })
+    answer.unwrap_or_else(|| Attempt::Wrong(format!("no answer within {}", spoken(limit))))
 }
 
 fn answer(database: &str, statement: &str, connect: &Connect, limit: Duration) -> Attempt {

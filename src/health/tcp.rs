@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use super::ask::{Attempt, within};
-use crate::system::clock::{Deadline, spoken};
+use super::ask::Attempt;
+use crate::system::clock::{Deadline, spoken, within};
 
 pub(super) fn ask(address: &str, limit: Duration) -> Attempt {
     let deadline = Deadline::after(limit);

@@ -1,5 +1,6 @@
 //! Time: the wall clock for stamps, deadlines for waiting.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock, or a fixed one in tests.
@@ -101,6 +102,19 @@ impl Deadline {
 #[expect(clippy::disallowed_methods, reason = "the one door to waiting")]
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
+}
+
+/// Runs work that may hang beyond any limit of its own; the thread is left behind then.
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        // Nobody listens any more when the limit has passed.
+        let _ = sender.send(work());
+    });
+    receiver.recv_timeout(limit).ok()
 }
 
 #[cfg(test)]

@@ -28,26 +28,28 @@ const MOST_REPORT: u64 = 16 << 20;
 pub(super) struct Recorder {
     service: Arc<Service>,
     memory: Mutex<Memory>,
+    unfit: Unfit,
 }
+
+/// Reports that cannot be recorded, already told.
+type Unfit = Arc<Mutex<BTreeSet<String>>>;
 
 #[derive(Default)]
 struct Memory {
     rounds: u64,
     /// The last failure, so that it is told once and not every minute.
     failure: Option<String>,
-    /// Reports that cannot be recorded, already told.
-    unfit: BTreeSet<String>,
 }
 
 impl Recorder {
     pub(super) fn new(service: Arc<Service>) -> Self {
-        Self { service, memory: Mutex::default() }
+        Self { service, memory: Mutex::default(), unfit: Arc::default() }
     }
 
     /// Records once.
     pub(super) fn record(&self) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let failure = self.attempt(&mut memory).err().map(|error| error.message());
+        let failure = self.attempt(memory.rounds).err().map(|error| error.message());
         match (&failure, &memory.failure) {
             (Some(now), before) if before.as_ref() != Some(now) => self.service.progress.warn(now),
             (None, Some(_)) => self.service.progress.note("the history is recorded again"),
@@ -57,7 +59,7 @@ impl Recorder {
         memory.rounds += 1;
     }
 
-    fn attempt(&self, memory: &mut Memory) -> error::Result<()> {
+    fn attempt(&self, round: u64) -> error::Result<()> {
         let service = &self.service;
         let begin = Instant::now();
         let readiness = service.store.look();
@@ -67,8 +69,9 @@ impl Recorder {
             let reason = readiness.reason.unwrap_or_default();
             return Err(Error::failed(format!("the history is not recorded: {reason}")));
         }
-        service.store.with(|session| {
-            let id = register(session, service)?;
+        let (service, unfit) = (Arc::clone(service), Arc::clone(&self.unfit));
+        self.service.store.with(move |session| {
+            let id = register(session, &service)?;
             session
                 .execute(
                     "insert into health_samples (host_id, version, schema_version, ready, latency_us) \
@@ -76,51 +79,43 @@ impl Recorder {
                     &[&id, &service.version, &readiness.schema, &latency],
                 )
                 .map_err(unrecorded)?;
-            if memory.rounds.is_multiple_of(ROUNDS_A_DAY) {
+            if round.is_multiple_of(ROUNDS_A_DAY) {
                 session
                     .rows("select prune_health_samples($1::text::interval)", &[&KEEP])
                     .map_err(unrecorded)?;
             }
-            self.import(session, id, &mut memory.unfit).map_err(unrecorded)
+            import(session, &service, id, &unfit).map_err(unrecorded)
         })
     }
+}
 
-    /// Records the reports of the history directory that are not recorded yet.
-    fn import(
-        &self,
-        session: &mut Session,
-        host: i64,
-        unfit: &mut BTreeSet<String>,
-    ) -> Result<(), SqlError> {
-        let rows = session.rows("select run from upgrade_reports where host_id = $1", &[&host])?;
-        let known: BTreeSet<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
-        for run in runs(&self.service.layout.history_dir()) {
-            if known.contains(&run) || unfit.contains(&run) {
-                continue;
-            }
-            let path = self.service.layout.history_of(&run);
-            let recorded = match read(&path) {
-                Ok(report) => insert(session, host, &run, &report).map(|_| ()),
-                Err(reason) => {
-                    self.unfit(unfit, run, &reason);
-                    continue;
-                }
-            };
-            match recorded {
-                Err(error) if is_of_the_report(&error) => {
-                    self.unfit(unfit, run, &error.to_string())
-                }
-                // Whatever else it is passes, and the report is recorded in a later round.
-                other => other?,
-            }
+/// Records the reports of the history directory that are not recorded yet.
+fn import(
+    session: &mut Session,
+    service: &Service,
+    host: i64,
+    unfit: &Unfit,
+) -> Result<(), SqlError> {
+    let rows = session.rows("select run from upgrade_reports where host_id = $1", &[&host])?;
+    let known: BTreeSet<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    let told = || unfit.lock().unwrap_or_else(PoisonError::into_inner);
+    for run in runs(&service.layout.history_dir()) {
+        if known.contains(&run) || told().contains(&run) {
+            continue;
         }
-        Ok(())
+        let reason = match read(&service.layout.history_of(&run)) {
+            Ok(report) => match insert(session, host, &run, &report) {
+                Ok(_) => continue,
+                Err(error) if is_of_the_report(&error) => error.to_string(),
+                // Whatever else it is passes, and the report is recorded in a later round.
+                Err(error) => return Err(error),
+            },
+            Err(reason) => reason,
+        };
+        service.progress.warn(&format!("the report of run {run} is not recorded: {reason}"));
+        told().insert(run);
     }
-
-    fn unfit(&self, unfit: &mut BTreeSet<String>, run: String, reason: &str) {
-        self.service.progress.warn(&format!("the report of run {run} is not recorded: {reason}"));
-        unfit.insert(run);
-    }
+    Ok(())
 }
 
 /// Finds or makes the row of this host.

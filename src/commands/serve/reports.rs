@@ -84,7 +84,7 @@ fn judged(service: &Service, headers: &HeaderMap, body: &[u8]) -> Response {
     let id = report.id.clone();
     let own = host::read(&service.layout).name == report.host && service.layout.app() == report.app;
     // Our own upgrades are known from the history of this machine.
-    let stored = if own { Ok(Told::Known) } else { store(service, &report) };
+    let stored = if own { Ok(Told::Known) } else { store(service, report) };
     match stored {
         Ok(Told::New) => {
             (StatusCode::CREATED, Json(json!({"id": id, "stored": true}))).into_response()
@@ -160,10 +160,10 @@ fn machine(report: &Report) -> String {
     hex::encode(digest.chain_update([0]).chain_update(&report.host).finalize())
 }
 
-fn store(service: &Service, report: &Report) -> Result<Told> {
-    let (machine, kept) = (machine(report), kept(report));
-    service.store.with(|session| {
-        let id = register(session, &machine, report)?;
+fn store(service: &Service, report: Report) -> Result<Told> {
+    let (machine, kept) = (machine(&report), kept(&report));
+    service.store.with(move |session| {
+        let id = register(session, &machine, &report)?;
         let told = recorder::insert(session, id, &report.id, &kept).map_err(unstored)?;
         Ok(if told { Told::New } else { Told::Known })
     })

@@ -1,6 +1,6 @@
-//! The service's database: one session that is opened again after it broke.
+//! The service's database: two sessions that are opened again after they broke.
 
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,11 +14,28 @@ use crate::system::clock::{self, Deadline};
 /// How long a question waits for the one before it.
 const TURN: Duration = Duration::from_secs(2);
 
-/// The database of the service; questions take turns.
+/// How many sessions of one kind that never answered are left behind; then nothing new is begun.
+const MOST_LEFT: usize = 16;
+
+/// The database of the service.
 pub(super) struct Store {
+    migrations: Arc<Chain>,
+    /// Looks at the schema alone, so that a table that somebody has locked keeps no readiness.
+    looking: Line,
+    asking: Line,
+}
+
+/// Questions that take turns with one session.
+struct Line {
     database: Database,
-    migrations: Chain,
+    /// How long the server may work on one statement. Requests give up after some seconds; statements
+    /// must not go on behind them.
+    statement: Duration,
+    /// How long an answer may take. What the server has not ended by itself hangs on the way.
+    answer: Duration,
     session: Mutex<Option<Session>>,
+    /// Held by each question that is under way, in turn or left behind.
+    under_way: Arc<()>,
 }
 
 /// Whether the database can be used now, as `/readyz` tells it.
@@ -80,28 +97,28 @@ impl Readiness {
 
 impl Store {
     pub(super) fn new(database: Database, migrations: Chain) -> Self {
-        Self { database, migrations, session: Mutex::new(None) }
+        let line = |statement, answer| Line {
+            database: database.clone(),
+            statement: Duration::from_secs(statement),
+            answer: Duration::from_secs(answer),
+            session: Mutex::new(None),
+            under_way: Arc::default(),
+        };
+        Self { migrations: Arc::new(migrations), looking: line(8, 10), asking: line(20, 25) }
     }
 
     /// Works with the session, in a new one when the old one broke; work may be begun twice.
-    pub(super) fn with<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
-        let mut held = self.turn()?;
-        if let Some(mut session) = held.take() {
-            // A server that was restarted has ended our session; the failure tells nothing yet.
-            if let Ok(value) = work(&mut session) {
-                *held = Some(session);
-                return Ok(value);
-            }
-        }
-        let mut session = self.open()?;
-        let value = work(&mut session)?;
-        *held = Some(session);
-        Ok(value)
+    pub(super) fn with<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Session) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.asking.with(work)
     }
 
     /// Compares the schema with the shipped migrations.
     pub(super) fn compare(&self) -> Result<Comparison> {
-        self.with(|session| migrations::look(session, &self.migrations))
+        let migrations = Arc::clone(&self.migrations);
+        self.looking.with(move |session| migrations::look(session, &migrations))
     }
 
     /// Looks whether the database can be used.
@@ -160,16 +177,45 @@ impl Store {
         };
         Ok(rows.iter().filter_map(report).collect())
     }
+}
 
-    fn open(&self) -> Result<Session> {
-        let mut session = self.database.connect()?;
-        // Requests give up after some seconds; statements must not go on behind them.
-        session
-            .run("set application_name = 'openwatch serve'; set statement_timeout = '20s'")
-            .map_err(|error| {
-                Error::new(Outcome::Unreachable, "cannot use the database").source(error)
-            })?;
-        Ok(session)
+impl Line {
+    fn with<T: Send + 'static>(
+        &self,
+        mut work: impl FnMut(&mut Session) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut held = self.turn()?;
+        if Arc::strong_count(&self.under_way) > MOST_LEFT {
+            let what = format!("the database has not answered {MOST_LEFT} earlier questions");
+            return Err(Error::new(Outcome::Unreachable, what));
+        }
+        let (before, under_way) = (held.take(), Arc::clone(&self.under_way));
+        let (database, statement) = (self.database.clone(), self.statement);
+        // In a thread of its own: a session whose way to the server is dead may never come back.
+        let answered = clock::within(self.answer, move || {
+            let _under_way = under_way;
+            if let Some(mut session) = before {
+                let answer = work(&mut session);
+                // A server that was restarted has ended our session; that failure tells nothing yet.
+                if answer.is_ok() || session.run("rollback").is_ok() {
+                    return (Some(session), answer);
+                }
+            }
+            match open(&database, statement) {
+                Ok(mut session) => {
+                    let answer = work(&mut session);
+                    let whole = answer.is_ok() || session.run("rollback").is_ok();
+                    (whole.then_some(session), answer)
+                }
+                Err(error) => (None, Err(error)),
+            }
+        });
+        let (session, answer) = answered.unwrap_or_else(|| {
+            let what = format!("the database gave no answer within {}", clock::spoken(self.answer));
+            (None, Err(Error::new(Outcome::Unreachable, what)))
+        });
+        *held = session;
+        answer
     }
 
     fn turn(&self) -> Result<MutexGuard<'_, Option<Session>>> {
@@ -187,6 +233,19 @@ impl Store {
             }
         }
     }
+}
+
+fn open(database: &Database, statement: Duration) -> Result<Session> {
+    let mut session = database.connect()?;
+    session
+        .run(&format!(
+            "set application_name = 'openwatch serve'; set statement_timeout = '{}s'",
+            statement.as_secs()
+        ))
+        .map_err(|error| {
+            Error::new(Outcome::Unreachable, "cannot use the database").source(error)
+        })?;
+    Ok(session)
 }
 
 /// Says what is wrong with a schema that is not current.
