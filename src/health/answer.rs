@@ -13,7 +13,25 @@ use crate::system::http::shown;
 const MOST: usize = 160;
 
 /// What sounds like a secret within a name.
-const SECRET: [&str; 4] = ["password", "passwd", "secret", "token"];
+const SECRET: [&str; 11] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    ENDING,
+    "secret",
+    "token",
+    "api_key",
+    "api-key",
+    "apikey",
+    "authorization",
+];
+
+/// What sounds so at the end of a name alone: `checks_passed` is none.
+const ENDING: &str = "_pass";
+
+/// What stands before a secret and belongs to it.
+const SCHEMES: [&str; 3] = ["bearer ", "basic ", "token "];
 
 /// The end of asking one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,22 +125,27 @@ pub(super) fn short(text: &str) -> String {
 /// Takes out what is given to a name that sounds like a secret's, in any of the usual ways to write it.
 fn without_secrets(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
+    let mut next = SECRET.map(|key| lower.find(key));
     let (mut kept, mut from) = (String::new(), 0);
-    while let Some(end) = SECRET.iter().filter_map(|key| end_of(key, &lower, from)).min() {
-        let rest = &line[end..];
-        let name = rest.trim_start_matches(|c: char| c.is_alphanumeric() || "_-".contains(c));
-        let sign = name.trim_start_matches(['"', '\'', ' ']);
-        match sign.strip_prefix(['=', ':']) {
-            Some(given) => {
-                let value = given.trim_start_matches(' ');
+    loop {
+        for (key, at) in SECRET.iter().zip(&mut next) {
+            if at.is_some_and(|at| at < from) {
+                *at = lower[from..].find(key).map(|at| from + at);
+            }
+        }
+        let found = next.iter().zip(SECRET).filter_map(|(at, key)| Some(((*at)?, key)));
+        let Some((at, key)) = found.min() else { break };
+        match given(&line[at + key.len()..], key) {
+            Some(value) => {
                 let start = line.len() - value.len();
                 kept.push_str(&line[from..start]);
                 kept.push('…');
                 from = start + length_of_value(value);
             }
+            // A longer key may begin right behind it.
             None => {
-                kept.push_str(&line[from..end]);
-                from = end;
+                kept.push_str(&line[from..=at]);
+                from = at + 1;
             }
         }
     }
@@ -130,33 +153,88 @@ fn without_secrets(line: &str) -> String {
     kept
 }
 
-fn end_of(key: &str, text: &str, from: usize) -> Option<usize> {
-    text[from..].find(key).map(|at| from + at + key.len())
+/// Returns what is given to the name that goes on here: `=`, `:`, `=>`, `:=`, or between tags.
+fn given<'l>(rest: &'l str, key: &str) -> Option<&'l str> {
+    let name = rest.trim_start_matches(|c: char| c.is_alphanumeric() || "_-".contains(c));
+    if key == ENDING && name.len() < rest.len() {
+        return None;
+    }
+    let sign = name.trim_start_matches(['\\', '"', '\'', '`', ' ']);
+    let value = sign.trim_start_matches(['=', ':', '>']);
+    (value.len() < sign.len()).then(|| value.trim_start_matches(' '))
 }
 
-/// Returns where the word ends that a value, quoted or not, ends in.
+/// Returns where the word ends that a value, with quotes or brackets around it or not, ends in.
 fn length_of_value(value: &str) -> usize {
-    let mut quoted = 0;
-    if let Some(quote) = value.chars().next().filter(|first| ['"', '\''].contains(first)) {
-        let mut escaped = false;
-        let closing = value[1..].find(|c: char| {
-            let closes = c == quote && !escaped;
-            escaped = c == '\\' && !escaped;
-            closes
-        });
-        quoted = closing.map_or(value.len(), |at| 1 + at);
-    }
-    value[quoted..].find(' ').map_or(value.len(), |at| quoted + at)
+    let begin = value.get(..7).unwrap_or_default().to_ascii_lowercase();
+    let scheme = SCHEMES.iter().find(|scheme| begin.starts_with(*scheme));
+    let scheme = scheme.map_or(0, |scheme| scheme.len());
+    let closed = scheme + length_closed(&value[scheme..]);
+    value[closed..].find(' ').map_or(value.len(), |at| closed + at)
 }
 
-/// Takes the user and the password out of an address.
-fn without_password(word: &str) -> String {
-    match (word.find("://"), word.rfind('@')) {
-        (Some(start), Some(end)) if start < end => {
-            format!("{}://…{}", &word[..start], &word[end..])
+/// Returns how long what quotes or brackets enclose at the beginning is; nothing where there are none.
+fn length_closed(text: &str) -> usize {
+    let (mut open, mut at) = (Vec::new(), 0);
+    while let Some(first) = text[at..].chars().next() {
+        match first {
+            '[' => open.push(']'),
+            '{' => open.push('}'),
+            _ if open.last() == Some(&first) => drop(open.pop()),
+            _ => {}
         }
-        _ => word.to_owned(),
+        let quoted = length_quoted(&text[at..]);
+        if at == 0 && open.is_empty() {
+            return quoted.unwrap_or(0);
+        }
+        let slashes = text[at..].len() - text[at..].trim_start_matches('\\').len();
+        at += quoted.unwrap_or(slashes.max(first.len_utf8()));
+        if open.is_empty() {
+            break;
+        }
     }
+    at
+}
+
+/// Returns how long a text in quotes is, which may be quoted themselves, as in a text within a text.
+fn length_quoted(text: &str) -> Option<usize> {
+    let within = text.trim_start_matches('\\');
+    let own = text.len() - within.len();
+    let quote = within.chars().next().filter(|first| ['"', '\'', '`'].contains(first))?;
+    let (mut slashes, mut doubled) = (0, false);
+    for (at, c) in text.char_indices().skip(own + 1) {
+        // As many as open it close it, and each pair of what it takes to write one stands for one.
+        let closes = c == quote && !doubled && slashes % (2 * (own + 1)) == own;
+        slashes = if c == '\\' { slashes + 1 } else { 0 };
+        doubled = closes && own == 0 && quote == '\'' && text[at + 1..].starts_with(quote);
+        if closes && !doubled {
+            return Some(at + 1);
+        }
+    }
+    Some(text.len())
+}
+
+/// Takes the user and the password out of an address, whether it says how to get there or not.
+fn without_password(word: &str) -> String {
+    let Some(end) = word.rfind('@') else { return word.to_owned() };
+    let before = &word[..end];
+    let start = match before.find("//") {
+        Some(at) => Some(at + 2),
+        None => start_of_login(before),
+    };
+    start.map_or_else(|| word.to_owned(), |at| format!("{}…{}", &word[..at], &word[end..]))
+}
+
+/// Finds where `NAME:SECRET` begins, of which the text holds all up to its `@`.
+fn start_of_login(text: &str) -> Option<usize> {
+    let quote = text.rfind(['"', '\'', '`']).map_or(0, |at| at + 1);
+    text[quote..].match_indices(':').find_map(|(at, _)| {
+        let (before, secret) = (&text[..quote + at], &text[quote + at + 1..]);
+        let nameless =
+            before.trim_end_matches(|c: char| c.is_alphanumeric() || "_-.%+".contains(c));
+        (quote <= nameless.len() && nameless.len() < before.len() && !secret.is_empty())
+            .then_some(nameless.len())
+    })
 }
 
 #[cfg(test)]
@@ -183,8 +261,38 @@ mod tests {
             ("the password of app was refused", "the password of app was refused"),
             ("secret", "secret"),
             ("password: é=ü token:", "password: … token:…"),
+            // A text within a text.
+            (
+                r#"{"detail":"cannot start with {\"user\":\"app\",\"password\":\"one two\"}"}"#,
+                r#"{"detail":"cannot start with {\"user\":\"app\",\"password\":…"#,
+            ),
+            (r#"\"token\": \"a \\\" b\" c"#, r#"\"token\": … c"#),
+            (r#"{:user=>"app", :password=>"hunter2"}"#, r#"{:user=>"app", :password=>…"#),
+            ("password := hunter2 now", "password := … now"),
+            ("password='hunter''s two' now", "password=… now"),
+            ("password='' now", "password=… now"),
+            ("password: [hunter1, [\"]\", hunter2], 3] now", "password: … now"),
+            ("secret: {a: 'x }', b: [hunter2]} now", "secret: … now"),
+            ("<password>hunter2</password> now", "<password>… now"),
+            ("Pwd=hunter2; passphrase: hunter3", "Pwd=… passphrase: …"),
+            (
+                "api_key=hunter2 X-Api-Key: hunter3 ApiKey=hunter4",
+                "api_key=… X-Api-Key: … ApiKey=…",
+            ),
+            ("Authorization: Bearer hunter3 now", "Authorization: … now"),
+            ("authorization=basic aHVudGVyMg== now", "authorization=… now"),
+            ("DB_PASS=hunter2 db_password=x", "DB_PASS=… db_password=…"),
+            ("checks_passed: 3, passed: true", "checks_passed: 3, passed: true"),
+            ("app:hunter2@tcp(db:3306)/x", "…@tcp(db:3306)/x"),
+            (r#"{"dsn":"app:hunter2@db","n":1}"#, r#"{"dsn":"…@db","n":1}"#),
+            ("dsn=app:hunter2@db", "dsn=…@db"),
+            ("//u:hunter2@h/x", "//…@h/x"),
+            ("mail ada@example.org at 12:30", "mail ada@example.org at 12:30"),
         ] {
             assert_eq!(short(said), wanted);
+        }
+        for hostile in ["password: [", "token=\\", "a:", "_pass", "'", "secret: {'"] {
+            assert!(short(&hostile.repeat(5000)).chars().count() <= MOST + 1);
         }
         assert_eq!(short(&"x".repeat(500)).chars().count(), MOST + 1);
     }

@@ -186,7 +186,7 @@ impl Desk<'_> {
                 let later = if kept.is_ok() { "; it is sent again later" } else { "" };
                 warnings.push(format!(
                     "the outcome could not be reported to {key} {}: {reason}{later}",
-                    http::shown(url)
+                    http::shown_host(url)
                 ));
             }
         }
@@ -219,7 +219,7 @@ impl Desk<'_> {
                     warnings.push(format!(
                         "a report of {} could not be sent to {key} {}: {}",
                         letter.created,
-                        http::shown(url),
+                        http::shown_host(url),
                         refusal.reason
                     ));
                 }

@@ -96,11 +96,23 @@ pub fn shown(url: &str) -> String {
         Some((address, _)) => (address, "?…"),
         None => (url, ""),
     };
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    format!("{scheme}{separator}{host}{path}{query}")
+    let (scheme, host, path) = parts(address);
+    format!("{scheme}{host}{path}{query}")
+}
+
+/// Returns scheme and host of an address: of those that services give out the rest is the secret.
+pub fn shown_host(url: &str) -> String {
+    let (scheme, host, rest) = parts(url);
+    format!("{scheme}{host}{}", if rest.is_empty() { "" } else { "/…" })
+}
+
+/// Splits an address into what comes before the host, the host without user and password, and the rest.
+fn parts(url: &str) -> (&str, &str, &str) {
+    let scheme = url.find("://").filter(|at| !url[..*at].contains(['/', '?', '#']));
+    let begin = scheme.map_or(if url.starts_with("//") { 2 } else { 0 }, |at| at + 3);
+    let (scheme, rest) = url.split_at(begin);
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    (scheme, authority.rsplit_once('@').map_or(authority, |(_, host)| host), rest)
 }
 
 /// Returns whether nobody on the way can read what is sent: TLS, or this machine's loopback.
@@ -195,6 +207,16 @@ mod tests {
         assert_eq!(shown("https://user:secret@host:1/a?token=x"), "https://host:1/a?…".to_owned());
         assert_eq!(shown("http://[::1]:8480/readyz"), "http://[::1]:8480/readyz");
         assert_eq!(shown("http://user:secret@host"), "http://host");
+        assert_eq!(shown("//user:secret@host/a"), "//host/a");
+        for (url, wanted) in [
+            ("https://user:secret@host:1/services/T0/B0/secret?x", "https://host:1/…"),
+            ("https://host?token=x", "https://host/…"),
+            ("https://host", "https://host"),
+            ("nonsense", "nonsense"),
+            ("host/secret?u=http://a", "host/…"),
+        ] {
+            assert_eq!(shown_host(url), wanted);
+        }
     }
 
     #[test]
