@@ -262,7 +262,7 @@ fn every_answer_tells_version_and_truth() {
 }
 
 #[test]
-fn what_is_not_there_and_what_is_too_large_is_refused_in_json() {
+fn what_is_not_there_too_large_or_broken_is_refused_in_json() {
     let machine = Machine::new(ALL);
     let service = machine.serve(machine.parts(ALL));
     let answer = service.get("/../etc/passwd");
@@ -279,6 +279,12 @@ fn what_is_not_there_and_what_is_too_large_is_refused_in_json() {
         "POST /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n",
     );
     assert_eq!(answer.status, 413);
+    let chunked = "POST /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let much = format!("{chunked}{:x}\r\n{}\r\n0\r\n\r\n", 70_000, "x".repeat(70_000));
+    assert_eq!(service.send(&much).status, 413);
+    let answer = service.send(&format!("{chunked}nonsense\r\n"));
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json["error"], "the request's body is broken or cut off");
 }
 
 /// Any user of the machine can open as many.

@@ -166,9 +166,24 @@ async fn read_body(request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     match tokio::time::timeout(BODY, body::to_bytes(body, MOST_BODY)).await {
         Ok(Ok(bytes)) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Ok(Err(error)) if is_broken(&error) => {
+            refusal(StatusCode::BAD_REQUEST, "the request's body is broken or cut off")
+        }
         Ok(Err(_)) => too_large(),
         Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end"),
     }
+}
+
+/// Whether a body could not be read; else there is too much of it.
+fn is_broken(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<hyper::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 async fn harden(mut response: Response) -> Response {
