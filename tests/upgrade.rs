@@ -4,6 +4,8 @@
 mod ahead;
 #[path = "upgrade/data_disk.rs"]
 mod data_disk;
+#[path = "upgrade/data_disk_again.rs"]
+mod data_disk_again;
 #[path = "upgrade/drift.rs"]
 mod drift;
 #[path = "upgrade/going_on.rs"]

@@ -10,33 +10,33 @@ use serde_json::Value;
 use crate::support::machine::{TestMachine, message};
 
 /// The disk: a directory, which below another root needs no mount.
-struct Disk(tempfile::TempDir);
+pub struct Disk(tempfile::TempDir);
 
 impl Disk {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::Builder::new().prefix("ow-disk-").tempdir_in("/tmp").unwrap())
     }
 
-    fn state(&self) -> Value {
+    pub fn state(&self) -> Value {
         let text = fs::read_to_string(self.dir().join("upgrade-state.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 
-    fn phase(&self) -> String {
+    pub fn phase(&self) -> String {
         self.state()["upgrade"]["phase"].as_str().unwrap_or("none").to_owned()
     }
 
-    fn dir(&self) -> PathBuf {
+    pub fn dir(&self) -> PathBuf {
         self.0.path().join("openwatch")
     }
 
-    fn points(&self) -> usize {
+    pub fn points(&self) -> usize {
         let entries = fs::read_dir(self.dir().join("backups")).unwrap().flatten();
         entries.filter(|entry| entry.path().join("manifest.json").exists()).count()
     }
 
     /// Gives a machine this disk, and a machine-id of its own.
-    fn of(&self, machine: TestMachine, id: &str) -> TestMachine {
+    pub fn of(&self, machine: TestMachine, id: &str) -> TestMachine {
         let table = format!("[appliance]\ndata_disk = {:?}\n", self.0.path());
         let text = fs::read_to_string(machine.packager_conf()).unwrap();
         fs::write(machine.packager_conf(), text + &table).unwrap();
@@ -46,12 +46,12 @@ impl Disk {
     }
 }
 
-fn append(path: &Path, text: &str) {
+pub fn append(path: &Path, text: &str) {
     fs::write(path, fs::read_to_string(path).unwrap() + text).unwrap();
 }
 
 /// The old system with the disk, which it has marked, taken and prepared.
-fn prepared() -> (Disk, TestMachine) {
+pub fn prepared() -> (Disk, TestMachine) {
     let disk = Disk::new();
     let old = disk.of(TestMachine::new().version("1.0.0-1"), "old");
     old.run(["disk", "init"]).success();
@@ -61,7 +61,7 @@ fn prepared() -> (Disk, TestMachine) {
 }
 
 /// The next system, with what the old one let go.
-fn next(disk: &Disk, old: &TestMachine, set: &str) -> TestMachine {
+pub fn next(disk: &Disk, old: &TestMachine, set: &str) -> TestMachine {
     old.run(["disk", "detach"]).success();
     let new = TestMachine::beside(old).with_unit("openwatch.service", "inactive").ship(set);
     disk.of(new, "new")

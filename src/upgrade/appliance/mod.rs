@@ -188,6 +188,21 @@ pub(super) fn data_is_back(machine: &Machine) -> Result<()> {
     }
 }
 
+/// Notes on the disk that a rollback has led data and program of this version together, before anything is
+/// started on them: the attempt that the disk told of is over, and its restore point is nobody's way any more.
+pub(super) fn rolled_back(machine: &Machine) -> Result<()> {
+    let Some(disk) = data_disk(machine)? else { return Ok(()) };
+    let Some(mut state) = DiskState::read(&disk.dir)? else { return Ok(()) };
+    let home = state.version.order(&machine.version).is_eq();
+    let prepared = state.upgrade.as_ref().is_some_and(|upgrade| upgrade.phase == Phase::Prepared);
+    // Nothing has begun: what this version prepared still holds.
+    if home && prepared {
+        return Ok(());
+    }
+    state.went_back(machine);
+    state.write(&disk.dir)
+}
+
 /// Notes on the disk how a run ended; what cannot be written any more is told.
 pub(super) fn ended(machine: &Machine, record: &Record) {
     let note = || -> Result<()> {

@@ -170,6 +170,7 @@ impl DiskState {
         self.version = machine.version.clone();
         if let Some(upgrade) = &mut self.upgrade {
             upgrade.phase = Phase::WentBack;
+            upgrade.data = Some(DataState::Unchanged);
             upgrade.finished = Some(clock::rfc3339(machine.clock.now()));
         }
     }

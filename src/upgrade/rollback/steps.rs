@@ -12,6 +12,7 @@ use crate::package::{exchange, older};
 use crate::restore_points::RestorePoint;
 use crate::system::{clock, signals};
 
+use super::super::appliance;
 use super::super::gate::Pending;
 use super::super::journal::{Journal, Mark, Record, When};
 use super::super::locks::Exchanging;
@@ -212,6 +213,8 @@ pub(super) fn finish(
     if let Some(found) = found {
         return Err(disagree(found));
     }
+    // From the start on somebody writes, and a disk that still tells of the failure would have it put back.
+    appliance::rolled_back(machine).map_err(Failed::at(Step::Start))?;
     let started = start_services::restart(machine, &order.running, journal)
         .map_err(Failed::at(Step::Start))?;
     check_health::run(machine, started, journal).map_err(Failed::at(Step::Health))?;
