@@ -8,6 +8,7 @@ use super::DataDisk;
 use super::decide::{self, Arrival};
 use super::lease::Lease;
 use super::marker::{self, Marker};
+use super::past::{self, Since};
 use super::state::{DiskState, Phase};
 use crate::disk;
 use crate::error::{Context as _, Error, Result};
@@ -70,7 +71,7 @@ pub fn init(machine: &Machine) -> Result<Marker> {
 pub fn run(machine: &Machine, claim: Claim) -> Result<Attached> {
     let disk = required(machine)?;
     let marker = identify(machine, &disk, claim)?;
-    take(machine, &disk, claim)?;
+    let since = admit(machine, &disk, claim)?;
     let state = match DiskState::read(&disk.dir)? {
         Some(state) => state,
         None => {
@@ -79,7 +80,10 @@ pub fn run(machine: &Machine, claim: Claim) -> Result<Attached> {
             state
         }
     };
-    let arrival = close_gate(machine, &state)?;
+    // Before the lease is ours: cut off in between, the next look still sees that others had the disk.
+    let past = since == Since::Others && past::set_aside(machine, &state, since)?;
+    Lease::new(machine).write(&disk.dir)?;
+    let arrival = close_gate(machine, &state, past)?;
     // Last: what was taken is not looked at again, and the services may start on it.
     remember(machine, &disk, &marker)?;
     Ok(Attached { marker, arrival, state })
@@ -186,10 +190,11 @@ fn twice(machine: &Machine, uuid: &str) -> Result<()> {
         .hint(format!("Detach the other one; where they are two ways to one disk, run `{take}`.")))
 }
 
-fn take(machine: &Machine, disk: &DataDisk, claim: Claim) -> Result<()> {
-    let held = Lease::read(&disk.dir)?
-        .filter(|lease| lease.released.is_none() && !lease.is_ours(&machine.layout));
-    if let Some(lease) = held {
+/// Refuses a disk that another machine has; returns who has had it since.
+fn admit(machine: &Machine, disk: &DataDisk, claim: Claim) -> Result<Since> {
+    let foreign = Lease::read(&disk.dir)?.filter(|lease| !lease.is_ours(&machine.layout));
+    let since = if foreign.is_some() { Since::Others } else { Since::Ours };
+    if let Some(lease) = foreign.filter(|lease| lease.released.is_none()) {
         match claim {
             Claim::Respected if !kernel_guards(machine, disk) => return Err(lease.refusal(machine)),
             Claim::Respected | Claim::Taken => machine.progress.warn(&format!(
@@ -198,7 +203,7 @@ fn take(machine: &Machine, disk: &DataDisk, claim: Claim) -> Result<()> {
             )),
         }
     }
-    Lease::new(machine).write(&disk.dir)
+    Ok(since)
 }
 
 /// Whether the kernel has proved that no other machine has the file system mounted: multiple mount
@@ -232,7 +237,7 @@ fn note(disk: &DataDisk, found: &Marker, machine: String) -> Result<Note> {
 
 /// Closes the gate where the data is not that of the installed version; the upgrade unit, which is
 /// ordered after this, does what is to be done.
-fn close_gate(machine: &Machine, state: &DiskState) -> Result<Arrival> {
+fn close_gate(machine: &Machine, state: &DiskState, past: bool) -> Result<Arrival> {
     let before = Pending::read(&machine.layout)?;
     let arrival = decide::arrival(&machine.version, Some(state), before.as_ref());
     let running = state.upgrade.as_ref().map(|upgrade| upgrade.running.clone());
@@ -248,9 +253,10 @@ fn close_gate(machine: &Machine, state: &DiskState) -> Result<Arrival> {
     };
     // The memory of an attempt that was cut off on this system stays, unless the disk was prepared since:
     // then its data is another, and neither failure nor way back of that attempt is of account.
-    let anew = arrival == Arrival::Forward
+    let prepared = arrival == Arrival::Forward
         && state.upgrade.as_ref().is_some_and(|upgrade| upgrade.phase == Phase::Prepared);
-    if anew {
+    let anew = past || prepared;
+    if prepared {
         journal::set_aside(&machine.layout)?;
         recover::clear_stuck(machine);
     }
@@ -258,7 +264,7 @@ fn close_gate(machine: &Machine, state: &DiskState) -> Result<Arrival> {
     let own = before.filter(|mark| mark.to.order(&machine.version).is_eq());
     let mark = match own.filter(|mark| !anew || mark.family.is_some()) {
         Some(_) if !anew => return Ok(arrival),
-        Some(mark) => Pending { failed: None, cut_off: None, stuck: None, ..mark },
+        Some(mark) => Pending { failed, cut_off: None, stuck: None, ..mark },
         None => {
             let new = Pending::new(machine.version.clone(), running, machine.clock);
             Pending { from: Some(from), failed, ..new }

@@ -10,6 +10,7 @@ pub mod decide;
 mod going_back;
 pub mod lease;
 pub mod marker;
+mod past;
 pub mod prepare;
 pub mod signature;
 pub mod state;
@@ -32,6 +33,7 @@ use super::{Again, Success};
 use crate::restore_points::Override;
 
 use self::decide::Arrival;
+use self::past::Since;
 use self::state::{DiskState, Phase};
 
 /// The data disk of this machine, attached and known.
@@ -93,7 +95,7 @@ pub(super) enum Course {
 pub(super) fn begin(machine: &Machine, again: Again) -> Result<Course> {
     let Some(disk) = data_disk(machine)? else { return Ok(Course::Usual) };
     attach::make_sure(machine, &disk)?;
-    let mut state = DiskState::read(&disk.dir)?;
+    let state = DiskState::read(&disk.dir)?;
     let mark = Pending::read(&machine.layout)?;
     let arrival = decide::arrival(&machine.version, state.as_ref(), mark.as_ref());
     if arrival == Arrival::Forward && again == Again::No {
@@ -103,11 +105,11 @@ pub(super) fn begin(machine: &Machine, again: Again) -> Result<Course> {
         (Arrival::Home, _) => Ok(Course::Usual),
         (Arrival::Forward, _)
         | (Arrival::Tried | Arrival::Unprepared, Again::Yes | Again::Adopting) => {
-            state = Some(state.unwrap_or_else(|| DiskState::new(machine)));
-            if let Some(mut state) = state {
-                state.begin(machine);
-                state.write(&disk.dir)?;
-            }
+            let mut state = state.unwrap_or_else(|| DiskState::new(machine));
+            // Before the disk says that this version begins: that hides which attempt it told of.
+            past::set_aside(machine, &state, Since::Ours)?;
+            state.begin(machine);
+            state.write(&disk.dir)?;
             Ok(Course::Usual)
         }
         (Arrival::Back(back), again) => {
@@ -151,7 +153,13 @@ pub(super) fn undo(machine: &Machine) -> Result<Option<Success>> {
         Arrival::Back(back) | Arrival::Newer(back) => {
             going_back::run(machine, &disk, &back).map(Some)
         }
-        Arrival::Home | Arrival::Forward | Arrival::Tried | Arrival::Unprepared => Ok(None),
+        Arrival::Forward | Arrival::Tried | Arrival::Unprepared => {
+            if let Some(state) = &state {
+                past::set_aside(machine, state, Since::Ours)?;
+            }
+            Ok(None)
+        }
+        Arrival::Home => Ok(None),
     }
 }
 
@@ -219,10 +227,13 @@ pub(super) fn ended(machine: &Machine, record: &Record) {
         if record.interrupted.is_some() {
             return Ok(());
         }
-        // A run of the version that the data belongs to leaves the preparation of the next one alone.
-        let prepared =
-            state.upgrade.as_ref().is_some_and(|upgrade| upgrade.phase == Phase::Prepared);
-        if prepared && state.version.order(&machine.version).is_eq() {
+        // A run of the version that the data belongs to leaves the preparation of the next one alone, and
+        // what became of the last one.
+        let settled = state.upgrade.as_ref().is_some_and(|upgrade| match upgrade.phase {
+            Phase::Prepared | Phase::Done | Phase::WentBack => true,
+            Phase::Begun | Phase::Failed => false,
+        });
+        if settled && state.version.order(&machine.version).is_eq() {
             return Ok(());
         }
         state.end(machine, record);
