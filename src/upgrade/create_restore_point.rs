@@ -100,7 +100,7 @@ pub fn run(
 /// Notes whose point it is, and proves it as far as the operator wants.
 fn secured(machine: &Machine, point: &mut RestorePoint, journal: &mut Journal) -> Result<()> {
     journal.restore_point(point.id())?;
-    appliance::secured(machine, point.id())?;
+    appliance::secured(machine, journal.record())?;
     prove_restore_point::run(machine, point)?;
     journal.done(Step::RestorePoint, point.id())?;
     hooks::after(machine, Step::RestorePoint, &*journal);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::data_disk::{Disk, next, prepared};
 use crate::rollback::{order, scriptlet, unpack_old, write_order};
 use crate::support::machine::TestMachine;
+use crate::support::postgres::wait_for;
 
 const HALF: &str = "-- openwatch: no-transaction\nCREATE TABLE half (id int);\n";
 const FAILS: &str = "-- openwatch: no-transaction\nSELECT 1/0;\n";
@@ -167,4 +168,98 @@ fn a_system_that_failed_before_takes_the_data_that_another_one_of_its_version_ha
     new.run(["upgrade", "--unit", "--boot"]).success();
     assert_eq!((rows(&new, 5000).as_str(), new.schema().as_str()), ("1", "0004"));
     assert!(!new.mark().exists(), "its data is that of this version");
+}
+
+/// The new system has left the data half done, and the old one was not asked yet.
+fn half_done() -> (Disk, TestMachine) {
+    let (disk, old) = prepared();
+    let new = disk.of(half(next(&disk, &old, "base")), "new");
+    new.run(["disk", "attach"]).success();
+    new.run(["upgrade", "--unit", "--boot"]).code(1);
+    assert_eq!(
+        (new.schema().as_str(), &disk.state()["upgrade"]["data"]),
+        ("0003", &json!("partly"))
+    );
+    new.run(["disk", "detach"]).success();
+    (disk, old)
+}
+
+/// A third system goes on from there, fails, and takes back what it did, which is not what the old one had.
+fn third_in_vain(disk: &Disk, old: &TestMachine, version: &str) -> TestMachine {
+    let third = half(TestMachine::beside(old)).version(version);
+    let third = third.with_unit("openwatch.service", "inactive").operator_without("on_failure");
+    let third = disk.of(third, "third");
+    third.run(["disk", "attach"]).success();
+    third.run(["upgrade", "--retry"]).failure().stderr(contains("division by zero"));
+    assert_eq!(third.schema(), "0003", "half done, as it was found");
+    third
+}
+
+#[test]
+fn the_old_system_goes_back_to_before_the_first_of_two_attempts() {
+    for version in ["2.0.0-1", "3.0.0-1"] {
+        let (disk, old) = half_done();
+        let first = disk.state()["upgrade"]["way_back"].clone();
+        let third = third_in_vain(&disk, &old, version);
+        assert_eq!(disk.state()["upgrade"]["way_back"], first);
+        // Once more on the same system, which knows its own attempt.
+        third.run(["upgrade", "--retry"]).failure();
+        assert_eq!(disk.state()["upgrade"]["way_back"], first);
+        third.run(["disk", "detach"]).success();
+        let old = reboot(old);
+        old.run(["upgrade", "--unit", "--boot"]).success();
+        assert_eq!((old.schema().as_str(), disk.phase().as_str()), ("0002", "went_back"));
+        assert_eq!(old.unit("openwatch.service"), "active");
+    }
+}
+
+#[test]
+fn what_leads_the_old_system_to_other_data_is_put_back_once_and_not_at_every_boot() {
+    let (disk, old) = half_done();
+    let prepared = disk.state()["upgrade"]["restore_point"].as_str().unwrap().to_owned();
+    // As an earlier version of this program left it: the way back is that of the second attempt.
+    let third = third_in_vain(&disk, &old, "3.0.0-1");
+    let mut state = disk.state();
+    state["upgrade"]["way_back"] = state["upgrade"]["newest_point"].take();
+    fs::write(disk.dir().join("upgrade-state.json"), state.to_string()).unwrap();
+    third.run(["disk", "detach"]).success();
+    let mut old = reboot(old);
+    let told = old.run(["upgrade", "--unit", "--boot"]).code(1);
+    told.stderr(contains("is not data of 1.0.0-1").and(contains(format!("restore {prepared}"))));
+    for _ in 0..2 {
+        old = reboot(old);
+        old.run(["upgrade", "--unit", "--boot"]).code(1).stderr(contains("nothing was tried"));
+    }
+}
+
+#[test]
+fn going_back_that_is_killed_at_every_boot_is_left_to_a_person() {
+    let (disk, old) = {
+        let (disk, old) = prepared();
+        // So that putting it back takes a while.
+        old.sql("alter table machines add check (pg_sleep(0.02)::text is not null)");
+        let new = disk.of(half(next(&disk, &old, "base")), "new");
+        new.run(["disk", "attach"]).success();
+        new.run(["upgrade", "--unit", "--boot"]).code(1);
+        new.run(["disk", "detach"]).success();
+        (disk, old)
+    };
+    let mut old = old;
+    let mut last = String::new();
+    for _ in 0..3 {
+        old = reboot(old);
+        let mut run = old.spawn(["upgrade", "--unit", "--boot"]);
+        wait_for("the restore", || {
+            let now = old.journal()["run"].as_str().unwrap_or_default().to_owned();
+            now != last && old.marks().iter().any(|mark| mark == "restore begun")
+        });
+        last = old.journal()["run"].as_str().unwrap().to_owned();
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    let old = reboot(old);
+    old.run(["upgrade", "--unit", "--boot"]).code(1).stderr(contains("interrupted 3 times"));
+    old.run(["upgrade", "--unit", "--boot"]).code(1).stderr(contains("nothing was tried"));
+    old.run(["upgrade", "--undo"]).success();
+    assert_eq!((old.schema().as_str(), disk.phase().as_str()), ("0002", "went_back"));
 }

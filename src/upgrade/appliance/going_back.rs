@@ -7,12 +7,60 @@ use crate::migrations::{DataState, State};
 use crate::outcome::Outcome;
 use crate::system::clock;
 use crate::upgrade::gate::Pending;
-use crate::upgrade::journal::Record;
+use crate::upgrade::identity;
+use crate::upgrade::journal::{self, Direction, Record};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover::decide::Data;
+use crate::upgrade::recover::facts::Stuck;
 use crate::upgrade::recover::undo::{self, Fit};
+use crate::upgrade::recover::{self, stuck};
 use crate::upgrade::survey::{self, Survey};
 use crate::upgrade::{Success, Work};
+
+/// Says no where going back failed, or was cut off too often in the same step: each boot would do it
+/// again, and keep one more copy of the data.
+pub(super) fn admit(machine: &Machine) -> Result<()> {
+    recover::refuse_stuck(machine)?;
+    let last = journal::read(&machine.layout)?;
+    if last.is_some_and(|last| last.direction == Direction::Back) {
+        recover::attempts::count(machine)?;
+    }
+    let Some(mark) = Pending::read(&machine.layout)? else { return Ok(()) };
+    match &mark.cut_off {
+        Some(cut_off) if cut_off.count >= machine.config.policy.attempts => {
+            let message = format!(
+                "going back was interrupted {} times in a row in the same step ({})",
+                cut_off.count,
+                cut_off.step.spoken()
+            );
+            let error =
+                Error::new(Outcome::Stuck, message).state("nothing was tried; the gate is closed");
+            Err(stuck::settle(machine, &mark, Stuck::CutOffAgain, error))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What was put back is not data of this version. Tried again it would be no other: a person is needed.
+fn of_another(
+    machine: &Machine,
+    mark: &Pending,
+    upgrade: &DiskUpgrade,
+    point: Option<&str>,
+) -> Error {
+    let (mine, point) = (&machine.version, point.unwrap_or("of the disk"));
+    let error = Error::new(
+        Outcome::Stuck,
+        format!("restore point {point} was put back, and is not data of {mine}"),
+    )
+    .state("the gate stays closed");
+    let prepared = upgrade.restore_point.as_deref().filter(|id| *id != point);
+    let error = prepared.into_iter().fold(error, |error, id| {
+        let restore = identity::restore_command(machine, id);
+        error.detail(format!("preparing took restore point {id}, which `{restore}` puts back"))
+    });
+    stuck::settle(machine, mark, Stuck::UndoFailed, error)
+}
 
 /// Puts the data back where another version may have changed it, and starts what ran before.
 pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> Result<Success> {
@@ -26,9 +74,12 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
         },
         machine.version
     ));
-    // What ran is the disk's word: on this system nothing has been started yet.
+    // What ran is the disk's word: on this system nothing has been started yet. How often it was cut off
+    // is this system's.
+    let before = Pending::read(&machine.layout)?;
     let mark = Pending {
         from: Some(machine.version.clone()),
+        cut_off: before.and_then(|mark| mark.cut_off),
         ..Pending::new(machine.version.clone(), Some(upgrade.running.clone()), machine.clock)
     };
     mark.write(&machine.layout)?;
@@ -40,7 +91,7 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
     (record.way_back, record.restore_point) = (None, point);
     let undone = undo::run(machine, &survey, Some(&record), data)?;
     if undone.fit == Fit::Other {
-        return Err(undone.rolled_back(machine));
+        return Err(of_another(machine, &mark, upgrade, undone.restore_point.as_deref()));
     }
     if let Some(mut state) = DiskState::read(&disk.dir)? {
         state.went_back(machine);

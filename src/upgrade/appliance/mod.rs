@@ -113,9 +113,10 @@ pub(super) fn begin(machine: &Machine, again: Again) -> Result<Course> {
             Ok(Course::Usual)
         }
         (Arrival::Back(back), again) => {
-            // Going back that failed is not tried at each boot.
-            if again == Again::No {
-                recover::refuse_stuck(machine)?;
+            // Going back that failed, or is cut off again and again, is not tried at each boot.
+            match again {
+                Again::No => going_back::admit(machine)?,
+                Again::Yes | Again::Adopting => recover::attempts::forget(machine)?,
             }
             let success = going_back::run(machine, &disk, &back)?;
             Ok(Course::WentBack(Box::new(success)))
@@ -151,6 +152,7 @@ pub(super) fn undo(machine: &Machine) -> Result<Option<Success>> {
     let mark = Pending::read(&machine.layout)?;
     match decide::arrival(&machine.version, state.as_ref(), mark.as_ref()) {
         Arrival::Back(back) | Arrival::Newer(back) => {
+            recover::attempts::forget(machine)?;
             going_back::run(machine, &disk, &back).map(Some)
         }
         Arrival::Forward | Arrival::Tried | Arrival::Unprepared => {
@@ -165,14 +167,16 @@ pub(super) fn undo(machine: &Machine) -> Result<Option<Success>> {
 
 /// Notes the restore point of the run on the disk, before anything is migrated: the system that gets
 /// the disk next goes back by it.
-pub(super) fn secured(machine: &Machine, id: &str) -> Result<()> {
+pub(super) fn secured(machine: &Machine, record: &Record) -> Result<()> {
     let Some(disk) = data_disk(machine)? else { return Ok(()) };
     let Some(mut state) = DiskState::read(&disk.dir)? else { return Ok(()) };
     if let Some(upgrade) = &mut state.upgrade
         && upgrade.phase == Phase::Begun
-        && upgrade.way_back.is_none()
     {
-        upgrade.way_back = Some(id.to_owned());
+        if upgrade.way_back.is_none() {
+            upgrade.way_back = record.first_point().map(str::to_owned);
+        }
+        upgrade.newest_point.clone_from(&record.restore_point);
         state.write(&disk.dir)?;
     }
     Ok(())
@@ -180,7 +184,7 @@ pub(super) fn secured(machine: &Machine, id: &str) -> Result<()> {
 
 /// Notes on the disk that its data is as it was before the upgrade, before anything is started on it:
 /// from there on somebody writes, and nobody may put the same point back a second time by himself.
-pub(super) fn data_is_back(machine: &Machine) -> Result<()> {
+pub(super) fn data_is_back(machine: &Machine, record: &Record) -> Result<()> {
     let Some(disk) = data_disk(machine)? else { return Ok(()) };
     let Some(mut state) = DiskState::read(&disk.dir)? else { return Ok(()) };
     let Some(upgrade) = &mut state.upgrade else { return Ok(()) };
@@ -188,6 +192,8 @@ pub(super) fn data_is_back(machine: &Machine) -> Result<()> {
     match upgrade.phase {
         // An upgrade to this version that proved its health is not what was undone.
         Phase::Done if ours => Ok(()),
+        // Where it began is not where the first attempt began.
+        Phase::Begun | Phase::Failed if ours && !upgrade.is_first(record) => Ok(()),
         Phase::Begun | Phase::Failed | Phase::Done => {
             upgrade.data = Some(DataState::Unchanged);
             state.write(&disk.dir)

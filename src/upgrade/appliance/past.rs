@@ -67,7 +67,8 @@ fn is_past(state: &DiskState, last: &Record, since: Since) -> bool {
     match upgrade.phase {
         Phase::Begun | Phase::Failed => {
             let own = [&last.way_back, &last.restore_point];
-            let known = upgrade.way_back.is_some() && own.contains(&&upgrade.way_back);
+            let mut told = [&upgrade.way_back, &upgrade.newest_point].into_iter();
+            let known = told.any(|id| id.is_some() && own.contains(&id));
             // Somebody put it back, and from there on somebody may have written.
             let put_back = upgrade.data == Some(DataState::Unchanged);
             !known || (put_back && last.leads_back().is_some())
@@ -154,6 +155,14 @@ mod tests {
             let state = disk("1", Phase::Failed, Some(told));
             assert!(!is_past(&state, &next, Since::Ours), "{told}");
         }
+        // One of another system that went on from there, and does not know how it began.
+        let fresh = Record { way_back: None, ..next.clone() };
+        let mut state = disk("1", Phase::Failed, Some("p1"));
+        assert!(is_past(&state, &fresh, Since::Ours));
+        if let Some(upgrade) = &mut state.upgrade {
+            upgrade.newest_point = Some("p2".into());
+        }
+        assert!(!is_past(&state, &fresh, Since::Ours));
         let mut back = disk("1", Phase::Failed, Some("p1"));
         if let Some(upgrade) = &mut back.upgrade {
             upgrade.data = Some(DataState::Unchanged);

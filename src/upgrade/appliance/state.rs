@@ -45,6 +45,9 @@ pub struct DiskUpgrade {
     /// Restore point that the new system took right before it migrated.
     #[serde(default)]
     pub way_back: Option<String>,
+    /// Restore point that the last attempt took; the way back is that of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_point: Option<String>,
     /// Units that ran when it was prepared, in stop order.
     #[serde(default)]
     pub running: Vec<String>,
@@ -131,18 +134,41 @@ impl DiskState {
 
     /// Notes that the installed version begins.
     pub fn begin(&mut self, machine: &Machine) {
-        let to = Some(machine.version.clone());
-        let own = self.upgrade.take().filter(|upgrade| upgrade.to.is_none() || upgrade.to == to);
-        let mut upgrade = own.unwrap_or_else(|| DiskUpgrade::new(self.version.clone()));
-        upgrade.to = to;
+        let mut upgrade = self.open(&machine.version);
+        upgrade.to = Some(machine.version.clone());
         upgrade.phase = Phase::Begun;
         upgrade.tried_on = Some(host::name());
         (upgrade.finished, upgrade.outcome, upgrade.message) = (None, None, None);
         // Where an earlier attempt put everything back, this one takes a restore point of its own.
         if upgrade.data.take() == Some(DataState::Unchanged) {
-            upgrade.way_back = None;
+            (upgrade.way_back, upgrade.newest_point) = (None, None);
         }
         self.upgrade = Some(upgrade);
+    }
+
+    /// Takes the upgrade that is open, and what it knows of the data. Another version that goes on from data
+    /// which an earlier one left half done has the same way back: to before the first of them.
+    fn open(&mut self, to: &Version) -> DiskUpgrade {
+        let new = DiskUpgrade::new(self.version.clone());
+        let begun = |upgrade: &DiskUpgrade| match upgrade.phase {
+            Phase::Prepared | Phase::Begun | Phase::Failed => {
+                upgrade.from.order(&self.version).is_eq()
+            }
+            Phase::Done | Phase::WentBack => false,
+        };
+        match self.upgrade.take().filter(begun) {
+            Some(own) if own.to.as_ref().is_none_or(|of| of.order(to).is_eq()) => own,
+            Some(before) => DiskUpgrade {
+                name: before.name,
+                restore_point: before.restore_point,
+                way_back: before.way_back,
+                newest_point: before.newest_point,
+                running: before.running,
+                data: before.data,
+                ..new
+            },
+            None => new,
+        }
     }
 
     /// Notes how a run of the installed version ended.
@@ -153,7 +179,11 @@ impl DiskState {
         upgrade.finished.clone_from(&record.finished);
         upgrade.outcome.clone_from(&record.outcome);
         upgrade.message.clone_from(&record.message);
-        upgrade.data = record.data;
+        // What this run put back, or left as it was, may be what an earlier one had left half done.
+        upgrade.data = match record.data {
+            Some(DataState::Unchanged) if !upgrade.is_first(record) => Some(DataState::Unknown),
+            data => data,
+        };
         upgrade.to = Some(machine.version.clone());
         upgrade.phase = match outcome {
             Some(Outcome::Ok) => Phase::Done,
@@ -186,6 +216,7 @@ impl DiskUpgrade {
             name: None,
             restore_point: None,
             way_back: None,
+            newest_point: None,
             running: Vec::new(),
             prepared: None,
             window_until: None,
@@ -196,6 +227,11 @@ impl DiskUpgrade {
             message: None,
             data: None,
         }
+    }
+
+    /// Returns whether this run goes back to before the first attempt, as far as the disk tells.
+    pub fn is_first(&self, run: &Record) -> bool {
+        self.way_back.as_deref().is_none_or(|id| run.first_point() == Some(id))
     }
 
     /// Says which upgrade it is and how far.

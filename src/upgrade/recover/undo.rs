@@ -111,8 +111,8 @@ pub fn run(
     })?;
     let next = match fit {
         Fit::Agrees => {
-            let started =
-                appliance::data_is_back(machine).and_then(|()| start(machine, &mark, &mut journal));
+            let started = appliance::data_is_back(machine, journal.record())
+                .and_then(|()| start(machine, &mark, &mut journal));
             if let Err(error) = started {
                 if let Some(by) = signals::asked() {
                     return Err(cut_off(machine, &mark, &mut journal, by, error));
