@@ -319,9 +319,17 @@ fn spoken(
     }
     lines.extend(restored.left.iter().map(|sql| format!("  to be run by a superuser: {sql}")));
     let fits = point.manifest().from_version.as_ref();
-    let fits = fits.map_or("the version that fits".into(), |from| format!("version {from}"));
     let again = machine.command("upgrade --retry");
-    lines.push(format!("  next: install {fits}, or run `{again}` to migrate again"));
+    let next = match fits {
+        Some(from) if !from.order(&machine.version).is_eq() => {
+            Some(format!("install version {from}, or run `{again}` to migrate again"))
+        }
+        None => Some(format!("install the version that fits, or run `{again}` to migrate again")),
+        // It is installed; what an upgrade closed is opened by one.
+        Some(_) if machine.layout.pending_mark().exists() => Some(format!("run `{again}`")),
+        Some(_) => None,
+    };
+    lines.extend(next.map(|next| format!("  next: {next}")));
     lines.join("\n")
 }
 

@@ -31,8 +31,17 @@ impl Disk {
     }
 
     pub fn points(&self) -> usize {
+        self.names().len()
+    }
+
+    /// Returns the names of the restore points, oldest first.
+    pub fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.dir().join("backups")).unwrap().flatten();
-        entries.filter(|entry| entry.path().join("manifest.json").exists()).count()
+        let points = entries.filter(|entry| entry.path().join("manifest.json").exists());
+        let mut names: Vec<String> =
+            points.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     /// Gives a machine this disk, and a machine-id of its own.

@@ -263,3 +263,55 @@ fn going_back_that_is_killed_at_every_boot_is_left_to_a_person() {
     old.run(["upgrade", "--undo"]).success();
     assert_eq!((old.schema().as_str(), disk.phase().as_str()), ("0002", "went_back"));
 }
+
+#[test]
+fn what_a_person_put_back_on_the_old_system_is_not_put_back_a_second_time() {
+    let (disk, old) = half_done();
+    let point = disk.state()["upgrade"]["way_back"].as_str().unwrap().to_owned();
+    let old = reboot(old);
+    let told = old.run(["restore", &point, "--yes"]).success();
+    told.stdout(contains("next: run `openwatch upgrade --retry`").and(contains("install").not()));
+    old.run(["gate", "open", "--until", "4h", "--reason", "until the morning"]).success();
+    old.sql("insert into machines values (4000, 'of the night')");
+    let old = reboot(old);
+    let told = old.run(["upgrade", "--unit", "--boot"]).success();
+    told.stdout(contains("its data had not changed"));
+    assert_eq!((rows(&old, 4000).as_str(), disk.phase().as_str()), ("1", "went_back"));
+    assert_eq!(old.unit("openwatch.service"), "active");
+}
+
+#[test]
+fn another_restore_point_that_a_person_chose_is_kept_also_where_the_way_back_is_gone() {
+    for gone in [false, true] {
+        let (disk, old) = alone();
+        old.run(["backup", "create"]).success();
+        let chosen = disk.names()[0].clone();
+        old.sql("insert into machines values (6000, 'not wanted')");
+        old.run(["upgrade", "--prepare", "--for", "2.0.0-1"]).success();
+        let new = disk.of(half(next(&disk, &old, "base")), "new");
+        new.run(["disk", "attach"]).success();
+        new.run(["upgrade", "--unit", "--boot"]).code(1);
+        new.run(["disk", "detach"]).success();
+        for point in disk.names().into_iter().filter(|id| gone && *id != chosen) {
+            fs::remove_dir_all(disk.dir().join("backups").join(point)).unwrap();
+        }
+        let old = reboot(old);
+        old.run(["restore", &chosen, "--yes"]).success();
+        old.run(["upgrade", "--retry"]).success();
+        assert_eq!((rows(&old, 6000).as_str(), disk.phase().as_str()), ("0", "went_back"));
+        old.run(["gate"]).success();
+    }
+}
+
+#[test]
+fn half_done_data_that_a_person_put_back_does_not_hide_the_way_back() {
+    let (disk, old) = half_done();
+    let third = third_in_vain(&disk, &old, "3.0.0-1");
+    let newest = disk.state()["upgrade"]["newest_point"].as_str().unwrap().to_owned();
+    third.run(["disk", "detach"]).success();
+    let old = reboot(old);
+    old.run(["restore", &newest, "--yes"]).success();
+    assert_eq!(old.schema(), "0003");
+    old.run(["upgrade", "--unit", "--boot"]).success();
+    assert_eq!((old.schema().as_str(), disk.phase().as_str()), ("0002", "went_back"));
+}

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Appliance;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::migrations::DataState;
+use crate::migrations::{self, DataState, State};
 use crate::outcome::Outcome;
 use crate::system::clock;
 
@@ -200,6 +200,31 @@ pub(super) fn data_is_back(machine: &Machine, record: &Record) -> Result<()> {
         }
         Phase::Prepared | Phase::WentBack => Ok(()),
     }
+}
+
+/// Notes on the disk that a person has put back data which this version knows, whichever restore point it
+/// is from: what another version left is gone, and nobody puts another point over this one by himself.
+///
+/// Data that this version does not know, or of one database among several, leaves the way back as it is.
+pub(super) fn put_back_by_hand(machine: &Machine) -> Result<()> {
+    let Some(disk) = data_disk(machine)? else { return Ok(()) };
+    let Some(mut state) = DiskState::read(&disk.dir)? else { return Ok(()) };
+    let mark = Pending::read(&machine.layout)?;
+    match decide::arrival(&machine.version, Some(&state), mark.as_ref()) {
+        Arrival::Back(_) | Arrival::Newer(_) => {}
+        Arrival::Home | Arrival::Forward | Arrival::Tried | Arrival::Unprepared => return Ok(()),
+    }
+    for shipped in &machine.databases {
+        let mut session = shipped.database.connect()?;
+        let found = migrations::look_for_pending(&mut session, &shipped.migrations)?;
+        if found.state != State::Current {
+            return Ok(());
+        }
+    }
+    if let Some(upgrade) = &mut state.upgrade {
+        upgrade.data = Some(DataState::Unchanged);
+    }
+    state.write(&disk.dir)
 }
 
 /// Notes on the disk that a rollback has led data and program of this version together, before anything is

@@ -25,7 +25,7 @@ use super::gate::Pending;
 use super::journal::{self, Direction, Record};
 use super::machine::Machine;
 use super::survey::{self, Survey};
-use super::{external, identity};
+use super::{appliance, external, identity};
 
 /// What was found, and what is the way.
 #[derive(Debug)]
@@ -275,6 +275,7 @@ pub fn awake(machine: &Machine) -> Option<Inhibitor> {
 /// and whatever was tried too often may be tried again.
 pub fn put_back_by_hand(machine: &Machine, id: &str) -> Result<()> {
     journal::put_back(&machine.layout, id)?;
+    appliance::put_back_by_hand(machine)?;
     attempts::forget(machine)?;
     clear_stuck(machine);
     Ok(())
