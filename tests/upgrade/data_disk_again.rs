@@ -315,3 +315,61 @@ fn half_done_data_that_a_person_put_back_does_not_hide_the_way_back() {
     old.run(["upgrade", "--unit", "--boot"]).success();
     assert_eq!((old.schema().as_str(), disk.phase().as_str()), ("0002", "went_back"));
 }
+
+#[test]
+fn the_service_runs_again_where_the_older_package_is_put_in_after_a_failure() {
+    let (disk, machine) = alone();
+    let machine = machine.version("2.0.0-1").ship("failing");
+    scriptlet(&machine, "deb preinst upgrade 1.0.0-1 2.0.0-1").success();
+    scriptlet(&machine, "deb postinst configure 1.0.0-1").success();
+    scriptlet(&machine, "deb postinst triggered openwatch-upgrade").failure();
+    assert_eq!(machine.unit("openwatch.service"), "inactive");
+    scriptlet(&machine, "deb preinst upgrade 2.0.0-1 1.0.0-1").success();
+    let machine = unpack_old(machine);
+    scriptlet(&machine, "deb postinst configure 2.0.0-1").success();
+    scriptlet(&machine, "deb postinst triggered openwatch-upgrade").success();
+    assert_eq!(
+        (machine.unit("openwatch.service").as_str(), machine.mark().exists()),
+        ("active", false)
+    );
+    assert_eq!(disk.phase(), "went_back");
+}
+
+#[test]
+fn the_service_of_a_disk_that_nobody_prepared_runs_after_a_swap_and_after_going_back() {
+    for good in [true, false] {
+        let (disk, old) = alone();
+        let new = next(&disk, &old, if good { "good" } else { "failing" });
+        new.run(["disk", "attach"]).success();
+        if good {
+            new.run(["upgrade", "--retry"]).success();
+            assert_eq!(
+                (new.unit("openwatch.service").as_str(), new.schema().as_str()),
+                ("active", "0004")
+            );
+            continue;
+        }
+        new.run(["upgrade", "--retry"]).failure();
+        new.run(["disk", "detach"]).success();
+        let old = reboot(old);
+        old.run(["upgrade", "--unit", "--boot"]).success();
+        assert_eq!(
+            (old.unit("openwatch.service").as_str(), disk.phase().as_str()),
+            ("active", "went_back")
+        );
+    }
+}
+
+#[test]
+fn a_package_that_was_put_in_before_the_disk_came_starts_what_ran_on_the_old_system() {
+    let (disk, old) = prepared();
+    old.run(["disk", "detach"]).success();
+    let new = TestMachine::beside(&old).with_unit("openwatch.service", "inactive").ship("good");
+    let new = disk.of(new.marked(Some("deb"), &[]), "new");
+    let mark = fs::read_to_string(new.mark()).unwrap().replace("1.0.0-1", "1.5.0-1");
+    fs::write(new.mark(), mark).unwrap();
+    new.run(["disk", "attach"]).success();
+    let told = new.run(["upgrade", "--unit", "--boot"]).success();
+    told.stdout(contains("is up and healthy").and(contains("1.5.0").not()));
+    assert_eq!(new.unit("openwatch.service"), "active");
+}

@@ -9,7 +9,7 @@ use super::decide::{self, Arrival};
 use super::lease::Lease;
 use super::marker::{self, Marker};
 use super::past::{self, Since};
-use super::state::{DiskState, Phase};
+use super::state::{DiskState, DiskUpgrade, Phase};
 use crate::disk;
 use crate::error::{Context as _, Error, Result};
 use crate::outcome::Outcome;
@@ -240,7 +240,7 @@ fn note(disk: &DataDisk, found: &Marker, machine: String) -> Result<Note> {
 fn close_gate(machine: &Machine, state: &DiskState, past: bool) -> Result<Arrival> {
     let before = Pending::read(&machine.layout)?;
     let arrival = decide::arrival(&machine.version, Some(state), before.as_ref());
-    let running = state.upgrade.as_ref().map(|upgrade| upgrade.running.clone());
+    let running = state.upgrade.as_ref().and_then(DiskUpgrade::ran);
     let (from, failed) = match &arrival {
         Arrival::Home => return Ok(arrival),
         Arrival::Back(_) => (machine.version.clone(), None),
@@ -260,14 +260,18 @@ fn close_gate(machine: &Machine, state: &DiskState, past: bool) -> Result<Arriva
         journal::set_aside(&machine.layout)?;
         recover::clear_stuck(machine);
     }
-    // A package's scripts know what ran on this system.
+    // A package's scripts know what ran on this system; before the disk came, that was nothing.
     let own = before.filter(|mark| mark.to.order(&machine.version).is_eq());
     let mark = match own.filter(|mark| !anew || mark.family.is_some()) {
         Some(_) if !anew => return Ok(arrival),
-        Some(mark) => Pending { failed, cut_off: None, stuck: None, ..mark },
+        Some(mark) => {
+            let running = running.or(mark.running);
+            Pending { from: Some(from), running, failed, cut_off: None, stuck: None, ..mark }
+        }
         None => {
+            let unbooted = running.is_none();
             let new = Pending::new(machine.version.clone(), running, machine.clock);
-            Pending { from: Some(from), failed, ..new }
+            Pending { from: Some(from), unbooted, failed, ..new }
         }
     };
     mark.write(&machine.layout)?;

@@ -74,13 +74,17 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
         },
         machine.version
     ));
-    // What ran is the disk's word: on this system nothing has been started yet. How often it was cut off
-    // is this system's.
+    // What ran is the disk's word: on this system nothing has been started yet, unless its own package made
+    // the attempt. How often it was cut off is this system's.
     let before = Pending::read(&machine.layout)?;
+    let known = before.as_ref().and_then(|mark| mark.running.clone());
+    let running = upgrade.ran().or_else(|| known.filter(|running| !running.is_empty()));
+    let started = running.is_some();
     let mark = Pending {
         from: Some(machine.version.clone()),
         cut_off: before.and_then(|mark| mark.cut_off),
-        ..Pending::new(machine.version.clone(), Some(upgrade.running.clone()), machine.clock)
+        unbooted: !started,
+        ..Pending::new(machine.version.clone(), running, machine.clock)
     };
     mark.write(&machine.layout)?;
     let survey = survey::take(machine, Some(&machine.version))?;
@@ -98,7 +102,6 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
         state.write(&disk.dir)?;
     }
     let (from, to) = (upgrade.to.clone(), machine.version.clone());
-    let started = !upgrade.running.is_empty();
     let success = Success::without_migrations(Work::WentBack, from, to, started);
     Ok(Success { restore_point: undone.restore_point, ..success })
 }

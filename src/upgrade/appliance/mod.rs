@@ -22,6 +22,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::migrations::{self, DataState, State};
 use crate::outcome::Outcome;
+use crate::services::Unit;
 use crate::system::clock;
 
 use super::gate::Pending;
@@ -108,7 +109,7 @@ pub(super) fn begin(machine: &Machine, again: Again) -> Result<Course> {
             let mut state = state.unwrap_or_else(|| DiskState::new(machine));
             // Before the disk says that this version begins: that hides which attempt it told of.
             past::set_aside(machine, &state, Since::Ours)?;
-            state.begin(machine);
+            state.begin(machine, running(machine, mark.as_ref())?);
             state.write(&disk.dir)?;
             Ok(Course::Usual)
         }
@@ -125,6 +126,17 @@ pub(super) fn begin(machine: &Machine, again: Again) -> Result<Course> {
             Err(arrival.refusal(machine, state.as_ref()))
         }
     }
+}
+
+/// Returns the units that ran: by the mark, or those that run now.
+fn running(machine: &Machine, mark: Option<&Pending>) -> Result<Vec<String>> {
+    if let Some(known) =
+        mark.and_then(|mark| mark.running.clone()).filter(|known| !known.is_empty())
+    {
+        return Ok(known);
+    }
+    let units = machine.services.look(&machine.config.app.services)?;
+    Ok(units.into_iter().filter(Unit::is_up).map(|unit| unit.name).collect())
 }
 
 /// Refuses to begin behind the window that was agreed; what has begun is finished at any time.

@@ -48,7 +48,7 @@ pub struct DiskUpgrade {
     /// Restore point that the last attempt took; the way back is that of the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_point: Option<String>,
-    /// Units that ran when it was prepared, in stop order.
+    /// Units that ran when it was prepared, or begun unprepared, in stop order.
     #[serde(default)]
     pub running: Vec<String>,
     /// When it was prepared, RFC 3339.
@@ -132,12 +132,15 @@ impl DiskState {
         marker::write(&dir.join("upgrade-state.json"), self)
     }
 
-    /// Notes that the installed version begins.
-    pub fn begin(&mut self, machine: &Machine) {
+    /// Notes that the installed version begins, and which units ran, where the disk does not say so.
+    pub fn begin(&mut self, machine: &Machine, running: Vec<String>) {
         let mut upgrade = self.open(&machine.version);
         upgrade.to = Some(machine.version.clone());
         upgrade.phase = Phase::Begun;
         upgrade.tried_on = Some(host::name());
+        if upgrade.running.is_empty() {
+            upgrade.running = running;
+        }
         (upgrade.finished, upgrade.outcome, upgrade.message) = (None, None, None);
         // Where an earlier attempt put everything back, this one takes a restore point of its own.
         if upgrade.data.take() == Some(DataState::Unchanged) {
@@ -227,6 +230,12 @@ impl DiskUpgrade {
             message: None,
             data: None,
         }
+    }
+
+    /// Returns the units that ran. Nothing noted is not nothing that ran: nobody could look, and what starts
+    /// with the machine is what is to run.
+    pub fn ran(&self) -> Option<Vec<String>> {
+        Some(self.running.clone()).filter(|running| !running.is_empty())
     }
 
     /// Returns whether this run goes back to before the first attempt, as far as the disk tells.
