@@ -232,10 +232,11 @@ impl DiskUpgrade {
         }
     }
 
-    /// Returns the units that ran. Nothing noted is not nothing that ran: nobody could look, and what starts
-    /// with the machine is what is to run.
+    /// Returns the units that ran. Where nobody prepared it, nothing noted is not nothing that ran: nobody could
+    /// look, and what starts with the machine is what is to run.
     pub fn ran(&self) -> Option<Vec<String>> {
-        Some(self.running.clone()).filter(|running| !running.is_empty())
+        let known = self.prepared.is_some() || !self.running.is_empty();
+        known.then(|| self.running.clone())
     }
 
     /// Returns whether this run goes back to before the first attempt, as far as the disk tells.
