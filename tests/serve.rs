@@ -308,6 +308,19 @@ fn connections_that_say_nothing_and_bodies_that_do_not_come_keep_nobody_waiting(
     assert_eq!(first.read(&mut [0; 8]).unwrap(), 0);
 }
 
+#[test]
+fn who_never_reads_the_answers_is_left() {
+    let machine = Machine::new(ALL);
+    let service = machine.serve(machine.parts(ALL));
+    let mut deaf = TcpStream::connect(service.address).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_secs(90))).unwrap();
+    let request = "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(64);
+    let error = (0..100_000).find_map(|_| deaf.write_all(request.as_bytes()).err()).unwrap();
+    // Not our own patience: the connection is gone.
+    assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+    assert_eq!(service.get("/readyz").status, 200);
+}
+
 const READINESS: &str = openwatch::upgrade::baseline::shared::READINESS;
 
 /// Any user of the machine can ask as often.

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::patience::Patience;
+
 /// How many connections there may be at once; others wait to be accepted. Databases and files need
 /// descriptors too, and systemd gives a service 1,024.
 const MOST: usize = 256;
@@ -72,7 +74,7 @@ async fn talk(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let service = TowerToHyperService::new(router);
-    let mut talk = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut talk = pin!(builder.serve_connection(TokioIo::new(Patience::with(stream)), service));
     let enough = async {
         let _ = tokio::time::timeout(LIFE, stopping.wait_for(|stopping| *stopping)).await;
     };

@@ -10,6 +10,7 @@ mod host;
 mod listen;
 mod metrics;
 mod names;
+mod patience;
 mod places;
 mod platform;
 mod preparing;
