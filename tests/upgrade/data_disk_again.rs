@@ -373,3 +373,26 @@ fn a_package_that_was_put_in_before_the_disk_came_starts_what_ran_on_the_old_sys
     told.stdout(contains("is up and healthy").and(contains("1.5.0").not()));
     assert_eq!(new.unit("openwatch.service"), "active");
 }
+
+#[test]
+fn a_gate_that_a_person_opened_is_closed_for_a_disk_with_other_data_and_while_it_is_put_back() {
+    let (disk, old) = prepared();
+    let open = ["gate", "open", "--until", "4h", "--reason", "of today"];
+    let word = old.root().join("run/openwatch/gate-open");
+    old.run(open).success();
+    assert!(word.exists());
+    let new = disk.of(half(next(&disk, &old, "base")), "new");
+    new.run(["disk", "attach"]).success();
+    new.run(["upgrade", "--unit", "--boot"]).code(1);
+    new.run(["disk", "detach"]).success();
+    // Mounted again, and never rebooted.
+    let old = old.with_unit("openwatch.service", "inactive");
+    old.run(["disk", "attach"]).success().stderr(contains("no longer open by hand"));
+    assert!(!word.exists());
+    old.run(["gate"]).failure();
+    // Where a person opens it over that data, it is closed before the data is put back.
+    old.run(open).success();
+    let told = old.run(["upgrade", "--unit", "--boot"]).success();
+    told.stderr(contains("no longer open by hand").and(contains("putting the data back")));
+    assert!(!word.exists() && !old.mark().exists());
+}

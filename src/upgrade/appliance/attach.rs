@@ -14,7 +14,7 @@ use crate::disk;
 use crate::error::{Context as _, Error, Result};
 use crate::outcome::Outcome;
 use crate::system::{clock, fs};
-use crate::upgrade::gate::{Failed, Pending};
+use crate::upgrade::gate::{Failed, Pending, opened};
 use crate::upgrade::journal;
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover;
@@ -251,6 +251,8 @@ fn close_gate(machine: &Machine, state: &DiskState, past: bool) -> Result<Arriva
             (state.version.clone(), Some(Failed { outcome, message }))
         }
     };
+    // It was said of the data that was here before.
+    opened::end_for_upgrade(machine);
     // The memory of an attempt that was cut off on this system stays, unless the disk was prepared since:
     // then its data is another, and neither failure nor way back of that attempt is of account.
     let prepared = arrival == Arrival::Forward

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::migrations::{DataState, State};
 use crate::outcome::Outcome;
 use crate::system::clock;
-use crate::upgrade::gate::Pending;
+use crate::upgrade::gate::{Pending, opened};
 use crate::upgrade::identity;
 use crate::upgrade::journal::{self, Direction, Record};
 use crate::upgrade::machine::Machine;
@@ -87,6 +87,7 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
         ..Pending::new(machine.version.clone(), running, machine.clock)
     };
     mark.write(&machine.layout)?;
+    opened::end_for_upgrade(machine);
     let survey = survey::take(machine, Some(&machine.version))?;
     let (data, point) = way(machine, &survey, upgrade)?;
     let now = machine.clock.now();
