@@ -396,3 +396,34 @@ fn a_gate_that_a_person_opened_is_closed_for_a_disk_with_other_data_and_while_it
     told.stderr(contains("no longer open by hand").and(contains("putting the data back")));
     assert!(!word.exists() && !old.mark().exists());
 }
+
+#[test]
+fn going_back_that_failed_once_does_not_keep_the_old_system_from_the_next_way_back() {
+    let (disk, old) = half_done();
+    let point = disk.state()["upgrade"]["way_back"].as_str().unwrap().to_owned();
+    let path = disk.dir().join("backups").join(&point);
+    // Its archive is damaged: going back is begun, and fails.
+    for entry in fs::read_dir(&path).unwrap().flatten() {
+        if entry.path().is_file() && entry.file_name() != "manifest.json" {
+            fs::write(entry.path(), "damaged").unwrap();
+        }
+    }
+    let old = reboot(old);
+    old.run(["upgrade", "--unit", "--boot"]).code(1).stderr(contains("going back failed"));
+    old.run(["upgrade", "--unit", "--boot"]).code(1).stderr(contains("nothing was tried"));
+    old.run(["disk", "detach"]).success();
+    // Elsewhere the data is put in order, and another attempt fails with a point of its own.
+    let mut state = disk.state();
+    state["upgrade"]["data"] = "unchanged".into();
+    fs::write(disk.dir().join("upgrade-state.json"), state.to_string()).unwrap();
+    old.sql("drop table half; delete from openwatch_schema_history where version > '0002'");
+    let other = disk.of(half(TestMachine::beside(&old)), "other");
+    let other = other.with_unit("openwatch.service", "inactive");
+    other.run(["disk", "attach"]).success();
+    other.run(["upgrade", "--retry"]).code(7);
+    assert_ne!(disk.state()["upgrade"]["way_back"], json!(point));
+    other.run(["disk", "detach"]).success();
+    let old = reboot(old);
+    old.run(["upgrade", "--unit", "--boot"]).success();
+    assert_eq!((old.schema().as_str(), disk.phase().as_str()), ("0002", "went_back"));
+}

@@ -7,7 +7,7 @@ use crate::migrations::DataState;
 use crate::outcome::Outcome;
 use crate::system::clock;
 use crate::upgrade::gate::Pending;
-use crate::upgrade::journal::{self, Record};
+use crate::upgrade::journal::{self, Direction, Record};
 use crate::upgrade::machine::Machine;
 use crate::upgrade::recover;
 use crate::upgrade::rollback::order::Order;
@@ -61,7 +61,10 @@ fn is_past(state: &DiskState, last: &Record, since: Since) -> bool {
     else {
         return false;
     };
-    if last.to.order(&state.version).is_eq() {
+    let open = matches!(upgrade.phase, Phase::Begun | Phase::Failed);
+    // Going back names the attempt that it went back from, by its restore point.
+    let went_back = open && since == Since::Others && last.direction == Direction::Back;
+    if last.to.order(&state.version).is_eq() && !went_back {
         return since == Since::Others && is_older(last, upgrade);
     }
     match upgrade.phase {
@@ -91,7 +94,6 @@ fn is_older(last: &Record, upgrade: &DiskUpgrade) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upgrade::journal::Direction;
     use crate::version::Version;
 
     const BEGAN: &str = "2026-11-20T13:15:02Z";
@@ -168,6 +170,17 @@ mod tests {
             upgrade.data = Some(DataState::Unchanged);
         }
         assert!(is_past(&back, &next, Since::Ours), "somebody wrote since it was put back");
+    }
+
+    #[test]
+    fn a_way_back_that_failed_is_past_once_the_disk_tells_of_another() {
+        let back = Record { direction: Direction::Back, ..attempt("1") };
+        for (told, since, past) in
+            [("p1", Since::Others, false), ("p2", Since::Others, true), ("p2", Since::Ours, false)]
+        {
+            let state = disk("1", Phase::Failed, Some(told));
+            assert_eq!(is_past(&state, &back, since), past, "{told} {since:?}");
+        }
     }
 
     #[test]
