@@ -349,9 +349,7 @@ fn check_role(connection: &mut Connection, wanted: Wanted) -> std::result::Resul
     };
     let answer = connection.simple_query(question).map_err(|unanswered| match unanswered {
         Unanswered::Driver(error) => Why::from_driver(&error),
-        Unanswered::Interrupted(signal) => {
-            Why::Here(Error::failed(format!("interrupted by {signal}")))
-        }
+        Unanswered::Interrupted(signal) => Why::Interrupted(signal),
     })?;
     if wanted == Wanted::Any {
         return Ok(());

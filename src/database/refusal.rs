@@ -30,6 +30,8 @@ pub(super) enum Why {
     Tls(String),
     /// Something here is wrong: a file, the system user.
     Here(Error),
+    /// This signal came, in a run that changes nothing.
+    Interrupted(&'static str),
     /// The server asks for a password and none is known.
     NoPassword,
     /// The server, or what answers in its place, said something that the driver does not understand.
@@ -108,6 +110,7 @@ impl Why {
             | Self::Denied(_) => true,
             Self::Tls(_)
             | Self::Here(_)
+            | Self::Interrupted(_)
             | Self::NoPassword
             | Self::Strange(_)
             | Self::Refused { .. } => false,
@@ -124,6 +127,7 @@ impl Why {
             | Self::Unwanted(_)
             | Self::UnknownHost(_)
             | Self::Denied(_)
+            | Self::Interrupted(_)
             | Self::NoPassword
             | Self::Strange(_) => false,
         }
@@ -139,13 +143,14 @@ impl Why {
             | Self::Tls(text)
             | Self::Strange(text)
             | Self::Refused { message: text, .. } => *text = parameters.scrubbed(text),
-            Self::Unwanted(_) | Self::Here(_) | Self::NoPassword => {}
+            Self::Unwanted(_) | Self::Here(_) | Self::Interrupted(_) | Self::NoPassword => {}
         }
     }
 
     /// Orders causes: of several, the highest is told first.
     fn weight(&self) -> u8 {
         match self {
+            Self::Interrupted(_) => 10,
             Self::Refused { .. } => 9,
             Self::NoPassword => 8,
             Self::Here(_) => 7,
@@ -167,6 +172,7 @@ impl Why {
             Self::UnknownHost(text) => format!("the host name is unknown: {text}"),
             Self::Tls(text) => format!("no encrypted connection: {}", tls_words(text)),
             Self::Here(error) => error.message(),
+            Self::Interrupted(signal) => format!("interrupted by {signal}"),
             Self::NoPassword => "the server asks for a password, and none is known".into(),
             Self::Strange(text) => text.clone(),
             Self::Refused { message, .. } => message.clone(),
@@ -176,6 +182,7 @@ impl Why {
     fn outcome(&self, several: bool) -> Outcome {
         match self {
             Self::Away(_) | Self::Full(_) => Outcome::Unreachable,
+            Self::Interrupted(_) => Outcome::Failed,
             // With several servers the right one may come with the end of a failover.
             Self::Unwanted(_) if several => Outcome::Unreachable,
             Self::Refused { code, .. } if code.starts_with("XX") || code.starts_with("58") => {
@@ -292,6 +299,7 @@ fn hint(attempt: &Attempt, advice: &Advice<'_>) -> String {
             Some(hint) => hint.to_owned(),
             None => format!("Correct the connection of database {database}."),
         },
+        Why::Interrupted(_) => "Run it again.".into(),
         Why::NoPassword => format!(
             "Set `PGPASSWORD`, or a password in the connection of database {database}; for peer \
              authentication set `user`."
