@@ -184,29 +184,16 @@ impl Connection {
     }
 
     fn wait<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
-        let looking = signals::only_looks();
-        let Wire { runtime, running } = &mut self.wire;
-        let mut answer = pin!(answer);
-        let end = runtime.block_on(async {
-            let mut ticks = looking.then(|| interval(TICK));
-            poll_fn(|cx| {
-                drive(running, cx)?;
-                if let Poll::Ready(end) = answer.as_mut().poll(cx) {
-                    return Poll::Ready(end.map_err(Unanswered::Driver));
-                }
-                while ticks.as_mut().is_some_and(|ticks| ticks.poll_tick(cx).is_ready()) {
-                    if let Some(signal) = signals::received() {
-                        return Poll::Ready(Err(Unanswered::Interrupted(signal)));
-                    }
-                }
-                Poll::Pending
-            })
-            .await
-        });
-        if let Err(Unanswered::Interrupted(_)) = end {
-            self.wire.abandon();
+        let mut end = None;
+        let why = {
+            let work = pin!(async { end = Some(answer.await) });
+            self.wire.until(work)
+        };
+        match end {
+            Some(end) => end.map_err(Unanswered::Driver),
+            // It stopped early, and said why.
+            None => Err(why.unwrap_or(Unanswered::Interrupted("nobody"))),
         }
-        end
     }
 }
 
@@ -219,6 +206,35 @@ fn drive(running: &mut Option<Waiting<()>>, cx: &mut Context<'_>) -> Result<(), 
 }
 
 impl Wire {
+    /// Works at the connection until this has ended, or says why it will not. It is not made anew for each
+    /// question: a runtime that waits is a lot of code.
+    fn until(&mut self, mut work: Pin<&mut dyn Future<Output = ()>>) -> Option<Unanswered> {
+        let looking = signals::only_looks();
+        let Self { runtime, running } = self;
+        let why = runtime.block_on(async {
+            let mut ticks = looking.then(|| interval(TICK));
+            poll_fn(|cx| {
+                if let Err(error) = drive(running, cx) {
+                    return Poll::Ready(Some(Unanswered::Driver(error)));
+                }
+                if work.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                while ticks.as_mut().is_some_and(|ticks| ticks.poll_tick(cx).is_ready()) {
+                    if let Some(signal) = signals::received() {
+                        return Poll::Ready(Some(Unanswered::Interrupted(signal)));
+                    }
+                }
+                Poll::Pending
+            })
+            .await
+        });
+        if let Some(Unanswered::Interrupted(_)) = why {
+            self.abandon();
+        }
+        why
+    }
+
     /// Lets the connection go without a goodbye, for which the answers would be waited for.
     fn abandon(&mut self) {
         self.running = None;

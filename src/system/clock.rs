@@ -1,6 +1,6 @@
 //! Time: the wall clock for stamps, deadlines for waiting.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock, or a fixed one in tests.
@@ -110,11 +110,18 @@ pub fn within<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
+    let kept = Arc::new(Mutex::new(None));
+    let done = Arc::clone(&kept);
+    // Boxed, so that a thread and a channel are made of one kind only, which is less code.
+    let work: Box<dyn FnOnce() + Send> = Box::new(move || {
+        let end = work();
+        *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         // Nobody listens any more when the limit has passed.
-        let _ = sender.send(work());
+        let _ = sender.send(());
     });
-    receiver.recv_timeout(limit).ok()
+    std::thread::spawn(work);
+    receiver.recv_timeout(limit).ok()?;
+    kept.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Where work that waits is done: few threads for each kind, so that who asks for much keeps nobody
 //! waiting who asks for something else.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 /// For `/readyz`, by which others judge us.
 const READINESS: usize = 2;
@@ -25,6 +25,10 @@ pub(super) struct Places {
     pub(super) rest: Kind,
 }
 
+/// Work that did not come to its end: a defect of ours.
+#[derive(Debug)]
+pub(super) struct Broken;
+
 /// The places of one kind.
 pub(super) struct Kind(Arc<Semaphore>);
 
@@ -41,12 +45,17 @@ impl Kind {
     pub(super) async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, JoinError> {
+    ) -> Result<T, Broken> {
         let place = Arc::clone(&self.0).acquire_owned().await;
-        spawn_blocking(move || {
+        let kept = Arc::new(Mutex::new(None));
+        let done = Arc::clone(&kept);
+        // Boxed, so that the runtime knows one kind of work only, which is less code.
+        let work: Box<dyn FnOnce() + Send> = Box::new(move || {
             let _place = place;
-            work()
-        })
-        .await
+            let end = work();
+            *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        });
+        spawn_blocking(work).await.map_err(|_| Broken)?;
+        kept.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Broken)
     }
 }
