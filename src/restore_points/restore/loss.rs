@@ -18,8 +18,10 @@ pub struct Loss {
     pub age: Duration,
     /// Bytes of write-ahead log since, of the whole server; `None` on another server.
     pub wal_bytes: Option<u64>,
-    /// Rows inserted, updated and deleted in this database since, where its statistics tell for certain.
+    /// Rows inserted, updated and deleted in this database since, where its statistics tell.
     pub rows_written: Option<u64>,
+    /// Whether somebody is connected, who may not have told the server yet what it wrote.
+    pub may_be_more: bool,
     /// Replication slots and subscriptions, which do not follow the data.
     pub replication: Vec<String>,
 }
@@ -28,7 +30,9 @@ impl Loss {
     /// Says it, before anything happens.
     pub fn told(&self) -> String {
         let mut parts = vec![format!("the restore point is {} old", clock::spoken(self.age))];
-        parts.extend(self.rows_written.map(|rows| format!("{rows} rows written since")));
+        // None that was counted, where more may come, is no number.
+        let counted = self.rows_written.filter(|rows| *rows > 0 || !self.may_be_more);
+        parts.extend(counted.map(|rows| format!("{rows} rows written since")));
         parts.extend(self.wal_bytes.map(|bytes| {
             format!("{} of write-ahead log of the whole server since", disk::spoken(bytes))
         }));
@@ -51,6 +55,7 @@ impl RestorePoint {
             age,
             wal_bytes: None,
             rows_written: None,
+            may_be_more: true,
             replication: Vec::new(),
         };
         let Ok(now) = facts::of(database) else {
@@ -62,13 +67,14 @@ impl RestorePoint {
         if now.identity.system == archive.identity.system {
             let since = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
             loss.wal_bytes = since(now.wal_position, archive.wal_position);
-            // Another database of the same name has statistics of its own, and a count that began anew, or
-            // that a session has not told its part of yet, is none.
+            // Another database of the same name has statistics of its own, and a count that began anew is none.
             let same = now.identity.oid == archive.identity.oid
                 && archive.counting.is_some()
                 && archive.counting == now.counting;
-            if same && sessions::foreign_sessions(&mut database.connect()?)?.is_empty() {
+            if same {
                 loss.rows_written = since(now.rows_written, archive.rows_written);
+                let others = sessions::foreign_sessions(&mut database.connect()?)?;
+                loss.may_be_more = !others.is_empty();
             }
         }
         if database.file().is_none() {

@@ -69,7 +69,9 @@ impl Road {
 const QUIET: u64 = 1 << 20;
 
 fn unwritten(loss: &Loss) -> bool {
-    loss.rows_written == Some(0) && loss.wal_bytes.is_some_and(|bytes| bytes <= QUIET)
+    loss.rows_written == Some(0)
+        && !loss.may_be_more
+        && loss.wal_bytes.is_some_and(|bytes| bytes <= QUIET)
 }
 
 impl Present {
@@ -271,7 +273,8 @@ mod tests {
     fn lost(rows_written: Option<u64>, wal_bytes: Option<u64>) -> Vec<Loss> {
         let age = Duration::from_secs(60);
         let replication = Vec::new();
-        vec![Loss { database: "main".into(), age, wal_bytes, rows_written, replication }]
+        let (database, may_be_more) = ("main".into(), false);
+        vec![Loss { database, age, wal_bytes, rows_written, may_be_more, replication }]
     }
 
     fn decide(wish: Copy, rows: Option<u64>, in_place: &[String], half: Half) -> Present {
