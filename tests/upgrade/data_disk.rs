@@ -263,6 +263,26 @@ fn a_way_back_whose_health_is_not_proved_puts_the_data_back_once_and_keeps_what_
     assert_eq!((old.data(), disk.phase().as_str()), (data, "went_back"));
 }
 
+/// Rows 32 and 60.
+#[test]
+fn what_was_stopped_when_the_disk_was_prepared_stays_down_and_is_not_told_as_running() {
+    let disk = Disk::new();
+    let old = TestMachine::new().version("1.0.0-1").with_unit("openwatch.service", "inactive");
+    let old = disk.of(old, "old");
+    old.run(["disk", "init"]).success();
+    old.run(["disk", "attach"]).success();
+    old.run(["upgrade", "--prepare", "--for", "2.0.0-1"]).success();
+    let new = next(&disk, &old, "failing");
+    new.run(["disk", "attach"]).success();
+    new.run(["upgrade", "--unit", "--boot"]).code(1);
+    new.run(["disk", "detach"]).success();
+    old.run(["disk", "attach"]).success();
+    let back = old.run(["upgrade", "--unit", "--boot"]).success();
+    back.stdout(contains("no unit ran").and(contains("runs again").not()));
+    assert_eq!(old.unit("openwatch.service"), "inactive");
+    assert_eq!((disk.phase().as_str(), old.mark().exists()), ("went_back", false));
+}
+
 /// The week between is in nothing but the data and the second restore point.
 #[test]
 fn a_disk_that_comes_a_second_time_is_not_taken_back_to_before_the_first() {

@@ -79,11 +79,11 @@ pub(super) fn run(machine: &Machine, disk: &DataDisk, upgrade: &DiskUpgrade) -> 
     let before = Pending::read(&machine.layout)?;
     let known = before.as_ref().and_then(|mark| mark.running.clone());
     let running = upgrade.ran().or_else(|| known.filter(|running| !running.is_empty()));
-    let started = running.is_some();
+    let started = running.as_ref().is_some_and(|running| !running.is_empty());
     let mark = Pending {
         from: Some(machine.version.clone()),
         cut_off: before.and_then(|mark| mark.cut_off),
-        unbooted: !started,
+        unbooted: running.is_none(),
         ..Pending::new(machine.version.clone(), running, machine.clock)
     };
     mark.write(&machine.layout)?;
